@@ -1,0 +1,142 @@
+"""Every setting of Pilotfish with its default, as plain records.
+
+One table: the TOML file, the environment (`PILOTFISH_SECTION_KEY`), `config show` and the docs are
+all derived from these records and their `help` texts. Nothing here reads a file or the environment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from pilotfish.core.certificate import RISK_KINDS, Claim, RiskKind
+from pilotfish.core.errors import ConfigError
+from pilotfish.core.messages import Price
+
+
+def setting(default: Any, text: str) -> Any:  # noqa: ANN401 - the type is the field's own
+    """A dataclass field with its help text."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """[server]"""
+
+    host: str = setting("127.0.0.1", "Address to listen on. Loopback unless told otherwise.")
+    port: int = setting(8710, "Port to listen on; 0 picks a free one.")
+    max_body_mb: float = setting(32.0, "Largest request body in megabytes; larger ones get 413.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LargeSettings:
+    """[large]: the reference model."""
+
+    url: str = setting("", "Base URL of the large model, up to and including /v1.")
+    model: str = setting("", "Model name sent to it.")
+    key_env: str = setting(
+        "OPENAI_API_KEY", "Environment variable with its key; where unset the client's key is passed on."
+    )
+    timeout_s: float = setting(600.0, "Seconds until a whole answer must have come.")
+    connect_timeout_s: float = setting(10.0, "Seconds until a connection must stand.")
+    input_usd_per_mtok: float | None = setting(None, "Price of a million prompt tokens in US dollars.")
+    output_usd_per_mtok: float | None = setting(None, "Price of a million answer tokens in US dollars.")
+    price_source: str = setting("", "Where and when the prices were read.")
+
+    @property
+    def price(self) -> Price | None:
+        """The price, or None where none was stated: unknown price means unknown cost."""
+        if self.input_usd_per_mtok is None or self.output_usd_per_mtok is None:
+            return None
+        return Price(
+            input_usd_per_mtok=self.input_usd_per_mtok,
+            output_usd_per_mtok=self.output_usd_per_mtok,
+            source=self.price_source,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualitySettings:
+    """[quality]: the tolerated loss. Without `max_risk` the gateway only observes."""
+
+    max_risk: float | None = setting(None, "Tolerated disagreement with the large model, 0 < max_risk < 0.5.")
+    confidence: float = setting(0.95, "Confidence with which the promise must hold.")
+    per: RiskKind = setting("answer", "What the risk is counted on: each local answer, or all traffic of the task.")
+    audit_rate: float = setting(0.02, "Share of requests whose local answer is also asked of the large model.")
+
+    @property
+    def claim(self) -> Claim | None:
+        """The promise asked for, or None where the user has stated no tolerated risk."""
+        if self.max_risk is None:
+            return None
+        return Claim(max_risk=self.max_risk, confidence=self.confidence, per=self.per)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningSettings:
+    """[learning]"""
+
+    encoder: str = setting("all-MiniLM-L6-v2", "Sentence encoder: this name, a local folder or a hub id (BERT family).")
+    first_after: int = setting(300, "Answers of a task to collect before the first attempt.")
+    growth: float = setting(1.5, "Another attempt when the known answers have grown by this factor.")
+    check_every_s: float = setting(5.0, "Seconds between looks for a task that is ready to be learnt.")
+    niceness: int = setting(10, "Priority of the learning process: 0 normal to 19 lowest.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """[log]"""
+
+    keep_text: bool = setting(True, "Write messages and answers to the log. Without them nothing can be learnt.")
+    keep_days: float | None = setting(None, "Days after which rows are pruned at start; never when unset.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings. `home` is the folder of log, registry and specialists (empty: the user's data folder)."""
+
+    home: str = setting("", "Folder of log, registry and specialists; the user's data folder when empty.")
+    server: ServerSettings = field(default_factory=ServerSettings)
+    large: LargeSettings = field(default_factory=LargeSettings)
+    quality: QualitySettings = field(default_factory=QualitySettings)
+    learning: LearningSettings = field(default_factory=LearningSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+
+
+SECTIONS: dict[str, type[Any]] = {
+    name: kind
+    for name, kind in get_type_hints(Settings).items()
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type)
+}
+"""Section name to its record, in the order of `Settings`."""
+
+# (section, key): smallest and largest allowed value, both included.
+_RANGES: dict[tuple[str, str], tuple[float, float]] = {
+    ("server", "port"): (0, 65535),
+    ("server", "max_body_mb"): (0.001, 4096),
+    ("large", "timeout_s"): (0.001, 86400),
+    ("large", "connect_timeout_s"): (0.001, 600),
+    ("large", "input_usd_per_mtok"): (0, 1e6),
+    ("large", "output_usd_per_mtok"): (0, 1e6),
+    ("quality", "max_risk"): (1e-6, 0.4999),
+    ("quality", "confidence"): (0.5, 0.99999),
+    ("quality", "audit_rate"): (0.0, 1.0),
+    ("learning", "first_after"): (1, 10_000_000),
+    ("learning", "growth"): (1.01, 100),
+    ("learning", "check_every_s"): (0.05, 86400),
+    ("learning", "niceness"): (0, 19),
+    ("log", "keep_days"): (0, 36500),
+}
+
+
+def check_ranges(settings: Settings) -> None:
+    """Raise a `ConfigError` naming the first value that lies outside its range."""
+    for (section, key), (low, high) in _RANGES.items():
+        value = getattr(getattr(settings, section), key)
+        if value is not None and not low <= value <= high:
+            raise ConfigError(f"[{section}] {key} must lie between {low:g} and {high:g}, but is {value!r}.")
+    if settings.quality.per not in RISK_KINDS:
+        raise ConfigError(f"[quality] per must be one of {', '.join(RISK_KINDS)}, but is {settings.quality.per!r}.")
+    if settings.large.url and not settings.large.url.startswith(("http://", "https://")):
+        raise ConfigError(f"[large] url must start with http:// or https://, but is {settings.large.url!r}.")

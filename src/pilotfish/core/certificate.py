@@ -1,0 +1,134 @@
+"""Certificates and refusals: what is promised, with everything needed to check it.
+
+These are nouns: how a certificate is earned stands in `guarantees/`, the arithmetic in `stats/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pilotfish.core.ids import fingerprint
+
+RiskKind = Literal["answer", "traffic"]
+"""`answer`: expected disagreement among the requests answered locally. `traffic`: the share of all
+requests of the task that are answered locally and differently."""
+
+RISK_KINDS: tuple[RiskKind, ...] = ("answer", "traffic")
+
+ASSUMPTIONS = (
+    "Tomorrow's requests of this task are exchangeable with the calibration rows (audits watch this).",
+    "The reference's answer sets the standard; the promise is agreement with it, not truth.",
+    "The calibration rows were not used to fit the specialist and were chosen without regard to their content.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The promise a user asks for: risk of `per` at most `max_risk`, with `confidence`."""
+
+    max_risk: float
+    confidence: float = 0.95
+    per: RiskKind = "answer"
+
+    @property
+    def delta(self) -> float:
+        """The tolerated probability that the promise is false, 1 - confidence."""
+        return 1.0 - self.confidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """`risk <= claim.max_risk` with probability at least 1 - `delta_spent` for this attempt.
+
+    `bound` is the upper confidence bound of the risk at the chosen thresholds, at level
+    1 - `delta_spent`. A request is answered locally when scope >= `min_scope` and
+    certainty >= `min_certainty`. `coverage` is the share of the `n` calibration rows that pass;
+    `n_served` their number and `errors` those among them that differ from the reference.
+    """
+
+    task_id: str
+    task_name: str
+    claim: Claim
+    bound: float
+    min_certainty: float
+    min_scope: float
+    coverage: float
+    n: int
+    n_served: int
+    errors: float
+    attempt: int
+    delta_spent: float
+    schedule: str
+    start_certainty: float
+    procedure: str
+    split_rule: str
+    scorer: str
+    data_sha256: str
+    artefact_sha256: str
+    created_at: str
+    assumptions: tuple[str, ...] = ASSUMPTIONS
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The certificate's name: 16 hexadecimal digits over its content."""
+        return fingerprint(json.dumps(self.to_json(with_id=False), sort_keys=True))
+
+    def to_json(self, *, with_id: bool = True) -> dict[str, Any]:
+        """A JSON object; `from_json` reads it back."""
+        row = dataclasses.asdict(self)
+        row["assumptions"] = list(self.assumptions)
+        if with_id:
+            row = {"format": 1, "id": self.id, **row}
+        return row
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Certificate:
+        """The certificate that `to_json` wrote."""
+        known = {item.name for item in dataclasses.fields(cls)}
+        values = {key: value for key, value in row.items() if key in known}
+        values["claim"] = Claim(**values["claim"])
+        values["assumptions"] = tuple(values["assumptions"])
+        return cls(**values)
+
+
+Shortage = Literal["examples", "agreement", "consistency", "closed answers", "variety"]
+"""What a refusal is short of: more examples; agreement of the specialist with the reference; the
+reference's agreement with itself; answers that form a closed set; more than one answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """The honest "not yet": what is short, in numbers. A value, not an error.
+
+    `examples_short` is how many more answers are needed at the agreement seen, None where no number
+    would do. `passing_risk` is the smallest max_risk that would be certified today with at least a
+    tenth of the traffic served, None where none below 0.5 would.
+    """
+
+    task_id: str
+    task_name: str
+    claim: Claim
+    short_of: Shortage
+    message: str
+    n: int = 0
+    examples_short: int | None = None
+    passing_risk: float | None = None
+    attempt: int = 0
+    delta_spent: float = 0.0
+    created_at: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `from_json` reads it back."""
+        return {"format": 1, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Refusal:
+        """The refusal that `to_json` wrote."""
+        known = {item.name for item in dataclasses.fields(cls)}
+        values = {key: value for key, value in row.items() if key in known}
+        values["claim"] = Claim(**values["claim"])
+        return cls(**values)

@@ -1,0 +1,162 @@
+"""Every error Pilotfish raises, as one tree. The first fork is who must act.
+
+    PilotfishError
+    ├── UserError                 your input or settings; exit code 2
+    │   ├── ConfigError           a key, value or file of the configuration
+    │   ├── TrafficError          a traffic file that cannot be read
+    │   ├── TaskError             a task or request id that the log does not know
+    │   ├── RequestError          a request the gateway refuses (HTTP 4xx)
+    │   └── MissingExtraError     an optional part that is not installed
+    ├── ModelError                a model server failed; exit code 3
+    │   ├── ModelConnectionError  it could not be reached, or hung up
+    │   ├── ModelTimeoutError     it did not answer in time
+    │   ├── ModelStatusError      it answered with an error status
+    │   ├── ModelFormatError      it answered something that is no answer
+    │   └── NotRecordedError      a recording was asked what it never heard
+    ├── StoreError                the log or the registry cannot be read or written
+    └── SpecialistError           a specialist folder is corrupt, tampered or too new
+
+Anything else that escapes is our own fault (exit code 4). A refusal to certify is a value
+(`core.certificate.Refusal`), not an error.
+"""
+
+from __future__ import annotations
+
+
+class PilotfishError(Exception):
+    """Root. `code` is stable and documented; `hint` says what to do next."""
+
+    code = "pilotfish_error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class UserError(PilotfishError):
+    """The user must act: what was expected, what came, what to do."""
+
+    code = "user_error"
+
+
+class ConfigError(UserError):
+    """A configuration key, value or file that cannot be used."""
+
+    code = "config_error"
+
+
+class TrafficError(UserError):
+    """A traffic file without a single usable row, or of no known format."""
+
+    code = "traffic_error"
+
+
+class TaskError(UserError):
+    """A task, request, certificate or specialist that is not known here."""
+
+    code = "unknown_name"
+
+
+class RequestError(UserError):
+    """A request the gateway refuses before any model sees it. `status` is the HTTP status."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, status: int = 400, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class MissingExtraError(UserError):
+    """An optional part is not installed; the message carries the install command."""
+
+    code = "missing_extra"
+
+    def __init__(self, extra: str, module: str) -> None:
+        super().__init__(
+            f"This needs the {extra!r} extra ({module} is not installed).",
+            hint=f"Install it with: pip install 'pilotfish[{extra}]'",
+        )
+        self.extra = extra
+
+
+class ModelError(PilotfishError):
+    """A model server failed. `model` names it; `status` is the HTTP status to pass on."""
+
+    code = "model_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str = "",
+        status: int = 502,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.model = model
+        self.status = status
+
+
+class ModelConnectionError(ModelError):
+    """The server could not be reached, or closed the connection before it had answered."""
+
+    code = "model_unreachable"
+
+
+class ModelTimeoutError(ModelError):
+    """The server did not answer in time (HTTP 504, since the client is not to blame)."""
+
+    code = "model_timeout"
+
+    def __init__(self, message: str, *, model: str = "", hint: str = "") -> None:
+        super().__init__(message, model=model, status=504, hint=hint)
+
+
+class ModelStatusError(ModelError):
+    """The server answered with an error status; its body and headers are kept as they came."""
+
+    code = "model_status"
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        status: int,
+        body: bytes,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(f"{model or 'The model'} answered with HTTP {status}.", model=model, status=status)
+        self.body = body
+        self.headers = headers
+
+
+class ModelFormatError(ModelError):
+    """The server answered with status 200 and something that is no chat completion."""
+
+    code = "model_format"
+
+
+class NotRecordedError(ModelError):
+    """A recording was asked for an answer it does not hold."""
+
+    code = "not_recorded"
+
+    def __init__(self, message: str, *, model: str = "", hint: str = "") -> None:
+        super().__init__(message, model=model, status=404, hint=hint)
+
+
+class StoreError(PilotfishError):
+    """The log or the registry cannot be opened, read or written."""
+
+    code = "store_error"
+
+
+class SpecialistError(PilotfishError):
+    """A specialist folder whose content does not match its card."""
+
+    code = "specialist_error"

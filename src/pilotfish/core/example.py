@@ -1,0 +1,36 @@
+"""Examples: one input of a task and what the reference answered to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Sampling = Literal["observe", "audit", "deferred", "local", "none"]
+"""Why the reference's answer is known: `observe` (it answered everything), `audit` (a coin with a
+known probability chose the request before anything else was decided), `deferred` (the specialist
+passed it on: a biased sample), `local` (it was not asked), `none` (no task)."""
+
+UNBIASED: frozenset[Sampling] = frozenset(("observe", "audit"))
+"""The samplings that may certify. Deferred rows may teach, never certify."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One input with the reference's answer.
+
+    `answer` is a tuple of canonical values, one per field of the task's shape, or None where the
+    reference's answer does not fit the shape (then no local answer can agree with it).
+    `probability` is the known chance with which the row was chosen (1 while observing).
+    """
+
+    text: str
+    answer: tuple[str, ...] | None
+    time_s: float
+    sampling: Sampling = "observe"
+    probability: float = 1.0
+    request_id: str = ""
+
+    @property
+    def is_unbiased(self) -> bool:
+        """Whether the row may be used as evidence for a certificate."""
+        return self.sampling in UNBIASED

@@ -1,0 +1,83 @@
+"""The rows of the request log. The store writes them as given; the gateway fills them.
+
+Three kinds: `RequestRow` (one a request), `AuditRow` (the reference's later answer to a request
+that was answered locally), `InstructionsRow` (the shared part of requests, once).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pilotfish.core.example import Sampling
+from pilotfish.core.receipt import Reason
+from pilotfish.core.task import Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRow:
+    """One request. `input` is the last user message as sent; `answer` what the client got.
+
+    `instructions_id` names the rest of the conversation (`InstructionsRow`). `local_answer` is
+    what the specialist said when it ran, served or not; `certainty` and `scope` its scores.
+    `reference_answer` is what the reference said, where it was asked. Text fields are None where
+    `privacy` excludes them or there is none. Costs are US dollars, None where no price is known.
+    """
+
+    request_id: str
+    time_s: float
+    instructions_id: str
+    task_id: str
+    mode: Mode
+    model: str
+    reason: Reason
+    sampling: Sampling
+    probability: float
+    input: str | None
+    answer: str | None
+    reference_answer: str | None = None
+    local_answer: str | None = None
+    certainty: float | None = None
+    scope: float | None = None
+    status: int = 200
+    error: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_usd: float | None = None
+    latency_s: float = 0.0
+    local_s: float | None = None
+    is_stream: bool = False
+    settings_sha256: str = ""
+    specialist_sha256: str = ""
+    certificate_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """The reference's answer to a request that had been answered locally."""
+
+    request_id: str
+    time_s: float
+    reference_answer: str | None
+    status: int = 200
+    error: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_usd: float | None = None
+    latency_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstructionsRow:
+    """The shared part of requests: all messages but the last user message, response format, tools.
+
+    `body` is a JSON object with the keys `messages`, `response_format` and `tools` as they came;
+    `text` the same for people.
+    """
+
+    instructions_id: str
+    time_s: float
+    body: str
+    text: str
+
+
+LogRow = RequestRow | AuditRow | InstructionsRow

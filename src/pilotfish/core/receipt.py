@@ -1,0 +1,44 @@
+"""Receipts: why this model answered this request, in one closed set of reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Reason = Literal[
+    "certified",
+    "observing",
+    "shadow",
+    "uncertain",
+    "out-of-scope",
+    "unsupported-option",
+    "other-model",
+    "overloaded",
+    "specialist-failed",
+    "no-task",
+]
+
+REASONS: dict[Reason, str] = {
+    "certified": "a specialist answered; both gates passed under a valid certificate",
+    "observing": "the task is only observed; the reference answered",
+    "shadow": "the specialist ran beside, unseen; the reference answered",
+    "uncertain": "the specialist was not certain enough and deferred",
+    "out-of-scope": "the text is unlike the task's traffic; the specialist deferred",
+    "unsupported-option": "the request asks for what a closed local answer cannot honour (n, tools, logprobs, stop)",
+    "other-model": "the client named another model than the reference; passed through",
+    "overloaded": "the local queue was full or late; deferred rather than waited",
+    "specialist-failed": "the specialist could not be loaded or failed; deferred",
+    "no-task": "the request carries no text that a task could be recognised by",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Why this model answered this request."""
+
+    request_id: str
+    model: str
+    reason: Reason
+    task_id: str = ""
+    task_name: str = ""
+    certificate_id: str = ""

@@ -1,0 +1,44 @@
+"""The model protocol: anything that answers a chat request.
+
+An HTTP endpoint, a recording, a scripted double and a cascade of them all look like this, so the
+gateway sees one object and a cascade can be replayed and certified like any model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from pilotfish.core.messages import Answer, ChatRequest, Price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What a model is. `price` is None where nobody stated one (never 0)."""
+
+    name: str
+    is_local: bool
+    context_tokens: int | None = None
+    price: Price | None = None
+
+
+class Model(Protocol):
+    """Anything that answers a chat request."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What it is."""
+
+    async def answer(self, request: ChatRequest) -> Answer:
+        """The whole answer. Raises a `ModelError` where there is none."""
+
+    def stream(self, request: ChatRequest) -> AsyncIterator[bytes]:
+        """The answer as server-sent-event bytes, in whatever pieces they come.
+
+        Raises a `ModelError` before the first piece where there is no answer. Closing the iterator
+        (`aclose`) cancels the work upstream at once.
+        """
+
+    async def aclose(self) -> None:
+        """Release connections and threads."""

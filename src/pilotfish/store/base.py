@@ -1,0 +1,158 @@
+"""The two protocols of the store: the request log and the registry of what was learnt.
+
+The log is append-only and written by one process; readers never block it. The registry holds what
+people and the learner decide: modes, certificates, attempts. Neither knows how a task is recognised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pilotfish.core.certificate import Certificate, Refusal
+from pilotfish.core.log_row import AuditRow, InstructionsRow, LogRow, RequestRow
+from pilotfish.core.task import AnswerShape, Mode, Template
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFilter:
+    """Which request rows: all fields that are set must hold. Times are seconds since the epoch."""
+
+    task_id: str = ""
+    instructions_id: str = ""
+    since_s: float | None = None
+    until_s: float | None = None
+    reason: str = ""
+    errors_only: bool = False
+    limit: int | None = None
+    newest_first: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskCount:
+    """How often a task occurs in the log."""
+
+    task_id: str
+    instructions_id: str
+    n_requests: int
+    n_local: int
+    n_reference_known: int
+    first_s: float
+    last_s: float
+
+
+class LogWriter(Protocol):
+    """The append side, called on the request path: it must never raise and never wait."""
+
+    def append(self, row: LogRow) -> None:
+        """Write one row durably against a kill of the process; a failure is counted as a gap."""
+
+    @property
+    def n_gaps(self) -> int:
+        """Rows that could not be written since the start (disk full)."""
+
+    def close(self) -> None:
+        """Flush and close."""
+
+
+class Log(Protocol):
+    """The query side. `AuditRow`s are merged into their request rows (`reference_answer`, sampling)."""
+
+    def rows(self, where: LogFilter) -> Iterator[RequestRow]:
+        """Request rows in time order (or newest first), streamed."""
+
+    def row(self, request_id: str) -> RequestRow | None:
+        """One request row."""
+
+    def audit(self, request_id: str) -> AuditRow | None:
+        """The audit of one request, where there was one."""
+
+    def instructions(self, instructions_id: str) -> InstructionsRow | None:
+        """The shared part of a request."""
+
+    def task_counts(self) -> list[TaskCount]:
+        """Per task and instructions, most frequent first."""
+
+    def prune(self, before_s: float) -> int:
+        """Delete request rows (and orphaned instructions) before a time; how many went."""
+
+    def n_gaps(self) -> int:
+        """Rows that every writer so far has reported lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRecord:
+    """What is decided about one task. `specialist_sha256` and `certificate_id` are empty where there is none.
+
+    `is_held` says that a person demoted the task: the learner leaves it alone until promoted again.
+    """
+
+    task_id: str
+    name: str
+    instructions_id: str
+    instructions: str
+    shape: AnswerShape
+    mode: Mode
+    specialist_sha256: str = ""
+    certificate_id: str = ""
+    is_held: bool = False
+    audit_state: dict[str, Any] | None = None
+    updated_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that changed a task: learnt, certified, refused, promoted, demoted, withdrawn."""
+
+    time_s: float
+    task_id: str
+    kind: str
+    message: str
+    details: dict[str, Any]
+
+
+class Registry(Protocol):
+    """Tasks, templates, certificates, refusals and events. Certificates stay readable for ever."""
+
+    def version(self) -> int:
+        """A number that grows with every change, cheap to poll (also when another process changed it)."""
+
+    def tasks(self) -> list[TaskRecord]:
+        """All task records, by name."""
+
+    def task(self, name_or_id: str) -> TaskRecord | None:
+        """One task by id or name."""
+
+    def put_task(self, record: TaskRecord) -> None:
+        """Insert or replace one task record."""
+
+    def templates(self) -> list[Template]:
+        """The learnt templates."""
+
+    def put_templates(self, templates: list[Template]) -> None:
+        """Replace the templates."""
+
+    def add_verdict(self, verdict: Certificate | Refusal) -> None:
+        """Append a certificate or a refusal."""
+
+    def certificate(self, certificate_id: str) -> Certificate | None:
+        """One certificate, however old."""
+
+    def verdicts(self, task_id: str) -> list[Certificate | Refusal]:
+        """All verdicts of a task, oldest first."""
+
+    def n_attempts(self, task_id: str) -> int:
+        """How many verdicts of this task have spent delta (whatever the outcome)."""
+
+    def adopt(self, record: TaskRecord, certificate: Certificate) -> None:
+        """Certificate and task record in one transaction, so that no reader sees half of it."""
+
+    def add_event(self, event: Event) -> None:
+        """Append an event."""
+
+    def events(self, task_id: str = "", limit: int = 100) -> list[Event]:
+        """Newest first."""
+
+    def close(self) -> None:
+        """Close the connection."""

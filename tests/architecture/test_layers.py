@@ -1,0 +1,152 @@
+"""The house of the design: layers, no sideways imports, no cycles, light front doors."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src" / "pilotfish"
+
+LAYERS = {
+    "core": 0,
+    "stats": 1,
+    "scoring": 1,
+    "config": 1,
+    "specialists": 1,
+    "models": 2,
+    "store": 2,
+    "jobs": 2,
+    "tasks": 3,
+    "students": 3,
+    "routing": 3,
+    "guarantees": 4,
+    "gateway": 5,
+    "replay": 5,
+    "cli": 6,
+}
+
+# Foreign packages and the only places that may import them.
+OWNERS = {
+    "sklearn": ["students/fit.py"],
+    "scipy": ["students/fit.py"],
+    "onnx": ["students/encoder_graph.py"],
+    "pyreqwest": ["models/http.py"],
+    "uvicorn": ["gateway/serve.py"],
+    "click": ["cli/"],
+    "sqlite3": ["store/"],
+    "onnxruntime": ["specialists/encoder.py", "students/encoder_graph.py"],
+    "tokenizers": ["specialists/encoder.py"],
+    "safetensors": ["specialists/", "students/"],
+    "numpy": ["specialists/", "students/", "guarantees/", "gateway/local.py", "replay/"],
+    "openai": ["cli/demo"],
+}
+
+NEVER = ("torch", "transformers", "pandas", "httpx", "requests", "pydantic", "starlette", "pickle")
+
+
+def modules() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def imports(path: Path) -> list[tuple[str, int]]:
+    """Every imported module name with its line, inside functions too."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            found.append((node.module or "", node.lineno))
+    return found
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+def test_every_folder_has_a_layer() -> None:
+    folders = {path.name for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders - {"examples"} == set(LAYERS)
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_a_file_imports_only_lower_layers_or_its_own_folder(path: Path) -> None:
+    parts = path.relative_to(SOURCE).parts
+    if len(parts) == 1:
+        return
+    wrong = []
+    for name, line in imports(path):
+        if not name.startswith("pilotfish"):
+            continue
+        target = name.split(".")
+        if len(target) < 3:
+            wrong.append(f"line {line}: {name} goes through a package's __init__")
+        elif target[1] != parts[0] and LAYERS[target[1]] >= LAYERS[parts[0]]:
+            wrong.append(f"line {line}: {name} is not below {parts[0]}")
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_foreign_packages_stay_where_they_belong(path: Path) -> None:
+    wrong = []
+    for name, line in imports(path):
+        package = name.split(".")[0]
+        if package in NEVER:
+            wrong.append(f"line {line}: {package}")
+        if package in OWNERS and not any(relative(path).startswith(owner) for owner in OWNERS[package]):
+            wrong.append(f"line {line}: {package} belongs to {OWNERS[package]}")
+    assert not wrong, wrong
+
+
+def test_no_module_level_cycles() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in modules():
+        name = "pilotfish." + relative(path)[:-3].replace("/", ".")
+        tree = ast.parse(path.read_text("utf-8"))
+        top = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+        graph[name] = {node.module for node in top if node.module and node.module.startswith("pilotfish.")}
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"cycle: {' -> '.join([*trail, name])}"
+        if name not in done:
+            for other in graph.get(name, ()):
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_files_are_short_and_say_what_they_are(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) <= 400
+    if path.name != "__init__.py":
+        docstring = ast.get_docstring(ast.parse(text)) or ""
+        assert docstring, "every module opens with a docstring"
+    assert path.stem not in {"utils", "helpers", "common", "misc", "manager", "handler", "processor"}
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_function_bodies_are_at_most_fifty_lines(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            start = node.body[1].lineno if is_docstring and len(node.body) > 1 else first.lineno
+            assert (node.end_lineno or 0) - start < 50, f"{node.name} in line {node.lineno}"
+
+
+@pytest.mark.parametrize("call", ["import pilotfish", "from pilotfish.cli.main import main; main(['--help'])"])
+def test_front_doors_load_nothing_heavy(call: str) -> None:
+    code = (
+        "import sys\ntry:\n    " + call + "\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'onnxruntime', 'sklearn', 'uvicorn', 'pyreqwest', 'tokenizers', 'msgspec', 'sqlite3', 'asyncio'}\n"
+        "found = heavy & set(sys.modules)\nassert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
