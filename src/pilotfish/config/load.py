@@ -57,6 +57,15 @@ def home(settings: Settings) -> Path:
     return Path(base).expanduser() / "pilotfish"
 
 
+def cache() -> Path:
+    """The folder of what can be built again: encoders (`PILOTFISH_CACHE`, else the user's cache folder)."""
+    chosen = os.environ.get(f"{PREFIX}CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "pilotfish"
+
+
 def settings_sha256(settings: Settings) -> str:
     """The hash of the effective settings that every log row carries."""
     return hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode()).hexdigest()

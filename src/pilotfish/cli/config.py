@@ -1,0 +1,79 @@
+"""`pilotfish config show|check`: what is in force, and whether it can be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import click
+
+from pilotfish.cli import options, output
+from pilotfish.config import load
+from pilotfish.config.settings import SECTIONS, Settings
+
+
+@click.group("config", help="Show and check the configuration.")
+def command() -> None:
+    pass
+
+
+@command.command("show")
+@options.place_options
+@options.json_option
+def show(config_path: Path | None, home: Path | None, as_json: bool) -> None:
+    """Every setting with its value and meaning."""
+    settings = options.settings_from(config_path, home)
+    if as_json:
+        output.print_json(dataclasses.asdict(settings))
+        return
+    rows: list[list[object]] = [["", "home", str(load.home(settings)), _help(Settings, "home")]]
+    for section, kind in SECTIONS.items():
+        record = getattr(settings, section)
+        for item in dataclasses.fields(kind):
+            value = getattr(record, item.name)
+            rows.append([section, item.name, "unset" if value is None else str(value), _help(kind, item.name)])
+    output.print_table(["section", "key", "value", "meaning"], rows)
+
+
+@command.command("check")
+@options.place_options
+@options.json_option
+def check(config_path: Path | None, home: Path | None, as_json: bool) -> int:
+    """Read the configuration and say what it means; exit code 1 when it cannot serve yet."""
+    settings = options.settings_from(config_path, home)
+    notes = _notes(settings)
+    if as_json:
+        output.print_json({"ok": bool(settings.large.url), "notes": notes})
+    else:
+        for note in notes:
+            click.echo(note)
+    return 0 if settings.large.url else 1
+
+
+def _notes(settings: Settings) -> list[str]:
+    large, claim = settings.large, settings.quality.claim
+    notes = [f"Home: {load.home(settings)}"]
+    notes.append(
+        f"Large model: {large.model or 'as the client names it'} at {large.url}"
+        if large.url
+        else "Large model: none. Set [large] url, PILOTFISH_LARGE_URL or `pilotfish serve --large URL`."
+    )
+    if large.url and large.key_env:
+        found = "is set" if os.environ.get(large.key_env) else "is not set: the client's key is passed on"
+        notes.append(f"Key: the variable {large.key_env} {found}.")
+    if claim is None:
+        notes.append("Promise: none, so nothing is answered locally. Set [quality] max_risk to begin.")
+    else:
+        notes.append(
+            f"Promise: disagreement per {claim.per} at most {100 * claim.max_risk:g} %, "
+            f"with {100 * claim.confidence:g} % confidence; {100 * settings.quality.audit_rate:g} % audited."
+        )
+    if large.price is None:
+        notes.append("Price: unknown, so costs are unknown. Set [large] input_usd_per_mtok and output_usd_per_mtok.")
+    return notes
+
+
+def _help(kind: type, key: str) -> str:
+    text = {item.name: item.metadata.get("help", "") for item in dataclasses.fields(kind)}[key]
+    return str(text)

@@ -1,0 +1,26 @@
+"""`pilotfish demote TASK`: back to the large model at once, and held there until promoted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from pilotfish.cli import options
+from pilotfish.store.base import Event
+
+
+@click.command("demote", help="Send TASK back to the large model; it stays there until promoted.")
+@click.argument("task")
+@options.place_options
+def command(task: str, config_path: Path | None, home: Path | None) -> int:
+    place = options.home_from(config_path, home)
+    record = options.find_task(place.registry, task)
+    place.registry.put_task(replace(record, mode="observe", is_held=True, updated_s=time.time()))
+    place.registry.add_event(
+        Event(time_s=time.time(), task_id=record.task_id, kind="demoted", message="to observe by hand", details={})
+    )
+    click.echo(f"{record.name}: {record.mode} -> observe, held. `pilotfish promote {record.name}` lets it serve again.")
+    return 0

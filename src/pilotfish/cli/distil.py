@@ -1,0 +1,78 @@
+"""`pilotfish distil [TASK]`: learn from the log, certify or refuse, adopt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from pilotfish.cli import options, output
+from pilotfish.config import load
+from pilotfish.core.certificate import Certificate
+from pilotfish.core.errors import ConfigError
+from pilotfish.store.home import open_home
+from pilotfish.tasks.find import find_tasks
+
+
+@click.command("distil", help="Learn a specialist for TASK (a name or id) and certify or refuse it.")
+@click.argument("task", required=False)
+@click.option("--due", is_flag=True, help="Instead of one task, all that are due: what `serve` does in the background.")
+@options.promise_options
+@options.place_options
+@options.json_option
+@click.option("--progress-json", is_flag=True, hidden=True, help="Progress as JSON lines, for the gateway's learner.")
+def command(
+    task: str | None,
+    due: bool,
+    max_risk: float | None,
+    confidence: float | None,
+    per: str | None,
+    config_path: Path | None,
+    home: Path | None,
+    as_json: bool,
+    progress_json: bool,
+) -> int:
+    flags = {("quality", "max_risk"): max_risk, ("quality", "confidence"): confidence, ("quality", "per"): per}
+    settings = options.settings_from(config_path, home, dict(flags))
+    if (task is None) == (not due):
+        raise click.UsageError("Name one TASK (see `pilotfish tasks`), or give --due for all that are due.")
+    claim = settings.quality.claim
+    if claim is None:
+        raise ConfigError(
+            "A specialist is certified against a tolerated disagreement.",
+            hint="Give --max-risk, or set [quality] max_risk.",
+        )
+    from pilotfish.guarantees.learn import learn
+    from pilotfish.guarantees.schedule import Schedule
+    from pilotfish.students.encoder_cache import open_encoder
+
+    place = open_home(load.home(settings))
+    only = ""
+    if task is not None:
+        find_tasks(place)
+        only = options.find_task(place.registry, task).task_id
+    with output.Progress() as bar:
+        outcomes = learn(
+            place,
+            claim,
+            Schedule(first_after=settings.learning.first_after, growth=settings.learning.growth),
+            lambda: open_encoder(load.cache(), settings.learning.encoder),
+            only=only,
+            progress=_json_line if progress_json else bar,
+        )
+    if as_json:
+        output.print_json([{"task": o.task.name, "adopted": o.is_adopted, **o.verdict.to_json()} for o in outcomes])
+    else:
+        for outcome in outcomes:
+            verdict = outcome.verdict
+            said = output.promise(verdict) if isinstance(verdict, Certificate) else f"not certified. {verdict.message}"
+            kept = "" if outcome.is_adopted or not isinstance(verdict, Certificate) else " The one in force stays."
+            click.echo(f"{outcome.task.name}: {said}{kept} ({outcome.n_known:,} answers, {outcome.seconds:.1f} s)")
+        if not outcomes:
+            click.echo("No task is due.")
+    return 0 if due or any(isinstance(outcome.verdict, Certificate) for outcome in outcomes) else 1
+
+
+def _json_line(stage: str, done: int, total: int) -> None:
+    click.echo(json.dumps({"stage": stage, "done": done, "total": total}))

@@ -1,0 +1,69 @@
+"""`pilotfish explain REQUEST`: the receipt of one request, in words."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from pilotfish.cli import options, output
+from pilotfish.core.certificate import Certificate
+from pilotfish.core.errors import TaskError
+from pilotfish.core.log_row import AuditRow, RequestRow
+from pilotfish.core.receipt import REASONS
+
+
+@click.command("explain", help="Why did this model answer REQUEST (an x-pilotfish-request-id)?")
+@click.argument("request")
+@options.place_options
+@options.json_option
+def command(request: str, config_path: Path | None, home: Path | None, as_json: bool) -> None:
+    place = options.home_from(config_path, home)
+    row = place.log.row(request)
+    if row is None:
+        raise TaskError(f"The log holds no request {request!r}.", hint="`pilotfish log list` shows the newest ids.")
+    audit = place.log.audit(request)
+    certificate = place.registry.certificate(row.certificate_id) if row.certificate_id else None
+    if as_json:
+        output.print_json(
+            {
+                "request": dataclasses.asdict(row),
+                "why": REASONS[row.reason],
+                "audit": dataclasses.asdict(audit) if audit else None,
+                "certificate": certificate.to_json() if certificate else None,
+            }
+        )
+        return
+    record = place.registry.task(row.task_id) if row.task_id else None
+    for line in _lines(row, record.name if record else row.task_id, audit, certificate):
+        click.echo(line)
+
+
+def _lines(row: RequestRow, task: str, audit: AuditRow | None, certificate: Certificate | None) -> list[str]:
+    lines = [
+        f"{row.request_id} at {output.moment(row.time_s)} UTC, HTTP {row.status}, {1000 * row.latency_s:.1f} ms",
+        f"answered by {row.model}: {row.reason} ({REASONS[row.reason]})",
+    ]
+    if row.error:
+        lines.append(f"error: {row.error}")
+    if task:
+        lines.append(f"task: {task}, mode {row.mode}")
+    if row.certainty is not None and row.scope is not None:
+        gates = ""
+        if certificate is not None:
+            gates = f" (needs certainty >= {certificate.min_certainty:.4f} and scope >= {certificate.min_scope:.4f})"
+        lines.append(f"specialist: certainty {row.certainty:.4f}, scope {row.scope:.4f}{gates}")
+    if row.local_answer is not None:
+        lines.append(f"specialist said: {output.shorten(row.local_answer, 100)}")
+    if row.reference_answer is not None:
+        lines.append(f"reference said: {output.shorten(row.reference_answer, 100)}")
+    if certificate is not None:
+        lines.append(output.promise(certificate))
+    chance = f" (chosen with probability {row.probability:g})" if row.sampling == "audit" else ""
+    lines.append(f"sampling: {row.sampling}{chance}" + (", audited afterwards" if audit is not None else ""))
+    cost = "unknown" if row.cost_usd is None else f"${row.cost_usd:.6f}"
+    lines.append(f"tokens: {row.prompt_tokens} in, {row.completion_tokens} out; cost {cost}")
+    lines.append(f"input: {output.shorten(row.input, 100) if row.input is not None else '(not kept)'}")
+    lines.append(f"answer: {output.shorten(row.answer, 100) if row.answer is not None else '(not kept or no text)'}")
+    return lines

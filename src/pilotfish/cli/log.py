@@ -1,0 +1,113 @@
+"""`pilotfish log list|show|export|prune`: what was recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import click
+
+from pilotfish.cli import options, output
+from pilotfish.core.errors import TaskError
+from pilotfish.store.base import LogFilter
+from pilotfish.store.export import export as export_rows
+from pilotfish.store.home import Home
+
+
+@click.group("log", help="List, show, export and prune what was recorded.")
+def command() -> None:
+    pass
+
+
+@command.command("list")
+@click.option("-n", "limit", default=20, show_default=True, type=click.IntRange(1), help="How many, newest first.")
+@click.option("--task", default="", help="Only this task (name or id).")
+@click.option("--reason", default="", help="Only this reason, e.g. uncertain.")
+@click.option("--errors", is_flag=True, help="Only requests that failed.")
+@options.place_options
+@options.json_option
+def list_rows(
+    limit: int, task: str, reason: str, errors: bool, config_path: Path | None, home: Path | None, as_json: bool
+) -> None:
+    """The newest requests."""
+    place = _open(config_path, home)
+    task_id = options.find_task(place.registry, task).task_id if task else ""
+    where = LogFilter(task_id=task_id, reason=reason, errors_only=errors, limit=limit, newest_first=True)
+    rows = list(place.log.rows(where))
+    if as_json:
+        output.print_json([dataclasses.asdict(row) for row in rows])
+        return
+    names = {record.task_id: record.name for record in place.registry.tasks()}
+    output.print_table(
+        ["request", "time (UTC)", "task", "model", "reason", "ms", "input", "answer"],
+        [
+            [
+                row.request_id,
+                output.moment(row.time_s),
+                names.get(row.task_id, row.task_id[:8]),
+                output.shorten(row.model, 24),
+                row.reason if row.status == 200 else f"HTTP {row.status}",
+                f"{1000 * row.latency_s:.1f}",
+                output.shorten(row.input, 40),
+                output.shorten(row.answer, 24),
+            ]
+            for row in rows
+        ],
+    )
+
+
+@command.command("show")
+@click.argument("request")
+@options.place_options
+def show(request: str, config_path: Path | None, home: Path | None) -> None:
+    """One request whole, with its instructions, as JSON."""
+    place = _open(config_path, home)
+    row = place.log.row(request)
+    if row is None:
+        raise TaskError(f"The log holds no request {request!r}.", hint="`pilotfish log list` shows the newest ids.")
+    found = place.log.instructions(row.instructions_id)
+    audit = place.log.audit(request)
+    output.print_json(
+        {
+            **dataclasses.asdict(row),
+            "instructions": json.loads(found.body) if found else None,
+            "audit": dataclasses.asdict(audit) if audit else None,
+        }
+    )
+
+
+@command.command("export")
+@click.option("--task", default="", help="Only this task (name or id).")
+@click.option(
+    "-o", "--output", "path", type=click.Path(path_type=Path, dir_okay=False), help="A file; else standard output."
+)
+@options.place_options
+def export(task: str, path: Path | None, config_path: Path | None, home: Path | None) -> int:
+    """Requests with the reference's answers as JSON lines that `pilotfish backtest` reads."""
+    place = _open(config_path, home)
+    task_id = options.find_task(place.registry, task).task_id if task else ""
+    n = 0
+    with click.open_file(str(path) if path else "-", "wb") as stream:
+        for line in export_rows(place.log, LogFilter(task_id=task_id)):
+            stream.write(line)
+            n += 1
+    click.echo(f"{n:,} requests exported.", err=True)
+    return 0 if n else 1
+
+
+@command.command("prune")
+@click.option("--days", type=click.FloatRange(0), required=True, help="Delete requests older than this many days.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.place_options
+def prune(days: float, yes: bool, config_path: Path | None, home: Path | None) -> None:
+    """Delete old requests for good; certificates stay, but can no longer be recomputed without them."""
+    place = _open(config_path, home)
+    if not yes:
+        click.confirm(f"Delete every request older than {days:g} days for good?", abort=True)
+    click.echo(f"{place.log.prune(time.time() - days * 86400):,} requests deleted.")
+
+
+def _open(config_path: Path | None, home: Path | None) -> Home:
+    return options.home_from(config_path, home)

@@ -1,0 +1,102 @@
+"""The `pilotfish` command: one file a command, loaded only when it is called.
+
+The only place that knows exit codes: 0 done, 1 the honest answer is no, 2 the user must act,
+3 a model server failed, 4 our fault. Errors become one sentence on standard error; a traceback is
+shown only for our own faults, or with PILOTFISH_DEBUG set.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+import pilotfish
+from pilotfish.core.errors import ModelError, PilotfishError, SpecialistError, StoreError, UserError
+
+EXIT_DONE, EXIT_NO, EXIT_USER, EXIT_MODEL, EXIT_FAULT = 0, 1, 2, 3, 4
+
+# Command name to the file that holds it and the line of help, so that --help loads none of them.
+COMMANDS = {
+    "serve": ("pilotfish.cli.serve", "Stand in front of the large model: an OpenAI-compatible gateway."),
+    "backtest": ("pilotfish.cli.backtest", "What if Pilotfish had stood in front of this recorded traffic?"),
+    "demo": ("pilotfish.cli.demo", "Run the whole loop on bundled example traffic, in under a minute."),
+    "tasks": ("pilotfish.cli.tasks", "What recurs in my log?"),
+    "distil": ("pilotfish.cli.distil", "Learn a specialist for a task, and certify or refuse it."),
+    "certify": ("pilotfish.cli.certify", "Show, or recompute, what is promised for a task."),
+    "promote": ("pilotfish.cli.promote", "Let a task's certified specialist answer."),
+    "demote": ("pilotfish.cli.demote", "Send a task back to the large model."),
+    "explain": ("pilotfish.cli.explain", "Why did this model answer this request?"),
+    "log": ("pilotfish.cli.log", "List, show, export and prune what was recorded."),
+    "config": ("pilotfish.cli.config", "Show and check the configuration."),
+    "doctor": ("pilotfish.cli.doctor", "Check this installation, its folders and its log."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, not when help is printed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of a user's day."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The `command` of the file that the table names."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table's own lines of help: importing a command for its docstring would load its libraries."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(pilotfish.__version__, prog_name="pilotfish")
+def root() -> None:
+    """Every request goes to the smallest model that is good enough, with proof.
+
+    Exit codes: 0 done, 1 the honest answer is no, 2 you must act, 3 a model server failed, 4 our fault.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    try:
+        result = root.main(args=arguments, prog_name="pilotfish", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as shown:
+        click.echo(shown.format_message())
+        return EXIT_USER
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USER
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nStopped.", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (| head); not an error, and nothing more to flush into it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
+    except PilotfishError as error:
+        if os.environ.get("PILOTFISH_DEBUG"):
+            raise
+        click.echo(f"pilotfish: {error}", err=True)
+        return _exit_code(error)
+    return result if isinstance(result, int) else EXIT_DONE
+
+
+def _exit_code(error: PilotfishError) -> int:
+    if isinstance(error, UserError | SpecialistError | StoreError):
+        return EXIT_USER
+    return EXIT_MODEL if isinstance(error, ModelError) else EXIT_FAULT

@@ -1,0 +1,67 @@
+"""Flags that several commands share, and the settings they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pilotfish.config import load
+from pilotfish.config.settings import Settings
+from pilotfish.core.errors import TaskError
+from pilotfish.store.base import Registry, TaskRecord
+from pilotfish.store.home import Home, open_home
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+config_option = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help=f"Configuration file (default: {load.FILE_NAME} here, if there is one).",
+)
+home_option = click.option(
+    "--home", type=click.Path(path_type=Path), help="Folder of log, registry and specialists (PILOTFISH_HOME)."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+
+
+def place_options(command: Command) -> Command:
+    """`--config` and `--home`: where settings and data are."""
+    return config_option(home_option(command))
+
+
+def promise_options(command: Command) -> Command:
+    """`--max-risk`, `--confidence` and `--per`: the promise."""
+    command = click.option(
+        "--per", type=click.Choice(["answer", "traffic"]), help="Count the risk per local answer, or per all traffic."
+    )(command)
+    command = click.option("--confidence", type=float, help="Confidence of the promise (default 0.95).")(command)
+    return click.option("--max-risk", type=float, help="Tolerated disagreement with the large model, e.g. 0.02.")(
+        command
+    )
+
+
+def home_from(config_path: Path | None, home: Path | None) -> Home:
+    """The opened home of the effective settings."""
+    return open_home(load.home(settings_from(config_path, home)))
+
+
+def settings_from(
+    config_path: Path | None, home: Path | None, flags: Mapping[tuple[str, str], object] | None = None
+) -> Settings:
+    """The effective settings of a command: file, environment, then its flags."""
+    given = {("", "home"): None if home is None else str(home), **(flags or {})}
+    return load.load(config_path, flags=given)
+
+
+def find_task(registry: Registry, name: str) -> TaskRecord:
+    """The task of that name or id. Raises `TaskError` naming those there are."""
+    record = registry.task(name)
+    if record is not None:
+        return record
+    known = [task.name for task in registry.tasks()]
+    hint = f"Known tasks: {', '.join(known[:12])}." if known else "No task is known yet: `pilotfish tasks` looks."
+    raise TaskError(f"There is no task {name!r}.", hint=hint)

@@ -1,0 +1,33 @@
+"""`pilotfish promote TASK`: let its certified specialist answer, or run it unseen with --shadow."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from pilotfish.cli import options
+from pilotfish.core.task import Mode
+from pilotfish.store.base import Event
+
+
+@click.command("promote", help="Let TASK's certified specialist answer (with --shadow: run it beside, unseen).")
+@click.argument("task")
+@click.option("--shadow", is_flag=True, help="Run the specialist beside the large model; its answers are only logged.")
+@options.place_options
+def command(task: str, shadow: bool, config_path: Path | None, home: Path | None) -> int:
+    place = options.home_from(config_path, home)
+    record = options.find_task(place.registry, task)
+    if not record.certificate_id:
+        # The certificate of a withdrawn or demoted task is not enough: it must be earned again or named by the record.
+        click.echo(f"{record.name} has no certificate. `pilotfish distil {record.name}` tries for one.")
+        return 1
+    mode: Mode = "shadow" if shadow else "serve"
+    place.registry.put_task(replace(record, mode=mode, is_held=False, updated_s=time.time()))
+    place.registry.add_event(
+        Event(time_s=time.time(), task_id=record.task_id, kind="promoted", message=f"to {mode} by hand", details={})
+    )
+    click.echo(f"{record.name}: {record.mode} -> {mode}, under certificate {record.certificate_id}.")
+    return 0

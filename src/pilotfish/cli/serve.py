@@ -1,0 +1,69 @@
+"""`pilotfish serve`: the gateway on loopback."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from pilotfish.cli import options
+from pilotfish.config.settings import Settings
+from pilotfish.core.errors import ConfigError
+
+
+@click.command("serve", help="Stand in front of the large model: an OpenAI-compatible gateway on loopback.")
+@click.option("--large", "url", help="Base URL of the large model, up to and including /v1 (PILOTFISH_LARGE_URL).")
+@click.option("--model", help="Its model name (PILOTFISH_LARGE_MODEL).")
+@click.option("--key-env", help="Environment variable with its key (default OPENAI_API_KEY).")
+@click.option("--host", help="Address to listen on (default 127.0.0.1).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (default 8710; 0 picks one).")
+@options.promise_options
+@options.place_options
+def command(
+    url: str | None,
+    model: str | None,
+    key_env: str | None,
+    host: str | None,
+    port: int | None,
+    max_risk: float | None,
+    confidence: float | None,
+    per: str | None,
+    config_path: Path | None,
+    home: Path | None,
+) -> None:
+    settings = options.settings_from(
+        config_path,
+        home,
+        {
+            ("large", "url"): url,
+            ("large", "model"): model,
+            ("large", "key_env"): key_env,
+            ("server", "host"): host,
+            ("server", "port"): port,
+            ("quality", "max_risk"): max_risk,
+            ("quality", "confidence"): confidence,
+            ("quality", "per"): per,
+        },
+    )
+    if not settings.large.url:
+        raise ConfigError(
+            "The gateway needs a large model to stand in front of.",
+            hint="Give --large URL --model NAME, or set [large] url and model in pilotfish.toml.",
+        )
+    from pilotfish.gateway.serve import serve
+
+    serve(settings, on_ready=lambda bound: _say_ready(settings, bound))
+
+
+def _say_ready(settings: Settings, port: int) -> None:
+    claim = settings.quality.claim
+    click.echo(f"Pilotfish answers at http://{settings.server.host}:{port}/v1 (process {os.getpid()}).")
+    click.echo(f"Large model: {settings.large.model or 'as the client names it'} at {settings.large.url}")
+    if claim is None:
+        click.echo("It observes: every request goes to the large model. Set [quality] max_risk to let it learn.")
+    else:
+        click.echo(
+            f"Promise: disagreement per {claim.per} at most {100 * claim.max_risk:g} % with "
+            f"{100 * claim.confidence:g} % confidence. It learns in the background."
+        )

@@ -1,0 +1,84 @@
+"""`pilotfish tasks`: what recurs in my log, and what is decided about it. Looking changes no promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pilotfish.cli import options, output
+from pilotfish.core.certificate import Certificate, Refusal
+from pilotfish.store.base import Registry, TaskCount, TaskRecord
+from pilotfish.tasks.find import find_tasks
+
+
+@click.command("tasks", help="What recurs in my log: name, share, answer shape, mode, coverage, certificate.")
+@options.place_options
+@options.json_option
+def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
+    place = options.home_from(config_path, home)
+    find_tasks(place)
+    counts = place.log.task_counts()
+    total = sum(count.n_requests for count in counts)
+    found = [_task(place.registry, record, counts, total) for record in place.registry.tasks()]
+    found.sort(key=lambda task: -int(str(task["requests"])))
+    if as_json:
+        output.print_json({"requests": total, "tasks": found})
+    elif not total:
+        click.echo("The log is empty. Send requests through `pilotfish serve`, then look again.")
+    elif not found:
+        click.echo(f"{total:,} requests, but none of their instructions recurs often enough to be a task yet.")
+    else:
+        _print(found)
+    return 0 if found else 1
+
+
+def _task(registry: Registry, record: TaskRecord, counts: list[TaskCount], total: int) -> dict[str, object]:
+    own = [count for count in counts if count.task_id == record.task_id]
+    n, n_local = sum(count.n_requests for count in own), sum(count.n_local for count in own)
+    certificate = registry.certificate(record.certificate_id) if record.certificate_id else None
+    verdicts = registry.verdicts(record.task_id)
+    last = verdicts[-1] if verdicts else None
+    return {
+        "name": record.name,
+        "id": record.task_id,
+        "requests": n,
+        "share": n / total if total else 0.0,
+        "answer_shape": record.shape.kind,
+        "fields": [{"name": field.name, "values": len(field.values)} for field in record.shape.fields],
+        "why_open": record.shape.why_open or None,
+        "mode": record.mode,
+        "is_held": record.is_held,
+        "answered_locally": n_local,
+        "certified_coverage": certificate.coverage if certificate is not None else None,
+        "certificate": certificate.to_json() if isinstance(certificate, Certificate) else None,
+        "refusal": last.to_json() if isinstance(last, Refusal) and certificate is None else None,
+    }
+
+
+def _print(found: list[dict[str, object]]) -> None:
+    rows = []
+    for task in found:
+        share, coverage = task["share"], task["certified_coverage"]
+        certificate, refusal = task["certificate"], task["refusal"]
+        said = "-"
+        if isinstance(certificate, dict):
+            said = (
+                f"{certificate['id']}: risk per {certificate['claim']['per']} <= {certificate['claim']['max_risk']:g}"
+            )
+        elif isinstance(refusal, dict):
+            said = str(refusal["message"])
+        elif task["why_open"]:
+            said = f"only observed: {task['why_open']}"
+        rows.append(
+            [
+                task["name"],
+                task["requests"],
+                output.percent(share if isinstance(share, float) else None),
+                task["answer_shape"],
+                f"{task['mode']} (held)" if task["is_held"] else task["mode"],
+                output.percent(coverage if isinstance(coverage, float) else None),
+                output.shorten(said, 80),
+            ]
+        )
+    output.print_table(["task", "requests", "share", "answers", "mode", "coverage", "certificate"], rows)

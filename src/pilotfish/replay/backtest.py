@@ -1,0 +1,179 @@
+"""`backtest`: what if Pilotfish had stood in front of this traffic?
+
+The verb that ties the replay together: recognise tasks, encode once, replay each task in time order, measure
+the local decision, and ask what observing longer would have bought. No model is called.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pilotfish.core.certificate import Certificate, Claim
+from pilotfish.core.example import Example
+from pilotfish.core.messages import Price
+from pilotfish.guarantees.attempt import attempt
+from pilotfish.guarantees.schedule import Schedule
+from pilotfish.replay.recorded import TaskTraffic, by_task
+from pilotfish.replay.report import Longer, Report, cost
+from pilotfish.replay.timeline import Replayed, Setup, Timeline
+from pilotfish.scoring import answers
+from pilotfish.specialists.encoder import Encoder
+from pilotfish.specialists.specialist import Specialist
+from pilotfish.store.traffic import Traffic
+
+Progress = Callable[[str, int, int], None]
+
+N_TIMED = 200
+"""Local decisions timed one by one for the latency figures."""
+
+LONGER = (0.25, 0.5, 0.75)
+"""Shares of a task's rows at which "observe longer" is tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to replay. `observe` is the number of requests to observe before serving, None for auto."""
+
+    observe: int | None = None
+    audit_rate: float = 0.05
+    schedule: Schedule = field(default_factory=Schedule)
+    price: Price | None = None
+    what_if: bool = True
+    seed: int = 0
+
+
+def backtest(
+    traffic: Traffic,
+    claim: Claim,
+    encoder: Encoder,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Replay recorded traffic under a promise.
+
+    Raises `TrafficError` through `read_traffic` only; a log in which nothing can be learnt gives a
+    report whose tasks carry refusals.
+    """
+    options = options or Options()
+    show = progress or _silent
+    tasks, others = by_task(traffic.exchanges)
+    replayed: list[Replayed] = []
+    longer: list[Longer] = []
+    local_s: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="pilotfish-backtest-") as folder:
+        setup = Setup(
+            claim=claim,
+            encoder=encoder,
+            folder=Path(folder),
+            schedule=options.schedule,
+            audit_rate=options.audit_rate,
+            seed=options.seed,
+        )
+        for task in tasks:
+            found, more, timed = _replay(task, setup, options, show)
+            replayed.append(found)
+            longer += more
+            local_s += timed
+    return Report(
+        n_requests=len(traffic.exchanges),
+        unreadable=[str(row) for row in traffic.unreadable],
+        claim=claim,
+        tasks=replayed,
+        cost=cost(replayed, [exchange.usage for exchange in others], options.price),
+        local_s=local_s,
+        longer=longer,
+        format=traffic.format,
+    )
+
+
+def _replay(
+    traffic: TaskTraffic, setup: Setup, options: Options, show: Progress
+) -> tuple[Replayed, list[Longer], list[float]]:
+    texts = [row.text for row in traffic.rows]
+    closed = answers.settle(row.answer for row in traffic.rows).is_closed
+    embeddings = _encode(setup.encoder, texts, show) if closed else np.zeros((len(texts), 0), dtype=np.float32)
+    serve_from = max(traffic.known_from, (options.observe or 0) + 1)
+    timeline = Timeline(traffic.task, traffic.rows, embeddings, replace(setup, serve_from=serve_from))
+    found = timeline.run(lambda done: show(f"replaying {traffic.task.name}"[:28], done, len(texts)))
+    more = _observing_longer(traffic, embeddings, setup, show) if closed and options.what_if else []
+    return found, more, _time_local(found, setup) if found.adopted else []
+
+
+def _encode(encoder: Encoder, texts: Sequence[str], show: Progress) -> NDArray[np.float32]:
+    parts = []
+    for start in range(0, len(texts), 512):
+        parts.append(encoder.encode(texts[start : start + 512]))
+        show("encoding", min(start + 512, len(texts)), len(texts))
+    return np.concatenate(parts)
+
+
+def _observing_longer(
+    traffic: TaskTraffic, embeddings: NDArray[np.float32], setup: Setup, show: Progress
+) -> list[Longer]:
+    """Certify once on everything up to a quarter, half and three quarters of the task's rows."""
+    found = []
+    n = len(traffic.rows)
+    for step, portion in enumerate(LONGER):
+        show("what if observed longer", step, len(LONGER))
+        n_known = int(portion * n)
+        if n_known < setup.schedule.first_after:
+            continue
+        known = traffic.rows[:n_known]
+        shape = answers.settle(row.answer for row in known)
+        if not shape.is_closed:
+            continue
+        examples = [
+            Example(
+                text=row.text,
+                answer=answers.parse(shape, row.answer),
+                time_s=row.time_s,
+                request_id=str(row.position),
+            )
+            for row in known
+        ]
+        tried = attempt(
+            replace(traffic.task, shape=shape),
+            examples,
+            setup.claim,
+            number=1,
+            encoder=setup.encoder,
+            folder=setup.folder,
+            embeddings=embeddings[:n_known],
+        )
+        coverage = tried.verdict.coverage if isinstance(tried.verdict, Certificate) else 0.0
+        found.append(
+            Longer(
+                task=traffic.task.name,
+                position=known[-1].position,
+                certified_coverage=coverage,
+                share_of_all=coverage * (1 - portion),
+            )
+        )
+    show("what if observed longer", len(LONGER), len(LONGER))
+    return found
+
+
+def _time_local(found: Replayed, setup: Setup) -> list[float]:
+    """Seconds of whole local decisions (tokenise, encode, heads), one text at a time, after a warm-up."""
+    fitted = found.adopted[-1][1].fitted
+    assert fitted is not None
+    specialist = Specialist.load(fitted.folder, setup.encoder)
+    texts = [found.rows[i].text for i in np.flatnonzero(found.ran)[-N_TIMED:]]
+    specialist.predict(texts[:1])
+    seconds = []
+    for text in texts:
+        started = time.perf_counter()
+        specialist.predict([text])
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """No progress display."""

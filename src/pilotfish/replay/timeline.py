@@ -1,0 +1,213 @@
+"""One task replayed in honest time order: observe, learn, serve, audit, relearn, withdraw.
+
+At every row only what Pilotfish would have known by then is used: every answer while it observes, after
+that only deferred and audited ones. Learning is taken to be finished before the next request comes. It
+decides with the same policy object and the same attempt as the live gateway; it calls no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pilotfish.core.certificate import Certificate, Claim, Refusal
+from pilotfish.core.example import Example, Sampling
+from pilotfish.core.messages import Usage
+from pilotfish.core.task import AnswerShape, Mode, Task
+from pilotfish.guarantees.attempt import Attempt, attempt
+from pilotfish.guarantees.audit import Audit
+from pilotfish.guarantees.schedule import Schedule
+from pilotfish.routing.policy import Policy
+from pilotfish.scoring import answers
+from pilotfish.specialists.encoder import Encoder
+from pilotfish.specialists.specialist import Specialist
+
+CHUNK = 512
+"""Rows predicted ahead at once; a new specialist throws the rest of a chunk away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One recorded request of a task; `position` counts the whole log from 1."""
+
+    position: int
+    text: str
+    answer: str
+    time_s: float
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a replay is run with. `serve_from` is the first position that may be answered locally."""
+
+    claim: Claim
+    encoder: Encoder
+    folder: Path
+    schedule: Schedule
+    serve_from: int = 1
+    audit_rate: float = 0.05
+    seed: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Replayed:
+    """What became of a task's rows, as arrays over them, and every verdict on the way.
+
+    `ran` marks rows that a specialist looked at, `differs` those where its answer was not the
+    reference's, `served` those it answered, `audited` those whose coin fell, `naive` those that a
+    threshold without a safety margin would have answered.
+    """
+
+    task: Task
+    rows: list[Row]
+    mode: Mode = "observe"
+    ran: NDArray[np.bool_]
+    differs: NDArray[np.bool_]
+    served: NDArray[np.bool_]
+    audited: NDArray[np.bool_]
+    naive: NDArray[np.bool_]
+    verdicts: list[tuple[int, Attempt]] = field(default_factory=list)
+    adopted: list[tuple[int, Attempt]] = field(default_factory=list)
+    withdrawn_at: int | None = None
+
+    @property
+    def first_served_at(self) -> int | None:
+        """Position of the first request answered locally."""
+        hits = np.flatnonzero(self.served)
+        return self.rows[hits[0]].position if len(hits) else None
+
+    @property
+    def verdict(self) -> Certificate | Refusal | None:
+        """The certificate in force, else the last refusal."""
+        if self.mode == "serve":
+            return self.adopted[-1][1].verdict
+        return self.verdicts[-1][1].verdict if self.verdicts else None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Serving:
+    """A specialist at work, with its answers to the rows of the chunk that starts at `start`."""
+
+    specialist: Specialist
+    policy: Policy
+    certificate: Certificate
+    shape: AnswerShape
+    naive_certainty: float
+    audit: Audit
+    start: int = 0
+    answers: list[tuple[str, ...]] = field(default_factory=list)
+    certainty: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    scope: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+
+class Timeline:
+    """Replays one task. `embeddings` are those of all rows, in order (a pure function of the text)."""
+
+    def __init__(self, task: Task, rows: list[Row], embeddings: NDArray[np.float32], setup: Setup) -> None:
+        n = len(rows)
+        self._setup = setup
+        self._embeddings = embeddings
+        self._coins = np.random.default_rng(setup.seed).random(n) < setup.audit_rate
+        self._known: list[tuple[int, Sampling]] = []
+        self._serving: _Serving | None = None
+        self._pace = setup.schedule.start()
+        self._n_attempts = 0
+        flags = [np.zeros(n, dtype=bool) for _ in range(5)]
+        self.result = Replayed(
+            task=task, rows=rows, ran=flags[0], differs=flags[1], served=flags[2], audited=flags[3], naive=flags[4]
+        )
+
+    def run(self, show: Callable[[int], None]) -> Replayed:
+        """Every row in turn; `show` is told how many are done."""
+        for index, row in enumerate(self.result.rows):
+            show(index + 1)
+            if row.position >= self._setup.serve_from and self._pace.is_due(len(self._known)):
+                self._learn(index)
+            if self._serving is None:
+                self._known.append((index, "observe"))
+            else:
+                self._decide(index, self._serving)
+        self.result.mode = "observe" if self._serving is None else "serve"
+        return self.result
+
+    def _decide(self, index: int, serving: _Serving) -> None:
+        result, coin = self.result, bool(self._coins[index])
+        at = self._look_ahead(index, serving)
+        certainty, scope = float(serving.certainty[at]), float(serving.scope[at])
+        reference = answers.parse(serving.shape, result.rows[index].answer)
+        differs = reference != serving.answers[at]
+        local = serving.policy.decide(certainty, scope) == "certified"
+        result.ran[index], result.differs[index], result.served[index] = True, differs, local
+        result.audited[index] = coin
+        result.naive[index] = certainty >= serving.naive_certainty
+        if coin:
+            self._known.append((index, "audit"))
+            counts = local or serving.certificate.claim.per == "traffic"
+            if counts and serving.audit.record(float(local and differs)):
+                result.withdrawn_at = result.rows[index].position
+                self._serving = None
+                self._pace.begin_again(len(self._known))
+        elif not local:
+            self._known.append((index, "deferred"))
+
+    def _look_ahead(self, index: int, serving: _Serving) -> int:
+        """The place of a row in the serving specialist's chunk, predicting the next chunk where needed."""
+        if not serving.start <= index < serving.start + len(serving.answers):
+            texts = [row.text for row in self.result.rows[index : index + CHUNK]]
+            found = serving.specialist.predict(texts, self._embeddings[index : index + CHUNK])
+            serving.start, serving.answers = index, found.answers
+            serving.certainty, serving.scope = found.certainty, found.scope
+        return index - serving.start
+
+    def _learn(self, index: int) -> None:
+        rows, setup = self.result.rows, self._setup
+        known = [i for i, _ in self._known]
+        shape = answers.settle(rows[i].answer for i in known)
+        examples = [
+            Example(
+                text=rows[i].text,
+                answer=answers.parse(shape, rows[i].answer) if shape.is_closed else None,
+                time_s=rows[i].time_s,
+                sampling=sampling,
+                probability=setup.audit_rate if sampling == "audit" else 1.0,
+                request_id=str(rows[i].position),
+            )
+            for i, sampling in self._known
+        ]
+        task = replace(self.result.task, shape=shape)
+        tried = attempt(
+            task,
+            examples,
+            setup.claim,
+            number=self._n_attempts + 1,
+            encoder=setup.encoder,
+            folder=setup.folder,
+            embeddings=self._embeddings[known],
+            beat=self._serving.certificate.coverage if self._serving else 0.0,
+        )
+        self._n_attempts += tried.verdict.delta_spent > 0
+        self.result.task = task
+        self.result.verdicts.append((rows[index].position, tried))
+        self._pace.tried(len(self._known))
+        if isinstance(tried.verdict, Certificate):
+            self._adopt(index, tried, tried.verdict, shape)
+
+    def _adopt(self, index: int, tried: Attempt, certificate: Certificate, shape: AnswerShape) -> None:
+        if self._serving is not None and certificate.coverage <= self._serving.certificate.coverage:
+            return
+        assert tried.fitted is not None
+        self.result.adopted.append((self.result.rows[index].position, tried))
+        self._serving = _Serving(
+            specialist=Specialist.load(tried.fitted.folder, self._setup.encoder),
+            policy=tried.policy,
+            certificate=certificate,
+            shape=shape,
+            naive_certainty=tried.naive_certainty,
+            audit=Audit.start(certificate),
+            start=index,
+        )
