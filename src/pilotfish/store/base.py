@@ -75,10 +75,10 @@ class Log(Protocol):
         """Per task and instructions, most frequent first."""
 
     def prune(self, before_s: float) -> int:
-        """Delete request rows (and orphaned instructions) before a time; how many went."""
+        """Delete request rows before a time, with audits and instructions that no request needs; how many went."""
 
     def n_gaps(self) -> int:
-        """Rows that every writer so far has reported lost."""
+        """Rows known to be lost: those that writers reported, and lines that a crash left torn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,10 @@ class Registry(Protocol):
         """How many verdicts of this task have spent delta (whatever the outcome)."""
 
     def adopt(self, record: TaskRecord, certificate: Certificate) -> None:
-        """Certificate and task record in one transaction, so that no reader sees half of it."""
+        """Certificate and task record in one transaction, so that no reader sees half of it.
+
+        Raises `StoreError` where they are not about the same task, certificate and artefact.
+        """
 
     def add_event(self, event: Event) -> None:
         """Append an event."""

@@ -1,0 +1,57 @@
+"""From a home folder to the objects of the store: the only place that knows the names of its files.
+
+    HOME/log.db  HOME/spool/  HOME/registry.db
+
+The folder is created readable by its owner only, since the log holds what people wrote. Each function raises
+`StoreError` where the folder cannot be used or was written by a newer version.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pilotfish.core.errors import StoreError
+from pilotfish.store.spool import Spool
+from pilotfish.store.sqlite_import import Importer, import_spool
+from pilotfish.store.sqlite_log import SqliteLog
+from pilotfish.store.sqlite_registry import SqliteRegistry
+
+
+def open_log(home: Path) -> SqliteLog:
+    """The log of a home folder, with everything that its spool holds so far."""
+    spool, database = _spool(home), home / "log.db"
+    log = SqliteLog(database)
+    import_spool(spool, database)
+    return log
+
+
+def open_writer(home: Path) -> Spool:
+    """What the gateway appends its rows to. Close it before the importer."""
+    return Spool(_spool(home))
+
+
+def open_importer(home: Path) -> Importer:
+    """A thread that moves the spool into the log; for as long as the gateway runs."""
+    spool, database = _spool(home), home / "log.db"
+    SqliteLog(database)
+    return Importer(spool, database)
+
+
+def open_registry(home: Path) -> SqliteRegistry:
+    """The registry of a home folder."""
+    _spool(home)
+    return SqliteRegistry(home / "registry.db")
+
+
+def _spool(home: Path) -> Path:
+    """The spool folder, created with the home folder where they are missing."""
+    spool = home / "spool"
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        spool.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"The home folder {str(home)!r} cannot be used: {error.strerror}.",
+            hint="Choose another with --home or PILOTFISH_HOME.",
+        ) from error
+    return spool

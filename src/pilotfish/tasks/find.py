@@ -1,0 +1,86 @@
+"""Find the tasks of a home: survey its log, write what recurs to the registry.
+
+Looking is free: it changes no mode and spends no delta, so `pilotfish tasks` may be called as often as one
+likes. A task that is known keeps its name and whatever was decided about it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+from pilotfish.core.log_row import RequestRow
+from pilotfish.core.task import Task, Template
+from pilotfish.store.base import Log, LogFilter, Registry, TaskRecord
+from pilotfish.store.home import Home
+from pilotfish.tasks.recognise import task_id
+from pilotfish.tasks.survey import Exchange, survey
+from pilotfish.tasks.templates import learn_templates
+
+MAX_ROWS = 100_000
+"""Newest log rows that are read: bounds the memory, and old traffic teaches little about today's."""
+
+
+def find_tasks(home: Home) -> list[Task]:
+    """The tasks that recur in the log now; templates and new tasks are written to the registry."""
+    rows = newest(home.log)
+    templates = _learn_templates(home.registry, rows)
+    texts: dict[str, str] = {}
+    for row in rows:
+        if row.instructions_id not in texts:
+            found = home.log.instructions(row.instructions_id)
+            texts[row.instructions_id] = found.text if found else ""
+    tasks = survey(
+        (
+            Exchange(
+                instructions_id=row.instructions_id,
+                instructions=texts[row.instructions_id],
+                user_message=row.input,
+                answer=row.reference_answer,
+            )
+            for row in rows
+        ),
+        templates,
+    ).tasks
+    return [_record(home.registry, task) for task in tasks]
+
+
+def newest(log: Log) -> list[RequestRow]:
+    """The newest successful requests with kept text, in time order."""
+    rows = list(log.rows(LogFilter(newest_first=True, limit=MAX_ROWS)))
+    rows.reverse()
+    return [row for row in rows if row.input is not None and row.status == 200]
+
+
+def _learn_templates(registry: Registry, rows: Iterable[RequestRow]) -> list[Template]:
+    known = {task_id(template): template for template in registry.templates()}
+    before = len(known)
+    for template in learn_templates((row.instructions_id, row.input or "") for row in rows):
+        known.setdefault(task_id(template), template)
+    templates = list(known.values())
+    if len(templates) > before:
+        registry.put_templates(templates)
+    return templates
+
+
+def _record(registry: Registry, task: Task) -> Task:
+    """Write a new task down; one that is known keeps its name and what was decided about it."""
+    known = registry.task(task.id)
+    if known is None:
+        registry.put_task(
+            TaskRecord(
+                task_id=task.id,
+                name=task.name if registry.task(task.name) is None else f"{task.name}-{task.id[:4]}",
+                instructions_id=task.instructions_id,
+                instructions=task.instructions,
+                shape=task.shape,
+                mode="observe",
+                updated_s=time.time(),
+            )
+        )
+        return task
+    if known.mode == "observe" and known.shape != task.shape:
+        # A serving task keeps the shape that its specialist answers in.
+        registry.put_task(replace(known, shape=task.shape, updated_s=time.time()))
+    return replace(task, name=known.name, mode=known.mode)

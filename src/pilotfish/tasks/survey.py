@@ -1,0 +1,145 @@
+"""Survey a log: which tasks recur in it, how often, and in what shape they are answered.
+
+It reads plain records, so that the log, a traffic file and a test are surveyed alike, and hands back nouns only: it
+decides neither what is learnt nor what is served. Requests without instructions whose answers are free text
+are single conversations; they share an id for want of anything to tell them apart, and are counted, not listed.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pilotfish.core.task import AnswerShape, Task, Template
+from pilotfish.scoring.answers import settle
+from pilotfish.tasks.recognise import Recogniser, task_id
+
+MIN_REQUESTS = 20
+"""Requests from which a task counts as recurring; below, the shape of its answers cannot be told either."""
+
+MAX_NAME_CHARACTERS = 40
+_MAX_NAME_WORDS = 5
+_WORD = re.compile(r"[a-z0-9]+")
+_INPUT = "{input}"
+
+# What nearly every prompt says, so that it tells no task from another.
+_BOILERPLATE_TEXT = """
+    a about above act all also an and any answer answers are as assistant at based be below by can carefully
+    content customer do does exactly expert follow following for from give given has have helpful here i if
+    in input into is it its just me message must my no nothing of on one only or our out output please provide
+    provided reply respond response return s should such system task text that the their them then there these this
+    to under use used user using was we what when which who will with word words would you your
+"""
+_BOILERPLATE = frozenset(_BOILERPLATE_TEXT.split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One request of a log as far as a survey reads it. `answer` is the reference's, None where there is none."""
+
+    instructions_id: str
+    instructions: str
+    user_message: str | None
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """The recurring tasks, most frequent first, and how many of `n_requests` belong to none of them.
+
+    `n_conversations` counts single conversations and tasks too rare to count as recurring.
+    """
+
+    tasks: list[Task]
+    n_requests: int
+    n_conversations: int
+
+
+@dataclass(slots=True)
+class _Group:
+    instructions_id: str
+    instructions: str
+    constant: str
+    n_requests: int = 0
+    answers: list[str] = field(default_factory=list)
+
+
+def survey(
+    exchanges: Iterable[Exchange], templates: Sequence[Template] = (), min_requests: int = MIN_REQUESTS
+) -> Survey:
+    """The tasks of a log, given in the order of time.
+
+    Names go to tasks in the order of their first request, so that a growing log renames none that is listed.
+    """
+    groups = _group(exchanges, templates)
+    tasks: list[Task] = []
+    names: set[str] = set()
+    for found, group in groups.items():
+        if group.n_requests < min_requests:
+            continue
+        shape = settle(group.answers)
+        if not (group.instructions or group.constant or shape.is_closed):
+            continue
+        name = _unique(_name(group, shape), found, names)
+        names.add(name)
+        task = Task(
+            id=found,
+            name=name,
+            instructions_id=group.instructions_id,
+            instructions="\n\n".join(part for part in (group.instructions, group.constant) if part),
+            shape=shape,
+            n_requests=group.n_requests,
+        )
+        tasks.append(task)
+    n_requests = sum(group.n_requests for group in groups.values())
+    n_recurring = sum(task.n_requests for task in tasks)
+    tasks.sort(key=lambda task: -task.n_requests)
+    return Survey(tasks=tasks, n_requests=n_requests, n_conversations=n_requests - n_recurring)
+
+
+def _group(exchanges: Iterable[Exchange], templates: Sequence[Template]) -> dict[str, _Group]:
+    """The requests by task id, in the order in which the tasks first came."""
+    recogniser = Recogniser(templates)
+    constants = {task_id(template): template.prefix + _INPUT + template.suffix for template in templates}
+    groups: dict[str, _Group] = {}
+    for exchange in exchanges:
+        found = exchange.instructions_id
+        if exchange.user_message is not None:
+            found = recogniser.split(exchange.instructions_id, exchange.user_message).task_id
+        group = groups.get(found)
+        if group is None:
+            group = _Group(exchange.instructions_id, exchange.instructions, constants.get(found, ""))
+            groups[found] = group
+        group.n_requests += 1
+        if exchange.answer is not None:
+            group.answers.append(exchange.answer)
+    return groups
+
+
+def _name(group: _Group, shape: AnswerShape) -> str:
+    """The first telling words of the template, else of the instructions, else of the answers."""
+    for text in (group.constant.replace(_INPUT, " "), group.instructions):
+        if name := _slug(text):
+            return name
+    answers = [item.name or " ".join(item.values[:3]) for item in shape.fields]
+    return _slug(" ".join(answers), frozenset()) or "task"
+
+
+def _slug(text: str, left_out: frozenset[str] = _BOILERPLATE) -> str:
+    """The first words that tell something, joined by hyphens; each once, whole words only."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    words = [word for word in dict.fromkeys(_WORD.findall(plain)) if word not in left_out]
+    slug = "-".join(word[:MAX_NAME_CHARACTERS] for word in words[:_MAX_NAME_WORDS])
+    return slug if len(slug) <= MAX_NAME_CHARACTERS else slug[: MAX_NAME_CHARACTERS + 1].rpartition("-")[0]
+
+
+def _unique(name: str, found: str, taken: set[str]) -> str:
+    """`name`, with as many digits of the task's id as keep it apart from the names taken."""
+    n_digits = 0
+    unique = name
+    while unique in taken:
+        n_digits += 4
+        unique = f"{name[: MAX_NAME_CHARACTERS - n_digits - 1].rstrip('-')}-{found[:n_digits]}"
+    return unique

@@ -1,0 +1,220 @@
+"""The promises of `LogWriter` and `Log` together: what was appended is what can be asked for."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pilotfish.core.log_row import LogRow
+from pilotfish.store.base import Log, LogFilter
+from pilotfish.store.build import open_importer, open_log, open_writer
+from tools.log_rows import audit_row, instructions_row, local_row, request_row
+
+TESTS = Path(__file__).parents[1]
+Fill = Callable[..., Log]
+
+
+@pytest.fixture
+def fill(tmp_path: Path) -> Fill:
+    """Appends rows and gives a log that holds them."""
+
+    def filled(*rows: LogRow) -> Log:
+        writer = open_writer(tmp_path / "home")
+        for row in rows:
+            writer.append(row)
+        log = open_log(tmp_path / "home")  # the segment is still open
+        writer.close()
+        return log
+
+    return filled
+
+
+def ids(log: Log, **where: object) -> list[str]:
+    return [row.request_id for row in log.rows(LogFilter(**where))]  # type: ignore[arg-type]
+
+
+def test_rows_come_back_as_they_were_written(fill: Fill) -> None:
+    rows = [
+        request_row(),
+        request_row("r1", input=None, answer=None, reference_answer=None, cost_usd=None),
+        local_row("r2"),
+    ]
+    log = fill(*rows, instructions_row())
+    assert list(log.rows(LogFilter())) == rows
+    assert log.row("r1") == rows[1]
+    assert log.row("absent") is None
+    assert log.instructions("i") == instructions_row()
+    assert log.instructions("absent") is None
+
+
+def test_filters(fill: Fill) -> None:
+    log = fill(
+        request_row("r3", time_s=3.0),
+        request_row("r1", time_s=1.0, task_id="u", reason="uncertain"),
+        request_row("r2", time_s=2.0, status=503),
+        request_row("r0", time_s=0.0, error="hung up", instructions_id="j"),
+        request_row("r2b", time_s=2.0),
+    )
+    assert ids(log) == ["r0", "r1", "r2", "r2b", "r3"]
+    assert ids(log, newest_first=True) == ["r3", "r2b", "r2", "r1", "r0"]
+    assert ids(log, task_id="t") == ["r0", "r2", "r2b", "r3"]
+    assert ids(log, instructions_id="j") == ["r0"]
+    assert ids(log, since_s=1.0, until_s=2.0) == ["r1"]
+    assert ids(log, since_s=0.0, until_s=0.0) == []
+    assert ids(log, reason="uncertain") == ["r1"]
+    assert ids(log, errors_only=True) == ["r0", "r2"]
+    assert ids(log, newest_first=True, limit=2) == ["r3", "r2b"]
+    assert ids(log, task_id="t", until_s=3.0, limit=0) == []
+
+
+@pytest.mark.parametrize("is_audit_first", [False, True])
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_an_audit_is_merged_into_its_request_whichever_comes_first(
+    fill: Fill, is_audit_first: bool, is_apart: bool
+) -> None:
+    rows: list[LogRow] = [local_row(probability=0.02), audit_row()]
+    rows = rows[::-1] if is_audit_first else rows
+    if is_apart:
+        fill(rows[0])
+    log = fill(*rows[is_apart:])
+    merged = local_row(probability=0.02, reference_answer="refund", sampling="audit")
+    assert log.row("r0") == merged
+    assert list(log.rows(LogFilter())) == [merged]
+    assert log.audit("r0") == audit_row()
+    assert [count.n_reference_known for count in log.task_counts()] == [1]
+
+
+def test_a_failed_audit_is_no_evidence(fill: Fill) -> None:
+    log = fill(local_row(), audit_row(reference_answer=None, status=500, error="down"))
+    assert log.row("r0") == local_row()
+    assert log.task_counts()[0].n_reference_known == 0
+
+
+def test_task_counts(fill: Fill) -> None:
+    log = fill(
+        local_row("r0", time_s=5.0),
+        request_row("r1", time_s=2.0),
+        request_row("r2", time_s=9.0, reference_answer=None),
+        request_row("r3", time_s=4.0, task_id="u", instructions_id="j"),
+    )
+    first, second = log.task_counts()
+    assert (first.task_id, first.instructions_id, first.n_requests, first.n_local, first.n_reference_known) == (
+        "t", "i", 3, 1, 1,
+    )  # fmt: skip
+    assert (first.first_s, first.last_s) == (2.0, 9.0)
+    assert (second.task_id, second.n_requests) == ("u", 1)
+
+
+def test_a_row_written_twice_is_there_once(fill: Fill) -> None:
+    fill(request_row(), audit_row(), instructions_row())
+    log = fill(request_row(), audit_row(), instructions_row())
+    assert ids(log) == ["r0"]
+    assert log.task_counts()[0].n_requests == 1
+
+
+def test_prune_takes_what_is_old_and_what_hangs_on_it(fill: Fill) -> None:
+    log = fill(
+        instructions_row("i", time_s=1.0),
+        instructions_row("j", time_s=1.0),
+        local_row("r0", time_s=1.0, instructions_id="j"),
+        audit_row("r0", time_s=1.0),
+        request_row("r1", time_s=1.5),
+        request_row("r2", time_s=3.0),
+    )
+    assert log.prune(3.0) == 2
+    assert ids(log) == ["r2"]
+    assert log.audit("r0") is None
+    assert log.instructions("j") is None
+    assert log.instructions("i") is not None
+    (count,) = log.task_counts()
+    assert (count.n_requests, count.n_local, count.first_s) == (1, 0, 3.0)
+    assert log.prune(3.0) == 0
+
+
+def test_an_empty_log(fill: Fill) -> None:
+    log = fill()
+    assert (ids(log), log.task_counts(), log.n_gaps(), log.prune(1e12)) == ([], [], 0, 0)
+
+
+def test_gaps_are_counted_for_ever(fill: Fill, tmp_path: Path) -> None:
+    writer = open_writer(tmp_path / "home")
+    fd, writer._fd = writer._fd, -1  # every write fails
+    writer.append(request_row("lost"))
+    writer.append(request_row("lost too"))
+    writer._fd = fd
+    writer.append(request_row("r1"))
+    writer.close()
+    log = fill(request_row("r2"))
+    assert writer.n_gaps == 2
+    assert log.n_gaps() == 2
+    assert ids(log) == ["r1", "r2"]
+
+
+def test_readers_do_not_wait_for_the_importer_and_see_whole_batches(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    log, writer, importer = open_log(home), open_writer(home), open_importer(home)
+    stop = threading.Event()
+    slowest = 0.0
+
+    def write() -> None:
+        i = 0
+        while not stop.is_set():
+            writer.append(request_row(f"r{i}", time_s=float(i)))
+            i += 1
+            time.sleep(0.0001)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    deadline = time.monotonic() + 0.8
+    while time.monotonic() < deadline:
+        start = time.monotonic()
+        names = ids(log, newest_first=True, limit=5)
+        slowest = max(slowest, time.monotonic() - start)
+        assert names == [f"r{int(names[0][1:]) - i}" for i in range(len(names))] if names else True
+    stop.set()
+    thread.join()
+    writer.close()
+    importer.close()
+    assert importer.last_error == ""
+    assert names
+    assert slowest < 0.5
+
+
+WRITER = """
+import os, sys
+from pathlib import Path
+from pilotfish.store.build import open_importer, open_writer
+from tools.log_rows import request_row
+home = Path(sys.argv[1])
+writer, importer = open_writer(home), open_importer(home)
+for i in range(10**9):
+    writer.append(request_row(f"{os.getpid()}-{i}"))
+    os.write(1, f"{os.getpid()}-{i}\\n".encode())
+"""
+
+
+def test_kill_9_loses_no_row_whose_append_returned(tmp_path: Path) -> None:
+    """Two rounds, with the importer at work in the killed process as well."""
+    acknowledged: set[str] = set()
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, cwd=TESTS)
+        assert process.stdout is not None
+        deadline = time.monotonic() + 0.3
+        while time.monotonic() < deadline:
+            acknowledged.add(process.stdout.readline().decode().strip())
+        process.send_signal(signal.SIGKILL)
+        acknowledged |= {line.decode().strip() for line in process.stdout if line.endswith(b"\n")}
+        process.stdout.close()
+        process.wait()
+    log = open_log(tmp_path)
+    found = ids(log)
+    assert len(found) == len(set(found)) == log.task_counts()[0].n_requests
+    assert acknowledged <= set(found)
+    assert list((tmp_path / "spool").glob("*.jsonl")) == []

@@ -1,0 +1,45 @@
+"""Log rows with every field set, for the tests of the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pilotfish.core.log_row import AuditRow, InstructionsRow, RequestRow
+
+
+def request_row(request_id: str = "r0", **fields: Any) -> RequestRow:
+    values: dict[str, Any] = {
+        "request_id": request_id,
+        "time_s": 1.0,
+        "instructions_id": "i",
+        "task_id": "t",
+        "mode": "serve",
+        "model": "large",
+        "reason": "observing",
+        "sampling": "observe",
+        "probability": 1.0,
+        "input": "where is my\nparcel \u00fc \x00 '",
+        "answer": "delivery",
+        "reference_answer": "delivery",
+        "prompt_tokens": 12,
+        "completion_tokens": 1,
+        "cost_usd": 0.25,
+        "latency_s": 0.5,
+        "is_stream": True,
+    }
+    return RequestRow(**(values | fields))
+
+
+def local_row(request_id: str = "r0", **fields: Any) -> RequestRow:
+    local = {"reason": "certified", "sampling": "local", "reference_answer": None, "certainty": 0.9, "scope": 0.8}
+    return request_row(request_id, **(local | fields))
+
+
+def audit_row(request_id: str = "r0", **fields: Any) -> AuditRow:
+    return AuditRow(**({"request_id": request_id, "time_s": 2.0, "reference_answer": "refund"} | fields))
+
+
+def instructions_row(instructions_id: str = "i", **fields: Any) -> InstructionsRow:
+    body = '{"messages": [{"role": "system", "content": "Name the intent."}], "response_format": null, "tools": null}'
+    values = {"instructions_id": instructions_id, "time_s": 1.0, "body": body, "text": "Name the intent."}
+    return InstructionsRow(**(values | fields))

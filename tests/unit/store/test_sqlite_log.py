@@ -1,0 +1,80 @@
+"""The log's schema: migrations, query plans, errors."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pilotfish.core.errors import StoreError
+from pilotfish.store.base import LogFilter
+from pilotfish.store.sqlite_file import migrate
+from pilotfish.store.sqlite_log import MIGRATIONS, SqliteLog, query
+
+
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        (LogFilter(), "requests_by_time"),
+        (LogFilter(newest_first=True, limit=50), "requests_by_time"),
+        (LogFilter(since_s=1.0, until_s=2.0, errors_only=True), "requests_by_time"),
+        (LogFilter(task_id="t", since_s=1.0), "requests_by_task"),
+        (LogFilter(task_id="t", newest_first=True), "requests_by_task"),
+        (LogFilter(instructions_id="i", until_s=2.0), "requests_by_instructions"),
+    ],
+)
+def test_every_filter_reads_an_index_in_its_order(tmp_path: Path, where: LogFilter, index: str) -> None:
+    SqliteLog(tmp_path / "log.db")
+    sql, values = query(where)
+    with closing(sqlite3.connect(tmp_path / "log.db")) as connection:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert f"USING INDEX {index}" in plan[0]
+    assert len(plan) == 2
+    assert plan[1].startswith("SEARCH a USING INDEX")
+    assert not any("TEMP B-TREE" in step for step in plan)
+
+
+def test_migrations_are_applied_once_each_and_keep_the_rows(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    steps = ["CREATE TABLE a (n)", "INSERT INTO a VALUES (1)", "ALTER TABLE a ADD COLUMN m DEFAULT 7"]
+    for known in (1, 2, 2, 3):
+        migrate(path, steps[:known])
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT * FROM a").fetchall() == [(1, 7)]
+
+
+def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    migrate(path, ["CREATE TABLE a (n)"])
+    with pytest.raises(StoreError, match="syntax"):
+        migrate(path, ["CREATE TABLE a (n)", "CREATE TABLE b (n); CREATE NONSENSE"])
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("a",)]
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    migrate(path, [*MIGRATIONS, "CREATE TABLE tomorrow (n)"])
+    with pytest.raises(StoreError, match="newer Pilotfish"):
+        SqliteLog(path)
+
+
+def test_a_file_that_is_no_database_is_a_store_error(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        SqliteLog(path)
+
+
+def test_a_damaged_database_is_a_store_error_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    log = SqliteLog(path)
+    path.write_bytes(b"no database at all" * 1000)
+    for damaged in (path.with_name("log.db-wal"), path.with_name("log.db-shm")):
+        damaged.unlink(missing_ok=True)
+    for ask in (lambda: list(log.rows(LogFilter())), log.task_counts, log.n_gaps, lambda: log.prune(1.0)):
+        with pytest.raises(StoreError, match=r"log\.db"):
+            ask()
