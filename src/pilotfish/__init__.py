@@ -9,9 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
-
 _HOMES = {
+    "__version__": "pilotfish.core.version",
     "Answer": "pilotfish.core.messages",
     "Certificate": "pilotfish.core.certificate",
     "ChatRequest": "pilotfish.core.messages",
@@ -28,7 +27,7 @@ _HOMES = {
     "verify": "pilotfish.guarantees.verify",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - names are strings, sorted in the table above
+__all__ = [*_HOMES]  # noqa: PLE0604 - the names stand in the table above
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public object

@@ -114,19 +114,40 @@ def test_certificates_cannot_be_changed_or_deleted(registry: Registry, tmp_path:
 
 def test_adopt_is_all_or_nothing(registry: Registry) -> None:
     given = certificate()
-    adopted = record(mode="serve", specialist_sha256="a", certificate_id=given.id)
-    registry.put_task(record("u", name=adopted.name))
-    with pytest.raises(StoreError, match="already called"):
-        registry.adopt(adopted, given)
+    with pytest.raises(StoreError, match="knows no task"):
+        registry.adopt(given)
     assert registry.certificate(given.id) is None
+    registry.put_task(record(audit_state={"old": 1}, pace={"due_at": 7}))
     version = registry.version()
-    registry.adopt(replace(adopted, name="intents"), given)
+    assert registry.adopt(given)
     assert registry.version() == version + 1
-    assert registry.task("t") == replace(adopted, name="intents")
+    found = registry.task("t")
+    assert found is not None
+    assert (found.mode, found.specialist_sha256, found.certificate_id) == ("serve", given.artefact_sha256, given.id)
+    assert found.audit_state is None
+    assert found.pace == {"due_at": 7}
     assert registry.verdicts("t") == [given]
-    for wrong in (replace(adopted, specialist_sha256="b"), replace(adopted, certificate_id="c"), record("v")):
-        with pytest.raises(StoreError, match="not about"):
-            registry.adopt(wrong, given)
+
+
+def test_a_task_that_a_person_holds_back_is_not_adopted(registry: Registry) -> None:
+    registry.put_task(record(is_held=True))
+    assert not registry.adopt(certificate())
+    found = registry.task("t")
+    assert found is not None
+    assert found.mode == "observe"
+    assert registry.certificate(certificate().id) == certificate()
+
+
+def test_two_writers_change_their_own_columns_only(registry: Registry) -> None:
+    registry.put_task(record())
+    registry.update_task("t", audit_state={"n": 1})
+    registry.update_task("t", mode="observe", is_held=True)
+    registry.update_task("t", pace={"due_at": 450}, shape=SHAPE)
+    found = registry.task("t")
+    assert found is not None
+    assert (found.audit_state, found.is_held, found.pace) == ({"n": 1}, True, {"due_at": 450})
+    with pytest.raises(StoreError, match="knows no task"):
+        registry.update_task("absent", mode="serve")
 
 
 def test_events_newest_first(registry: Registry) -> None:

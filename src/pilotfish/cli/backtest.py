@@ -73,7 +73,6 @@ def command(
             "A backtest needs the tolerated disagreement.", hint="Give it, for example: --max-risk 0.02 (two per cent)."
         )
     # Imported here so that --help needs neither numpy nor onnxruntime.
-    from pilotfish.guarantees.schedule import Schedule
     from pilotfish.replay.backtest import Options, backtest
     from pilotfish.store.traffic import read_traffic
     from pilotfish.students.encoder_cache import open_encoder
@@ -82,7 +81,8 @@ def command(
     replay = Options(
         observe=observe,
         audit_rate=settings.quality.audit_rate,
-        schedule=Schedule(first_after=settings.learning.first_after, growth=settings.learning.growth),
+        first_after=settings.learning.first_after,
+        growth=settings.learning.growth,
         price=settings.large.price,
         what_if=not no_what_if,
         seed=seed,

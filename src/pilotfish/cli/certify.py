@@ -16,9 +16,7 @@ from pilotfish.store.home import Home
 
 @click.command("certify", help="Show what is promised for TASK; with --verify recompute it from the log.")
 @click.argument("task")
-@click.option(
-    "--verify", "recompute", is_flag=True, help="Recompute it; exit 1 on any difference."
-)
+@click.option("--verify", "recompute", is_flag=True, help="Recompute it; exit 1 on any difference.")
 @click.option("--certificate", "certificate_id", default="", help="An older certificate instead of the one in force.")
 @options.place_options
 @options.json_option

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,7 +17,7 @@ from pilotfish.store.base import Event
 def command(task: str, config_path: Path | None, home: Path | None) -> int:
     place = options.home_from(config_path, home)
     record = options.find_task(place.registry, task)
-    place.registry.put_task(replace(record, mode="observe", is_held=True, updated_s=time.time()))
+    place.registry.update_task(record.task_id, mode="observe", is_held=True)
     place.registry.add_event(
         Event(time_s=time.time(), task_id=record.task_id, kind="demoted", message="to observe by hand", details={})
     )

@@ -44,7 +44,7 @@ def command(
             hint="Give --max-risk, or set [quality] max_risk.",
         )
     from pilotfish.guarantees.learn import learn
-    from pilotfish.guarantees.schedule import Schedule
+    from pilotfish.guarantees.pace import Pace
     from pilotfish.students.encoder_cache import open_encoder
 
     place = open_home(load.home(settings))
@@ -56,7 +56,7 @@ def command(
         outcomes = learn(
             place,
             claim,
-            Schedule(first_after=settings.learning.first_after, growth=settings.learning.growth),
+            Pace(first_after=settings.learning.first_after, growth=settings.learning.growth),
             lambda: open_encoder(load.cache(), settings.learning.encoder),
             only=only,
             progress=_json_line if progress_json else bar,

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import click
 
-import pilotfish
 from pilotfish.cli import options, output
 from pilotfish.config import load
 from pilotfish.config.settings import Settings
 from pilotfish.core.errors import PilotfishError
+from pilotfish.core.version import __version__
 from pilotfish.store.base import LogFilter
 from pilotfish.store.home import Home, open_home
 
@@ -32,7 +32,7 @@ LOW_DISK_BYTES = 1 << 30
 @options.place_options
 @options.json_option
 def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
-    checks: list[Check] = [("version", "ok", f"Pilotfish {pilotfish.__version__}, Python {platform.python_version()}")]
+    checks: list[Check] = [("version", "ok", f"Pilotfish {__version__}, Python {platform.python_version()}")]
     checks += [_extra(extra, modules) for extra, modules in EXTRAS.items()]
     try:
         settings = options.settings_from(config_path, home)
@@ -101,10 +101,12 @@ def _contents(place: Home) -> list[Check]:
 def _specialist(place: Home, name: str, sha256: str) -> Check:
     if "numpy" not in sys.modules and importlib.util.find_spec("numpy") is None:
         return f"specialist {name}", "warn", "cannot be checked without the 'local' extra"
-    from pilotfish.specialists.card import check_folder
+    from pilotfish.specialists.card import read_folder
 
     try:
-        check_folder(place.specialists / sha256[:16], sha256)
+        found = read_folder(place.specialists / sha256[:16]).sha256
+        if found != sha256:
+            return f"specialist {name}", "bad", f"its folder holds another one ({found[:16]})"
     except PilotfishError as error:
         return f"specialist {name}", "bad", f"{error} The gateway defers to the large model."
     return f"specialist {name}", "ok", sha256[:16]

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 import click
 
-import pilotfish
 from pilotfish.core.errors import ModelError, PilotfishError, SpecialistError, StoreError, UserError
+from pilotfish.core.version import __version__
 
 EXIT_DONE, EXIT_NO, EXIT_USER, EXIT_MODEL, EXIT_FAULT = 0, 1, 2, 3, 4
 
@@ -58,7 +58,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(pilotfish.__version__, prog_name="pilotfish")
+@click.version_option(__version__, prog_name="pilotfish")
 def root() -> None:
     """Every request goes to the smallest model that is good enough, with proof.
 

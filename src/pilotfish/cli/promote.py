@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -25,7 +24,7 @@ def command(task: str, shadow: bool, config_path: Path | None, home: Path | None
         click.echo(f"{record.name} has no certificate. `pilotfish distil {record.name}` tries for one.")
         return 1
     mode: Mode = "shadow" if shadow else "serve"
-    place.registry.put_task(replace(record, mode=mode, is_held=False, updated_s=time.time()))
+    place.registry.update_task(record.task_id, mode=mode, is_held=False)
     place.registry.add_event(
         Event(time_s=time.time(), task_id=record.task_id, kind="promoted", message=f"to {mode} by hand", details={})
     )

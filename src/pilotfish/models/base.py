@@ -6,7 +6,7 @@ gateway sees one object and a cascade can be replayed and certified like any mod
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,7 +33,7 @@ class Model(Protocol):
     async def answer(self, request: ChatRequest) -> Answer:
         """The whole answer. Raises a `ModelError` where there is none."""
 
-    def stream(self, request: ChatRequest) -> AsyncIterator[bytes]:
+    def stream(self, request: ChatRequest) -> AsyncGenerator[bytes, None]:
         """The answer as server-sent-event bytes, in whatever pieces they come.
 
         Raises a `ModelError` before the first piece where there is no answer. Closing the iterator

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pilotfish.core.certificate import Certificate, Claim
 from pilotfish.core.example import Example
 from pilotfish.core.messages import Price
+from pilotfish.guarantees.advance import Workshop
 from pilotfish.guarantees.attempt import attempt
-from pilotfish.guarantees.schedule import Schedule
 from pilotfish.replay.recorded import TaskTraffic, by_task
 from pilotfish.replay.report import Longer, Report, cost
 from pilotfish.replay.timeline import Replayed, Setup, Timeline
@@ -43,7 +43,8 @@ class Options:
 
     observe: int | None = None
     audit_rate: float = 0.05
-    schedule: Schedule = field(default_factory=Schedule)
+    first_after: int = 300
+    growth: float = 1.5
     price: Price | None = None
     what_if: bool = True
     seed: int = 0
@@ -69,10 +70,10 @@ def backtest(
     local_s: list[float] = []
     with tempfile.TemporaryDirectory(prefix="pilotfish-backtest-") as folder:
         setup = Setup(
-            claim=claim,
-            encoder=encoder,
-            folder=Path(folder),
-            schedule=options.schedule,
+            workshop=Workshop(claim=claim, encoder=encoder, folder=Path(folder)),
+            first_after=options.first_after,
+            growth=options.growth,
+            is_patient=options.observe is None,
             audit_rate=options.audit_rate,
             seed=options.seed,
         )
@@ -98,7 +99,7 @@ def _replay(
 ) -> tuple[Replayed, list[Longer], list[float]]:
     texts = [row.text for row in traffic.rows]
     closed = answers.settle(row.answer for row in traffic.rows).is_closed
-    embeddings = _encode(setup.encoder, texts, show) if closed else np.zeros((len(texts), 0), dtype=np.float32)
+    embeddings = _encode(setup.workshop.encoder, texts, show) if closed else np.zeros((len(texts), 0), dtype=np.float32)
     serve_from = max(traffic.known_from, (options.observe or 0) + 1)
     timeline = Timeline(traffic.task, traffic.rows, embeddings, replace(setup, serve_from=serve_from))
     found = timeline.run(lambda done: show(f"replaying {traffic.task.name}"[:28], done, len(texts)))
@@ -123,7 +124,7 @@ def _observing_longer(
     for step, portion in enumerate(LONGER):
         show("what if observed longer", step, len(LONGER))
         n_known = int(portion * n)
-        if n_known < setup.schedule.first_after:
+        if n_known < setup.first_after:
             continue
         known = traffic.rows[:n_known]
         shape = answers.settle(row.answer for row in known)
@@ -141,10 +142,10 @@ def _observing_longer(
         tried = attempt(
             replace(traffic.task, shape=shape),
             examples,
-            setup.claim,
+            setup.workshop.claim,
             number=1,
-            encoder=setup.encoder,
-            folder=setup.folder,
+            encoder=setup.workshop.encoder,
+            folder=setup.workshop.folder,
             embeddings=embeddings[:n_known],
         )
         coverage = tried.verdict.coverage if isinstance(tried.verdict, Certificate) else 0.0
@@ -164,7 +165,7 @@ def _time_local(found: Replayed, setup: Setup) -> list[float]:
     """Seconds of whole local decisions (tokenise, encode, heads), one text at a time, after a warm-up."""
     fitted = found.adopted[-1][1].fitted
     assert fitted is not None
-    specialist = Specialist.load(fitted.folder, setup.encoder)
+    specialist = Specialist.load(fitted.folder, setup.workshop.encoder)
     texts = [found.rows[i].text for i in np.flatnonzero(found.ran)[-N_TIMED:]]
     specialist.predict(texts[:1])
     seconds = []

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotfish.core.certificate import Certificate, Claim, Refusal
+from pilotfish.core.certificate import Certificate, Refusal
 from pilotfish.core.example import Example, Sampling
 from pilotfish.core.messages import Usage
 from pilotfish.core.task import AnswerShape, Mode, Task
-from pilotfish.guarantees.attempt import Attempt, attempt
+from pilotfish.guarantees.advance import Workshop, advance
+from pilotfish.guarantees.attempt import Attempt
 from pilotfish.guarantees.audit import Audit
-from pilotfish.guarantees.schedule import Schedule
+from pilotfish.guarantees.pace import Pace
 from pilotfish.routing.policy import Policy
 from pilotfish.scoring import answers
-from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Specialist
 
 CHUNK = 512
@@ -43,13 +42,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a replay is run with. `serve_from` is the first position that may be answered locally."""
+    """What a replay is run with.
 
-    claim: Claim
-    encoder: Encoder
-    folder: Path
-    schedule: Schedule
+    `serve_from` is the first position that may be answered locally; `is_patient` lets the pace wait while
+    waiting pays (`guarantees/pace.py`), else the first attempt is made at `serve_from`.
+    """
+
+    workshop: Workshop
+    first_after: int = 300
+    growth: float = 1.5
     serve_from: int = 1
+    is_patient: bool = True
     audit_rate: float = 0.05
     seed: int = 0
 
@@ -112,11 +115,11 @@ class Timeline:
         n = len(rows)
         self._setup = setup
         self._embeddings = embeddings
-        self._coins = np.random.default_rng(setup.seed).random(n) < setup.audit_rate
-        self._known: list[tuple[int, Sampling]] = []
+        self._coins = np.random.default_rng(setup.seed).random(n)
+        self._known: list[tuple[int, Sampling, float]] = []
         self._serving: _Serving | None = None
-        self._pace = setup.schedule.start()
-        self._n_attempts = 0
+        self._pace = Pace(first_after=setup.first_after, growth=setup.growth, is_patient=setup.is_patient)
+        self._n_drawn = 0
         flags = [np.zeros(n, dtype=bool) for _ in range(5)]
         self.result = Replayed(
             task=task, rows=rows, ran=flags[0], differs=flags[1], served=flags[2], audited=flags[3], naive=flags[4]
@@ -124,19 +127,22 @@ class Timeline:
 
     def run(self, show: Callable[[int], None]) -> Replayed:
         """Every row in turn; `show` is told how many are done."""
+        max_risk = self._setup.workshop.claim.max_risk
         for index, row in enumerate(self.result.rows):
             show(index + 1)
-            if row.position >= self._setup.serve_from and self._pace.is_due(len(self._known)):
+            may_act = row.position >= self._setup.serve_from
+            if may_act and self._pace.is_due(len(self._known), self._n_drawn, max_risk):
                 self._learn(index)
             if self._serving is None:
-                self._known.append((index, "observe"))
+                self._known.append((index, "observe", 1.0))
             else:
                 self._decide(index, self._serving)
         self.result.mode = "observe" if self._serving is None else "serve"
         return self.result
 
     def _decide(self, index: int, serving: _Serving) -> None:
-        result, coin = self.result, bool(self._coins[index])
+        result, probability = self.result, self._pace.coin(self._setup.audit_rate)
+        coin = bool(self._coins[index] < probability)
         at = self._look_ahead(index, serving)
         certainty, scope = float(serving.certainty[at]), float(serving.scope[at])
         reference = answers.parse(serving.shape, result.rows[index].answer)
@@ -146,14 +152,14 @@ class Timeline:
         result.audited[index] = coin
         result.naive[index] = certainty >= serving.naive_certainty
         if coin:
-            self._known.append((index, "audit"))
-            counts = local or serving.certificate.claim.per == "traffic"
-            if counts and serving.audit.record(float(local and differs)):
+            self._known.append((index, "audit", probability))
+            self._n_drawn += 1
+            if serving.audit.observe(loss=float(differs), is_local=local):
                 result.withdrawn_at = result.rows[index].position
                 self._serving = None
                 self._pace.begin_again(len(self._known))
         elif not local:
-            self._known.append((index, "deferred"))
+            self._known.append((index, "deferred", 1.0))
 
     def _look_ahead(self, index: int, serving: _Serving) -> int:
         """The place of a row in the serving specialist's chunk, predicting the next chunk where needed."""
@@ -165,45 +171,42 @@ class Timeline:
         return index - serving.start
 
     def _learn(self, index: int) -> None:
-        rows, setup = self.result.rows, self._setup
-        known = [i for i, _ in self._known]
+        rows = self.result.rows
+        known = [i for i, _, _ in self._known]
         shape = answers.settle(rows[i].answer for i in known)
-        examples = [
+        task = replace(self.result.task, shape=shape)
+        in_force = self._serving.certificate if self._serving is not None else None
+        tried = advance(
+            self._setup.workshop, task, self._examples(shape), self._pace, in_force, self._embeddings[known]
+        )
+        if tried is None:
+            self._n_drawn = 0
+            return
+        self.result.task = task
+        self.result.verdicts.append((rows[index].position, tried))
+        certificate = tried.verdict
+        if isinstance(certificate, Certificate) and (in_force is None or certificate.coverage > in_force.coverage):
+            self._adopt(index, tried, certificate, shape)
+
+    def _examples(self, shape: AnswerShape) -> list[Example]:
+        rows = self.result.rows
+        return [
             Example(
                 text=rows[i].text,
                 answer=answers.parse(shape, rows[i].answer) if shape.is_closed else None,
                 time_s=rows[i].time_s,
                 sampling=sampling,
-                probability=setup.audit_rate if sampling == "audit" else 1.0,
+                probability=probability,
                 request_id=str(rows[i].position),
             )
-            for i, sampling in self._known
+            for i, sampling, probability in self._known
         ]
-        task = replace(self.result.task, shape=shape)
-        tried = attempt(
-            task,
-            examples,
-            setup.claim,
-            number=self._n_attempts + 1,
-            encoder=setup.encoder,
-            folder=setup.folder,
-            embeddings=self._embeddings[known],
-            beat=self._serving.certificate.coverage if self._serving else 0.0,
-        )
-        self._n_attempts += tried.verdict.delta_spent > 0
-        self.result.task = task
-        self.result.verdicts.append((rows[index].position, tried))
-        self._pace.tried(len(self._known))
-        if isinstance(tried.verdict, Certificate):
-            self._adopt(index, tried, tried.verdict, shape)
 
     def _adopt(self, index: int, tried: Attempt, certificate: Certificate, shape: AnswerShape) -> None:
-        if self._serving is not None and certificate.coverage <= self._serving.certificate.coverage:
-            return
         assert tried.fitted is not None
         self.result.adopted.append((self.result.rows[index].position, tried))
         self._serving = _Serving(
-            specialist=Specialist.load(tried.fitted.folder, self._setup.encoder),
+            specialist=Specialist.load(tried.fitted.folder, self._setup.workshop.encoder),
             policy=tried.policy,
             certificate=certificate,
             shape=shape,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 from pilotfish.core.certificate import Certificate, Refusal
 from pilotfish.core.log_row import AuditRow, InstructionsRow, LogRow, RequestRow
@@ -85,7 +85,8 @@ class Log(Protocol):
 class TaskRecord:
     """What is decided about one task. `specialist_sha256` and `certificate_id` are empty where there is none.
 
-    `is_held` says that a person demoted the task: the learner leaves it alone until promoted again.
+    `is_held` says that a person demoted the task: the learner leaves it alone until promoted again. `pace` is
+    the learner's state (`guarantees/pace.py`), `audit_state` the auditor's (`guarantees/audit.py`).
     """
 
     task_id: str
@@ -98,7 +99,24 @@ class TaskRecord:
     certificate_id: str = ""
     is_held: bool = False
     audit_state: dict[str, Any] | None = None
+    pace: dict[str, Any] | None = None
     updated_s: float = 0.0
+
+
+class TaskChanges(TypedDict, total=False):
+    """What may change of a task record, a few columns at a time.
+
+    Gateway, learner and people write to the same record; each writes only what it decides, so that no
+    one undoes another's change by writing back what it read before.
+    """
+
+    shape: AnswerShape
+    mode: Mode
+    specialist_sha256: str
+    certificate_id: str
+    is_held: bool
+    audit_state: dict[str, Any] | None
+    pace: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,10 +163,13 @@ class Registry(Protocol):
     def n_attempts(self, task_id: str) -> int:
         """How many verdicts of this task have spent delta (whatever the outcome)."""
 
-    def adopt(self, record: TaskRecord, certificate: Certificate) -> None:
-        """Certificate and task record in one transaction, so that no reader sees half of it.
+    def update_task(self, task_id: str, **changes: Unpack[TaskChanges]) -> None:
+        """Change some columns of one task. Raises `StoreError` where the task is not known."""
 
-        Raises `StoreError` where they are not about the same task, certificate and artefact.
+    def adopt(self, certificate: Certificate) -> bool:
+        """Let the certificate's specialist serve, in one transaction, so that no reader sees half of it.
+
+        False where a person holds the task back: then the certificate is only kept.
         """
 
     def add_event(self, event: Event) -> None:

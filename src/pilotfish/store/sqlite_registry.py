@@ -11,16 +11,17 @@ import contextlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import msgspec
 
 from pilotfish.core.certificate import Certificate, Refusal
 from pilotfish.core.errors import StoreError
 from pilotfish.core.task import AnswerShape, Template
-from pilotfish.store.base import Event, TaskRecord
+from pilotfish.store.base import Event, TaskChanges, TaskRecord
 from pilotfish.store.sqlite_file import connect, migrate, transaction, translated
 
 # Append-only: a change of the schema is a new entry at the end.
@@ -31,7 +32,7 @@ MIGRATIONS = (
     CREATE TABLE tasks (
         task_id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, instructions_id TEXT NOT NULL,
         instructions TEXT NOT NULL, shape TEXT NOT NULL, mode TEXT NOT NULL, specialist_sha256 TEXT NOT NULL,
-        certificate_id TEXT NOT NULL, is_held INTEGER NOT NULL, audit_state TEXT, updated_s REAL NOT NULL
+        certificate_id TEXT NOT NULL, is_held INTEGER NOT NULL, audit_state TEXT, pace TEXT, updated_s REAL NOT NULL
     );
     CREATE TABLE templates (
         instructions_id TEXT NOT NULL, prefix TEXT NOT NULL, suffix TEXT NOT NULL, task_id TEXT NOT NULL
@@ -53,7 +54,7 @@ MIGRATIONS = (
 
 _TASK = (
     "SELECT task_id, name, instructions_id, instructions, shape, mode, specialist_sha256, certificate_id, is_held, "
-    "audit_state, updated_s FROM tasks"
+    "audit_state, pace, updated_s FROM tasks"
 )
 _shape = msgspec.json.Decoder(AnswerShape)
 
@@ -118,14 +119,26 @@ class SqliteRegistry:
         rows = self._rows("SELECT count(*) FROM verdicts WHERE task_id = ? AND delta_spent > 0", task_id)
         return int(rows[0][0])
 
-    def adopt(self, record: TaskRecord, certificate: Certificate) -> None:
-        """Certificate and task record in one transaction. Raises `StoreError` where they do not belong together."""
-        promised = (certificate.task_id, certificate.id, certificate.artefact_sha256)
-        if promised != (record.task_id, record.certificate_id, record.specialist_sha256):
-            raise StoreError(f"Certificate {certificate.id} is not about the specialist of task {record.name!r}.")
+    def update_task(self, task_id: str, **changes: Unpack[TaskChanges]) -> None:
+        """Change some columns of one task. Raises `StoreError` where the task is not known."""
+        with self._writing() as connection:
+            _update_task(connection, task_id, changes)
+
+    def adopt(self, certificate: Certificate) -> bool:
+        """Certificate and mode in one transaction; False where a person holds the task back."""
         with self._writing() as connection:
             _add_verdict(connection, certificate)
-            _put_task(connection, record)
+            held = connection.execute("SELECT is_held FROM tasks WHERE task_id = ?", (certificate.task_id,)).fetchone()
+            if held is not None and held[0]:
+                return False
+            changes = TaskChanges(
+                mode="serve",
+                specialist_sha256=certificate.artefact_sha256,
+                certificate_id=certificate.id,
+                audit_state=None,
+            )
+            _update_task(connection, certificate.task_id, changes)
+        return True
 
     def add_event(self, event: Event) -> None:
         """Append an event."""
@@ -171,7 +184,7 @@ def _put_task(connection: sqlite3.Connection, record: TaskRecord) -> None:
     if taken:
         raise StoreError(f"Another task ({taken[0]}) is already called {record.name!r}.")
     connection.execute(
-        "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             record.task_id,
             record.name,
@@ -182,10 +195,33 @@ def _put_task(connection: sqlite3.Connection, record: TaskRecord) -> None:
             record.specialist_sha256,
             record.certificate_id,
             record.is_held,
-            None if record.audit_state is None else json.dumps(record.audit_state),
+            _json(record.audit_state),
+            _json(record.pace),
             record.updated_s,
         ),
     )
+
+
+def _update_task(connection: sqlite3.Connection, task_id: str, changes: TaskChanges) -> None:
+    row: dict[str, object] = {**changes, "updated_s": time.time()}
+    for name, encode in _ENCODED.items():
+        if name in row:
+            row[name] = encode(row[name])
+    columns = ", ".join(f"{name} = ?" for name in row)  # the keys of TaskChanges, never a user's text
+    found = connection.execute(f"UPDATE tasks SET {columns} WHERE task_id = ?", (*row.values(), task_id))  # noqa: S608
+    if not found.rowcount:
+        raise StoreError(f"The registry knows no task {task_id!r}.")
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else json.dumps(value)
+
+
+_ENCODED: dict[str, Callable[[object], str | None]] = {
+    "shape": lambda shape: msgspec.json.encode(shape).decode(),
+    "audit_state": _json,
+    "pace": _json,
+}
 
 
 def _add_verdict(connection: sqlite3.Connection, verdict: Certificate | Refusal) -> None:
@@ -208,5 +244,6 @@ def _task(row: tuple[Any, ...]) -> TaskRecord:
         certificate_id=row[7],
         is_held=bool(row[8]),
         audit_state=None if row[9] is None else json.loads(row[9]),
-        updated_s=row[10],
+        pace=None if row[10] is None else json.loads(row[10]),
+        updated_s=row[11],
     )

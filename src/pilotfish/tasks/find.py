@@ -82,5 +82,5 @@ def _record(registry: Registry, task: Task) -> Task:
         return task
     if known.mode == "observe" and known.shape != task.shape:
         # A serving task keeps the shape that its specialist answers in.
-        registry.put_task(replace(known, shape=task.shape, updated_s=time.time()))
+        registry.update_task(task.id, shape=task.shape)
     return replace(task, name=known.name, mode=known.mode)

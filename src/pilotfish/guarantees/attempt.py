@@ -1,0 +1,229 @@
+"""One attempt at a certificate: fit on some rows, calibrate on later ones with the very artefact that was written.
+
+The number of the attempt decides its share of delta (`stats/spending.py`). It is cheap to refuse, so
+what cannot be certified whatever the student does is refused before anything is fitted, and spends
+nothing. When to attempt, and what to do with the outcome, is decided by the callers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from pilotfish.core.certificate import Certificate, Claim, Refusal, Shortage
+from pilotfish.core.errors import UserError
+from pilotfish.core.example import Example
+from pilotfish.core.task import Task
+from pilotfish.guarantees.certify import Evidence, Terms, certify, expected_coverage, policy_of, promise
+from pilotfish.guarantees.split import Split, asked_again, data_sha256, split, unbiased_rows_for
+from pilotfish.routing.policy import Policy
+from pilotfish.scoring.answers import disagreement
+from pilotfish.specialists.encoder import Encoder
+from pilotfish.specialists.specialist import Predictions, Specialist
+from pilotfish.stats import binomial, spending
+from pilotfish.students.distil import Fitted, OutOfFold, Progress, distil
+
+
+class Options(TypedDict, total=False):
+    """What an attempt can do without.
+
+    `embeddings`, one row an example, saves encoding. `progress` goes to `distil`. `beat` is the coverage of the
+    certificate in force and `is_worth` a judgement of the coverage to expect: where out-of-fold scores
+    promise no more than `beat`, or `is_worth` says no, the attempt stops before it spends anything.
+    With `calibrate_after_s` rows up to that time teach and the unbiased rows after it calibrate.
+    """
+
+    embeddings: npt.NDArray[np.float32] | None
+    progress: Progress | None
+    beat: float
+    is_worth: Callable[[float], bool]
+    calibrate_after_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What came of it: the verdict, and the specialist with the coverage it let expect, where one was fitted.
+
+    Only attempts whose verdict has `delta_spent` > 0 looked at calibration answers and count in `number`.
+    """
+
+    verdict: Certificate | Refusal
+    fitted: Fitted | None = None
+    expected_coverage: float = 0.0
+
+    @property
+    def policy(self) -> Policy:
+        """The policy the certificate holds for. TypeError for a refusal, which allows none."""
+        if not isinstance(self.verdict, Certificate):
+            raise TypeError("A refusal has no policy.")
+        return policy_of(self.verdict)
+
+    @property
+    def naive_certainty(self) -> float:
+        """The threshold that the same rows would give without a proof; inf where there is none."""
+        naive = self.verdict.details["naive"] if isinstance(self.verdict, Certificate) else None
+        return naive["min_certainty"] if naive else math.inf
+
+
+def attempt(
+    task: Task,
+    examples: Sequence[Example],
+    claim: Claim,
+    *,
+    number: int,
+    encoder: Encoder,
+    folder: Path,
+    **options: Unpack[Options],
+) -> Attempt:
+    """Distils `task` into `folder` and certifies the specialist as it was reloaded from there.
+
+    `number` counts from 1 over all attempts ever made for the task that have spent. Too few different texts to
+    learn from are a refusal. Raises `SpecialistError` where the folder cannot be read back.
+    """
+    parts = split(examples, after_s=options.get("calibrate_after_s"))
+    refusal = _refuse_early(task, examples, claim, number=number, parts=parts)
+    if refusal is not None:
+        return Attempt(verdict=refusal)
+    embeddings = options.get("embeddings")
+    try:
+        fitted = distil(
+            [examples[i] for i in parts.fit],
+            task,
+            encoder,
+            folder,
+            embeddings=None if embeddings is None else embeddings[parts.fit],
+            progress=options.get("progress"),
+        )
+    except UserError as error:
+        return Attempt(verdict=_refusal(task, claim, number, "variety", error.message))
+    look = _look(fitted.out_of_fold)
+    expected = expected_coverage(look, len(parts.calibration), claim, number)
+    beat = options.get("beat", 0.0)
+    if (beat and expected <= beat) or not options.get("is_worth", _always)(expected):
+        why = f"a new specialist would be expected to serve {expected * 100:.3g} %, which is not worth a test now"
+        refusal = _refusal(task, claim, number, "agreement", why)
+        return Attempt(verdict=refusal, fitted=fitted, expected_coverage=expected)
+    specialist = Specialist.load(fitted.folder, encoder)
+    rows = [examples[i] for i in parts.calibration]
+    predicted = specialist.predict(
+        [row.text for row in rows], embeddings=None if embeddings is None else embeddings[parts.calibration]
+    )
+    terms = Terms(
+        task_id=task.id,
+        task_name=task.name,
+        attempt=number,
+        created_at=_now(),
+        split_rule=parts.rule,
+        data_sha256=data_sha256(rows),
+        artefact_sha256=specialist.sha256,
+        request_ids=tuple(row.request_id for row in rows),
+        asked_again=asked_again(examples),
+        n_answers=None if "calibrate_after_s" in options else sum(row.is_unbiased for row in examples),
+    )
+    verdict = certify(_with_rows(look, predicted, rows), claim, terms)
+    return Attempt(verdict=verdict, fitted=fitted, expected_coverage=expected)
+
+
+def expect(
+    task: Task,
+    examples: Sequence[Example],
+    claim: Claim,
+    *,
+    number: int,
+    encoder: Encoder,
+    folder: Path,
+    n_calibration: int,
+    **options: Unpack[Options],
+) -> float:
+    """The coverage to expect of a specialist fitted on all `examples` and certified on `n_calibration` later rows.
+
+    Looks at out-of-fold scores alone: it costs CPU and no delta. 0 where there is too little to learn from.
+    """
+    try:
+        fitted = distil(
+            examples,
+            task,
+            encoder,
+            folder,
+            embeddings=options.get("embeddings"),
+            progress=options.get("progress"),
+        )
+    except UserError:
+        return 0.0
+    return expected_coverage(_look(fitted.out_of_fold), n_calibration, claim, number)
+
+
+def _look(fold: OutOfFold) -> Evidence:
+    """The evidence without calibration rows."""
+    return Evidence(
+        fold_losses=fold.disagreement.tolist(), fold_certainty=fold.certainty.tolist(), fold_scope=fold.scope.tolist()
+    )
+
+
+def _with_rows(look: Evidence, said: Predictions, rows: Sequence[Example]) -> Evidence:
+    """The same with what the specialist said on the calibration rows."""
+    return dataclasses.replace(
+        look,
+        losses=[disagreement(answer, row.answer) for answer, row in zip(said.answers, rows, strict=True)],
+        certainty=said.certainty.tolist(),
+        scope=said.scope.tolist(),
+    )
+
+
+def _always(expected: float) -> bool:
+    return True
+
+
+def smallest_testable(claim: Claim, number: int) -> int | None:
+    """The smallest number of unbiased rows at which attempt `number` could succeed, were there no disagreement.
+
+    None where it takes more calibration rows than are ever used (3,000): such a claim cannot be tested.
+    """
+    return unbiased_rows_for(binomial.smallest_n(claim.max_risk, spending.share(claim.delta, number)))
+
+
+def _refuse_early(
+    task: Task, examples: Sequence[Example], claim: Claim, *, number: int, parts: Split
+) -> Refusal | None:
+    """The refusal that needs no specialist, or None."""
+    n_unbiased = sum(row.is_unbiased for row in examples)
+    if not task.shape.is_closed:
+        why = f"the answers form no closed set ({task.shape.why_open})"
+        return _refusal(task, claim, number, "closed answers", why)
+    needed = binomial.smallest_n(claim.max_risk, spending.share(claim.delta, number))
+    if len(parts.calibration) < needed:
+        least = smallest_testable(claim, number)
+        why = f"a test takes {needed:,} rows even without a disagreement, and {n_unbiased:,} answers "
+        why += f"leave {len(parts.calibration):,}"
+        why += f"; {least:,} answers would do" if least else "; no number of answers leaves so many"
+        refusal = _refusal(task, claim, number, "examples", why)
+        short = None if least is None else max(1, least - n_unbiased)
+        return dataclasses.replace(refusal, n=n_unbiased, examples_short=short)
+    if len({examples[i].answer for i in parts.fit} - {None}) < 2:
+        return _refusal(task, claim, number, "variety", "the reference has only ever given one answer")
+    return None
+
+
+def _refusal(task: Task, claim: Claim, number: int, short_of: Shortage, why: str) -> Refusal:
+    """A refusal that has spent nothing."""
+    return Refusal(
+        task_id=task.id,
+        task_name=task.name,
+        claim=claim,
+        short_of=short_of,
+        message=f"Cannot promise that {promise(claim)}: {why.rstrip('.')}.",
+        attempt=number,
+        created_at=_now(),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

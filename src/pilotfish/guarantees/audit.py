@@ -1,0 +1,99 @@
+"""Audits: the evidence, after a certificate serves, that its promise still holds, and its withdrawal.
+
+It takes losses of requests that a coin with a known probability chose, without regard to content; who
+tosses the coin and asks the reference is the gateway's business. Each task that serves has one
+`Audit`; its JSON state survives a restart, so a restart cannot hide a broken promise.
+
+Per answer the loss is that of an audited local answer. Per traffic every row that the coin drew counts, and its
+loss is 1 where it was answered locally and differently, 0 where it was deferred or agreed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from pilotfish.core.certificate import Certificate, Claim
+from pilotfish.stats.betting import Watch
+from pilotfish.stats.binomial import wilson
+
+
+class Audit:
+    """The audits of one certificate so far."""
+
+    def __init__(
+        self, claim: Claim, *, quiet_risk: float | None = None, false_alarm: float = 0.05, horizon: int = 6000
+    ) -> None:
+        """A fresh audit; what the numbers mean is said at `stats.betting.Watch.start`."""
+        self.claim = claim
+        self.watch = Watch.start(claim.max_risk, quiet_risk=quiet_risk, false_alarm=false_alarm, horizon=horizon)
+        self.n = 0
+        self.losses = 0.0
+        self.withdrawn_at = 0
+
+    @classmethod
+    def start(cls, certificate: Certificate) -> Audit:
+        """The audit of a certificate. The quiet risk is what calibration saw (a quarter of the promise at least)."""
+        claim = certificate.claim
+        base = certificate.n_served if claim.per == "answer" else certificate.n
+        seen = certificate.errors / base if base else 0.0
+        return cls(claim, quiet_risk=min(max(seen, claim.max_risk / 4), claim.max_risk))
+
+    @property
+    def withdraws(self) -> bool:
+        """Whether the promise must be withdrawn; once true, it stays so."""
+        return self.withdrawn_at > 0
+
+    def observe(self, *, loss: float, is_local: bool) -> bool:
+        """Takes the next row that the coin drew; returns `withdraws`.
+
+        `loss` in [0, 1] is that of the local answer, `is_local` whether it was served.
+        """
+        if self.claim.per == "answer" and not is_local:
+            return self.withdraws
+        loss = loss if is_local else 0.0
+        self.n += 1
+        self.losses += loss
+        if self.watch.update(loss) and not self.withdrawn_at:
+            self.withdrawn_at = self.n
+        return self.withdraws
+
+    def evidence(self) -> str:
+        """The state in one plain sentence."""
+        if not self.n:
+            return f"No audit yet; {self.power()}."
+        low, high = wilson(self.losses, self.n)
+        seen = f"{self.losses:g} of {self.n:,} audited rows differed ({low * 100:.2g} to {high * 100:.2g} %)"
+        if self.withdraws:
+            limit = self.watch.max_risk * 100
+            return f"Withdrawn after {self.withdrawn_at:,} audits: {seen}, which is too much for {limit:.3g} %."
+        share = min(1.0, self.watch.evidence) * 100
+        return f"{seen}; the evidence against the promise is at {share:.2g} % of what withdraws it; {self.power()}."
+
+    def power(self) -> str:
+        """How fast a broken promise is noticed."""
+        risk = 3 * self.watch.max_risk
+        if risk >= 1.0 or math.isinf(self.watch.delay(risk)):
+            risk = (1.0 + self.watch.max_risk) / 2
+        return f"a true {risk * 100:.3g} % is noticed after about {self.watch.delay(risk):,.0f} audits"
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `from_json` reads it back."""
+        return {
+            "format": 1,
+            "claim": dataclasses.asdict(self.claim),
+            "watch": dataclasses.asdict(self.watch),
+            "n": self.n,
+            "losses": self.losses,
+            "withdrawn_at": self.withdrawn_at,
+        }
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Audit:
+        """The audit that `to_json` wrote."""
+        audit = cls.__new__(cls)
+        audit.claim = Claim(**row["claim"])
+        audit.watch = Watch.from_json(row["watch"])
+        audit.n, audit.losses, audit.withdrawn_at = row["n"], row["losses"], row["withdrawn_at"]
+        return audit

@@ -1,0 +1,96 @@
+"""The pace of one task: when to learn, when to spend delta, when to prove a better specialist.
+
+Shared by the live learner and the backtest, and kept as JSON in the registry. It only counts and compares:
+
+* *Looking* (fitting, and reading out-of-fold scores) costs CPU and no delta. It is due after `first_after`
+  known answers and whenever they have grown by `growth`.
+* *Spending* (looking at calibration rows) is worth it when waiting no longer pays: when the coverage expected from
+  out-of-fold scores has stopped growing by `GAIN` from look to look, or is `ENOUGH` already.
+* *Proving*: once a task serves, later evidence comes from coins only. When a specialist fitted on all that is
+  known now is expected to serve more than the one in force, the coin is tossed with `PROVING_RATE` until enough
+  later rows have been drawn to certify it on them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+# Measured on banking77 (November 2026, per traffic 5 %): certified at 1,013 rows 57 %, at 1,520 78 %, at 2,278 85 %;
+# serving from 1,520 on answers most of 13,083 requests. Ten points tell the steep part of that curve from the flat one.
+GAIN = 0.1
+ENOUGH = 0.9
+# Serving less than a tenth is not worth a certificate.
+LEAST = 0.1
+# A certificate that raises coverage by less is not worth the audits that prove it.
+BETTER = 0.03
+PROVING_RATE = 0.2
+# Rows drawn to prove a claim: 20 errors allowed at the promised risk, 400 rows at 5 %, 1,000 at 2 %.
+_PROVING_ERRORS = 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Pace:
+    """Where one task stands.
+
+    `due_at` is the number of known answers at which to look again, `expected` the coverage expected at the
+    last look, `n_attempts` how many attempts have spent delta, `proving_since_s` the time from
+    which coin-drawn rows prove the next specialist (None while none is being proven).
+    """
+
+    first_after: int = 300
+    growth: float = 1.5
+    is_patient: bool = True
+    due_at: int = -1
+    expected: float = 0.0
+    n_attempts: int = 0
+    proving_since_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """A fresh pace is due after `first_after` answers."""
+        if self.due_at < 0:
+            self.due_at = self.first_after
+
+    def is_due(self, n_known: int, n_drawn: int, max_risk: float) -> bool:
+        """Whether to act now, with `n_drawn` unbiased rows since proving began."""
+        if self.proving_since_s is not None:
+            return n_drawn >= proving_rows(max_risk)
+        return n_known >= self.due_at
+
+    def is_worth(self, expected: float) -> bool:
+        """Whether to spend delta on an expected coverage; remembers it for the next look."""
+        waiting_pays = expected < ENOUGH and expected - self.expected > GAIN
+        self.expected = expected
+        return not self.is_patient or (expected >= LEAST and not waiting_pays)
+
+    def looked(self, n_known: int) -> None:
+        """A look or an attempt has ended: wait until the known answers have grown."""
+        self.due_at = max(n_known + 1, math.ceil(n_known * self.growth))
+        self.proving_since_s = None
+
+    def begin_again(self, n_known: int) -> None:
+        """A certificate was withdrawn: wait for `first_after` answers of the changed traffic."""
+        self.due_at = n_known + self.first_after
+        self.expected = 0.0
+        self.proving_since_s = None
+
+    def coin(self, audit_rate: float) -> float:
+        """The probability with which a request is drawn for its reference answer while the task serves."""
+        return audit_rate if self.proving_since_s is None else max(audit_rate, PROVING_RATE)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `from_json` reads it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Pace:
+        """The pace that `to_json` wrote."""
+        known = {item.name for item in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in row.items() if key in known})
+
+
+def proving_rows(max_risk: float) -> int:
+    """How many later rows are drawn before a specialist is certified on them."""
+    return math.ceil(_PROVING_ERRORS / max_risk)

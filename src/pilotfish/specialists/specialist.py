@@ -1,0 +1,173 @@
+"""The run-time half of a specialist: load a checked folder, predict answers with two scores.
+
+Three students look at a text: a linear head on the shared embedding, a linear head on hashed n-grams and a
+vote of the nearest exemplars. Their evidence is added in log space with three weights per field, fitted
+out of fold; the largest probability of that mixture is the certainty. numpy only; it neither learns
+(`students/`) nor decides what may be served (`routing/`). Every product is taken row by row: matrix
+products over a batch round differently from those of one text, and a threshold must see one number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pilotfish.core.errors import MissingExtraError, SpecialistError
+from pilotfish.specialists.card import Folder, read_folder
+from pilotfish.specialists.encoder import Encoder
+from pilotfish.specialists.ngrams import Rows, Vocabulary, count
+
+try:
+    import numpy as np
+    from numpy.typing import NDArray
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+except ImportError as error:
+    raise MissingExtraError("local", error.name or "numpy") from error
+
+TENSORS = "model.safetensors"
+
+N_NEIGHBOURS = 20
+"""Exemplars that vote; 10 and 20 measured alike on banking77 and ag_news."""
+
+VOTE_FLOOR = 0.01
+"""Added to each vote before its logarithm: a class without a neighbour is unlikely, not impossible."""
+
+DECIMALS = 4
+"""Evidence and similarity are rounded to these: sums of float32 differ in the sixth between machines' libraries."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """Answers with their scores: `certainty` in 0..1 (the mixture's probability of the answer, over all fields),
+    `scope` in -1..1 (cosine to the nearest exemplar)."""
+
+    answers: list[tuple[str, ...]]
+    certainty: Floats
+    scope: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The students of one field with k classes, over d embedding dimensions, m n-gram columns and n exemplars."""
+
+    dense: NDArray[np.float32]  # [k, d]
+    dense_bias: NDArray[np.float32]
+    sparse: NDArray[np.float16]  # [m, k]
+    sparse_bias: NDArray[np.float32]
+    labels: NDArray[np.int16]  # [n]
+    mixture: Floats  # the weights of dense, sparse and vote, then the vote's temperature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the students of one field see in n texts: [n, k] scores, and the classes of the nearest exemplars."""
+
+    dense: Floats
+    sparse: Floats
+    similarities: Floats  # [n, neighbours]
+    labels: NDArray[np.int16]  # [n, neighbours]
+
+
+def vote(similarities: Floats, labels: NDArray[np.int16], n_classes: int, temperature: float) -> Floats:
+    """The share of each class among the nearest exemplars [n, n_classes], near ones counting more."""
+    nearness = np.exp((similarities - similarities.max(axis=1, keepdims=True)) / temperature)
+    cells = np.arange(len(labels))[:, None] * n_classes + labels
+    votes = np.bincount(cells.ravel(), weights=nearness.ravel(), minlength=len(labels) * n_classes)
+    shares: Floats = votes.reshape(len(labels), n_classes) / nearness.sum(axis=1, keepdims=True)
+    return shares
+
+
+def mix(evidence: Evidence, mixture: Floats) -> Floats:
+    """The probabilities of the classes [n, k]: a softmax of the weighted sum of the students' evidence."""
+    votes = vote(evidence.similarities, evidence.labels, evidence.dense.shape[1], mixture[3])
+    total = mixture[0] * evidence.dense + mixture[1] * evidence.sparse + mixture[2] * np.log(votes + VOTE_FLOOR)
+    total = np.round(total, DECIMALS)
+    shares = np.exp(total - total.max(axis=1, keepdims=True))
+    probabilities: Floats = shares / shares.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+class Specialist:
+    """A loaded specialist. `predict` may be called from several threads."""
+
+    def __init__(self, folder: Folder, encoder: Encoder) -> None:
+        tensors = _tensors(folder)
+        self.card = folder.card
+        self.sha256 = folder.sha256
+        self._encoder = encoder
+        self._vocabulary = Vocabulary(tensors["columns"], tensors["column_weights"])
+        self._projection = tensors["projection"]
+        self._exemplars = tensors["exemplars"].astype(np.float32)
+        self._heads = [
+            Head(**{name: tensors[f"{index}.{name}"] for name in Head.__dataclass_fields__})
+            for index in range(len(folder.card.classes))
+        ]
+
+    @classmethod
+    def load(cls, folder: Path, encoder: Encoder) -> Specialist:
+        """The specialist in `folder`. Raises `SpecialistError` where a file differs from its hash, the content is not
+        that of a specialist, or it was learnt on another encoder."""
+        checked = read_folder(folder)
+        if checked.card.encoder_sha256 != encoder.sha256:
+            raise SpecialistError(
+                f"The specialist {folder.name} was learnt on another encoder than {encoder.name}.",
+                hint="Distil the task again.",
+            )
+        try:
+            return cls(checked, encoder)
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise SpecialistError(f"The specialist {folder.name} is incomplete: {error}") from error
+
+    def predict(self, texts: Sequence[str], embeddings: NDArray[np.float32] | None = None) -> Predictions:
+        """The answers to n texts, alike to the last bit whether asked alone or together.
+
+        `embeddings` are those of the texts by the same encoder, where they are known already.
+        """
+        if embeddings is None:
+            embeddings = self._encoder.encode(texts)
+        rows = self._vocabulary.weigh(count(texts))
+        similarities, nearest = self._neighbours(embeddings)
+        certainty = np.ones(len(texts))
+        values: list[list[str]] = []
+        for head, classes in zip(self._heads, self.card.classes, strict=True):
+            probabilities = mix(_evidence(head, embeddings, rows, similarities, head.labels[nearest]), head.mixture)
+            best = probabilities.argmax(axis=1)
+            certainty *= probabilities[np.arange(len(texts)), best]
+            values.append([classes[index] for index in best])
+        scope = np.round(similarities.max(axis=1), DECIMALS)
+        return Predictions(answers=list(zip(*values, strict=True)), certainty=certainty, scope=scope)
+
+    def _neighbours(self, embeddings: NDArray[np.float32]) -> tuple[Floats, NDArray[np.intp]]:
+        size = min(N_NEIGHBOURS, len(self._exemplars))
+        similarities = np.empty((len(embeddings), size))
+        nearest = np.empty((len(embeddings), size), np.intp)
+        for row, embedding in enumerate(embeddings):
+            projected = self._projection @ embedding
+            found = self._exemplars @ (projected / np.sqrt(projected @ projected))
+            nearest[row] = np.argpartition(found, -size)[-size:]
+            similarities[row] = found[nearest[row]]
+        return similarities, nearest
+
+
+def _evidence(
+    head: Head, embeddings: NDArray[np.float32], rows: Rows, similarities: Floats, labels: NDArray[np.int16]
+) -> Evidence:
+    dense = np.empty((len(embeddings), len(head.dense)))
+    sparse = np.empty_like(dense)
+    for row, embedding in enumerate(embeddings):
+        part = slice(rows.starts[row], rows.starts[row + 1])
+        dense[row] = head.dense @ embedding + head.dense_bias
+        sparse[row] = rows.values[part] @ head.sparse[rows.columns[part]] + head.sparse_bias
+    return Evidence(dense=dense, sparse=sparse, similarities=similarities, labels=labels)
+
+
+def _tensors(folder: Folder) -> dict[str, NDArray[Any]]:
+    try:
+        return load(folder.contents[TENSORS])
+    except (SafetensorError, KeyError) as error:
+        raise SpecialistError(f"The specialist of {folder.card.task_name} holds no tensors: {error}") from error

@@ -1,0 +1,236 @@
+"""Writes a BERT-family sentence encoder as an ONNX graph, straight from its safetensors.
+
+Tracing with torch gave silently wrong embeddings and needs 750 MB of packages; written by hand the graph
+is exact to 2e-7 and takes a third of a second. It holds one text at a time, `input_ids` [1, tokens] to
+`embedding` [1, dimension] of length 1, without a mask: int8 activations are scaled per tensor, so a text's
+batch mates and padding would change its embedding (up to 0.035 a component, cosine 0.985, measured on
+banking77), and a certificate speaks of the served path, where texts come alone. Only standard operators,
+but for onnxruntime's `DynamicQuantizeMatMul` in the int8 graph.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pilotfish.core.errors import MissingExtraError, UserError
+
+try:
+    import numpy as np
+    import onnx
+    from numpy.typing import NDArray
+    from onnx import helper, numpy_helper
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+except ImportError as error:
+    raise MissingExtraError("learn", error.name or "onnx") from error
+
+Array = NDArray[Any]
+
+_ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
+_OPSET = 20
+_IR_VERSION = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """What the configuration files say about a BERT-family encoder."""
+
+    n_layers: int
+    n_heads: int
+    dimension: int
+    max_tokens: int
+    epsilon: float
+    gelu: str
+    is_mean_pooled: bool
+
+
+def read_architecture(folder: Path) -> Architecture:
+    """The architecture in `config.json` and `1_Pooling/config.json` (mean pooling where there is none).
+
+    Raises `UserError` for what this graph cannot express.
+    """
+    config = _read_json(folder / "config.json")
+    pooling_file = folder / "1_Pooling" / "config.json"
+    pooling = _read_json(pooling_file) if pooling_file.is_file() else {"pooling_mode_mean_tokens": True}
+    modes = sorted(key for key, value in pooling.items() if key.startswith("pooling_mode") and value is True)
+    modules_file = folder / "modules.json"
+    modules = json.loads(modules_file.read_text()) if modules_file.is_file() else []
+    wrong = {
+        "model_type": config.get("model_type") != "bert" and config.get("model_type"),
+        "hidden_act": config.get("hidden_act") not in _ACTIVATIONS and config.get("hidden_act"),
+        "position_embedding_type": config.get("position_embedding_type", "absolute") != "absolute",
+        "pooling": modes not in (["pooling_mode_mean_tokens"], ["pooling_mode_cls_token"]) and modes,
+        "a Dense module": any(str(module.get("type", "")).endswith(".Dense") for module in modules),
+    }
+    found = [f"{name} {value}" for name, value in wrong.items() if value is not False]
+    if found:
+        raise UserError(
+            f"The encoder in {folder.name!r} is not of a kind that can be written: {', '.join(found)}.",
+            hint="Use a BERT-family sentence encoder with mean or cls pooling.",
+        )
+    return Architecture(
+        n_layers=config["num_hidden_layers"],
+        n_heads=config["num_attention_heads"],
+        dimension=config["hidden_size"],
+        max_tokens=config["max_position_embeddings"],
+        epsilon=config["layer_norm_eps"],
+        gelu=_ACTIVATIONS[config["hidden_act"]],
+        is_mean_pooled=modes == ["pooling_mode_mean_tokens"],
+    )
+
+
+def write_graph(folder: Path, *, is_int8: bool = True) -> bytes:
+    """The ONNX model of the encoder in `folder`, weights included.
+
+    With `is_int8` every weight matrix is int8 per output channel and the word table int8 per token, the
+    activations uint8 per tensor at run time. Raises `UserError` where tensors are missing or misshapen.
+    """
+    architecture = read_architecture(folder)
+    try:
+        tensors = load_file(folder / "model.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"The weights in {folder.name!r} cannot be read: {error}", hint="Fetch them again.") from error
+    weights = {name.removeprefix("bert."): _float32(tensor) for name, tensor in tensors.items()}
+    graph = _Graph(is_int8=is_int8)
+    try:
+        hidden = _embeddings(graph, weights, architecture)
+        for layer in range(architecture.n_layers):
+            prefix = f"encoder.layer.{layer}."
+            own = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+            hidden = _layer(graph, own, architecture, hidden)
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"The weights in {folder.name!r} do not fit their configuration: {error}.", hint="Fetch them again."
+        ) from error
+    return _finish(graph, architecture, hidden)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Graph:
+    """Nodes and constants so far; every method returns the name of a value."""
+
+    is_int8: bool
+    nodes: list[Any] = field(default_factory=list)
+    constants: list[Any] = field(default_factory=list)
+
+    def constant(self, array: Array) -> str:
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
+        return name
+
+    def integers(self, *values: int) -> str:
+        return self.constant(np.array(values, np.int64))
+
+    def operator(self, kind: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401 (ONNX attributes)
+        return self.operators(kind, 1, *inputs, **attributes)[0]
+
+    def operators(self, kind: str, n_outputs: int, *inputs: str, **attributes: Any) -> list[str]:  # noqa: ANN401
+        outputs = [f"value_{len(self.nodes)}_{index}" for index in range(n_outputs)]
+        self.nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
+        return outputs
+
+    def linear(self, value: str, weight: Array, bias: Array) -> str:
+        """`value @ weight.T + bias`, for torch's [out, in] weights."""
+        if not self.is_int8:
+            product = self.operator("MatMul", value, self.constant(weight.T))
+            return self.operator("Add", product, self.constant(bias))
+        quantized, scale = _quantized(weight)
+        parameters = (quantized.T, scale, np.zeros(len(scale), np.int8), bias)
+        inputs = [self.constant(array) for array in parameters]
+        return self.operator("DynamicQuantizeMatMul", value, *inputs, domain="com.microsoft")
+
+    def normalized(self, value: str, weights: dict[str, Array], name: str, epsilon: float) -> str:
+        scale, bias = self.constant(weights[f"{name}.weight"]), self.constant(weights[f"{name}.bias"])
+        return self.operator("LayerNormalization", value, scale, bias, axis=-1, epsilon=epsilon)
+
+
+def _embeddings(graph: _Graph, weights: dict[str, Array], architecture: Architecture) -> str:
+    table = weights["embeddings.word_embeddings.weight"]
+    if graph.is_int8:
+        quantized, scale = _quantized(table)
+        rows = graph.operator("Gather", graph.constant(quantized), "input_ids")
+        scales = graph.operator("Gather", graph.constant(scale[:, None]), "input_ids")
+        words = graph.operator("Mul", graph.operator("Cast", rows, to=onnx.TensorProto.FLOAT), scales)
+    else:
+        words = graph.operator("Gather", graph.constant(table), "input_ids")
+    # The token type is always 0, so its row belongs to the positions. Sliced, not gathered by a Range:
+    # onnxruntime's optimizer breaks the latter ("Starts must be a 1-D array").
+    positions = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
+    length = graph.operator("Shape", "input_ids", start=1)
+    sliced = graph.operator("Slice", graph.constant(positions), graph.integers(0), length, graph.integers(0))
+    summed = graph.operator("Add", words, sliced)
+    return graph.normalized(summed, weights, "embeddings.LayerNorm", architecture.epsilon)
+
+
+def _layer(graph: _Graph, weights: dict[str, Array], architecture: Architecture, hidden: str) -> str:
+    attended = _attention(graph, weights, architecture, hidden)
+    summed = graph.operator("Add", _projected(graph, weights, "attention.output.dense", attended), hidden)
+    hidden = graph.normalized(summed, weights, "attention.output.LayerNorm", architecture.epsilon)
+    inner = _projected(graph, weights, "intermediate.dense", hidden)
+    activated = graph.operator("Gelu", inner, approximate=architecture.gelu)
+    summed = graph.operator("Add", _projected(graph, weights, "output.dense", activated), hidden)
+    return graph.normalized(summed, weights, "output.LayerNorm", architecture.epsilon)
+
+
+def _projected(graph: _Graph, weights: dict[str, Array], name: str, value: str) -> str:
+    return graph.linear(value, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+
+def _attention(graph: _Graph, weights: dict[str, Array], architecture: Architecture, hidden: str) -> str:
+    names = [f"attention.self.{part}" for part in ("query", "key", "value")]
+    weight = np.concatenate([weights[f"{name}.weight"] for name in names])
+    bias = np.concatenate([weights[f"{name}.bias"] for name in names])
+    parts = graph.operators("Split", 3, graph.linear(hidden, weight, bias), axis=-1, num_outputs=3)
+    width = architecture.dimension // architecture.n_heads
+    heads = graph.integers(0, 0, architecture.n_heads, width)
+    query, key, value = (
+        graph.operator("Transpose", graph.operator("Reshape", part, heads), perm=order)
+        for part, order in zip(parts, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True)
+    )
+    scaled = graph.operator("Mul", query, graph.constant(np.array(width**-0.5, np.float32)))
+    shares = graph.operator("Softmax", graph.operator("MatMul", scaled, key), axis=-1)
+    mixed = graph.operator("Transpose", graph.operator("MatMul", shares, value), perm=[0, 2, 1, 3])
+    return graph.operator("Reshape", mixed, graph.integers(0, 0, architecture.dimension))
+
+
+def _finish(graph: _Graph, architecture: Architecture, hidden: str) -> bytes:
+    if architecture.is_mean_pooled:
+        pooled = graph.operator("ReduceMean", hidden, graph.integers(1), keepdims=0)
+    else:
+        pooled = graph.operator("Gather", hidden, graph.constant(np.array(0, np.int64)), axis=1)
+    graph.nodes.append(helper.make_node("LpNormalization", [pooled], ["embedding"], axis=-1, p=2))
+    inputs = [helper.make_tensor_value_info("input_ids", onnx.TensorProto.INT64, [1, "tokens"])]
+    outputs = [helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, [1, architecture.dimension])]
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, "encoder", inputs, outputs, graph.constants),
+        opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)],
+        ir_version=_IR_VERSION,
+        producer_name="pilotfish",
+    )
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _quantized(weight: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Symmetric int8 of each row of `weight`, and the rows' scales."""
+    scale = np.abs(weight).max(axis=1) / 127
+    scale[scale == 0] = 1
+    return np.rint(weight / scale[:, None]).astype(np.int8), scale.astype(np.float32)
+
+
+def _float32(tensor: Array) -> Array:
+    return tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path.name} of the encoder cannot be read: {error}", hint="Fetch the weights again."
+        ) from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path.name} of the encoder is no JSON object.", hint="Fetch the weights again.")
+    return found

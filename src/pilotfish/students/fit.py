@@ -1,0 +1,212 @@
+"""Fits the students of one field, and the weights that mix them: the only file that knows scikit-learn.
+
+Arrays in, a `Head` out; texts, folders and tasks are `distil.py`'s. The mixture is fitted on predictions
+out of fold, so the weights (and the start of the certificate's test) see no student on its own training
+rows. Measured on banking77 (10,003 rows, 77 classes): 94.6 % with three log-space weights, 94.2 % with
+weights and temperatures in probability space, 92.9 % for one student alone.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+from pilotfish.core.errors import MissingExtraError
+from pilotfish.specialists.ngrams import Rows
+from pilotfish.specialists.specialist import N_NEIGHBOURS, VOTE_FLOOR, Evidence, Floats, Head, mix, vote
+
+try:
+    import numpy as np
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+except ImportError as error:
+    raise MissingExtraError("learn", error.name or "scikit-learn") from error
+
+DENSE_C = 10.0
+"""Inverse regularization on unit embeddings; 10, 30 and 100 measured within 0.2 points of one another."""
+
+SPARSE_TOLERANCE = 0.1
+"""As accurate as 1e-4 on banking77 (91.4 %) in three quarters of the time; the SVM is the largest cost."""
+
+TEMPERATURES = (0.02, 0.04, 0.08, 0.16)
+"""Of the vote: many classes want near neighbours alone (0.02), few and broad ones a wide vote (0.16)."""
+
+START = (0.6, 1.8, 0.4)
+"""Mixture weights found on banking77; with one pseudo-example behind them they decide only where data is scarce."""
+
+MAX_MIXTURE_ROWS = 5000
+"""Enough for three weights."""
+
+UNSEEN = -10.0
+"""Evidence of a class that a fold holds no example of: below any seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What the students see of n texts. `projected` are the embeddings in the neighbours' space, of length 1.
+
+    `folds` numbers the fold of each text; `is_taught` marks the texts whose answer may be learnt.
+    """
+
+    embeddings: NDArray[np.float32]
+    projected: NDArray[np.float32]
+    rows: Rows
+    n_columns: int
+    folds: NDArray[np.intp]
+    is_taught: NDArray[np.bool_]
+
+    @property
+    def n_folds(self) -> int:
+        """Number of folds."""
+        return int(self.folds.max()) + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbours:
+    """The taught texts nearest to each text in other folds [n, neighbours], and the nearest's similarity [n]."""
+
+    similarities: Floats
+    indices: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedField:
+    """The students of one field, and their mixture's probabilities out of fold [n, k]."""
+
+    head: Head
+    out_of_fold: Floats
+
+
+def project(embeddings: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    """The first principal directions [dimension, d]: near texts stay near in a quarter of them."""
+    _, vectors = np.linalg.eigh(embeddings.T.astype(np.float64) @ embeddings)
+    return np.ascontiguousarray(vectors[:, ::-1][:, :dimension].T, np.float32)
+
+
+def find_neighbours(inputs: Inputs) -> Neighbours:
+    """The nearest taught texts of each text among those of other folds."""
+    teachers = [np.flatnonzero(inputs.is_taught & (inputs.folds != fold)) for fold in range(inputs.n_folds)]
+    size = min(N_NEIGHBOURS, *(len(rows) for rows in teachers))
+    similarities = np.empty((len(inputs.folds), size))
+    indices = np.empty((len(inputs.folds), size), np.intp)
+    for fold, rows in enumerate(teachers):
+        own = np.flatnonzero(inputs.folds == fold)
+        for chunk in np.array_split(own, len(own) // 1000 + 1):
+            found = inputs.projected[chunk] @ inputs.projected[rows].T
+            nearest = np.argpartition(found, -size, axis=1)[:, -size:]
+            similarities[chunk] = np.take_along_axis(found, nearest, axis=1)
+            indices[chunk] = rows[nearest]
+    return Neighbours(similarities=similarities, indices=indices)
+
+
+def fit_field(inputs: Inputs, neighbours: Neighbours, labels: NDArray[np.int16], n_classes: int) -> FittedField:
+    """The students of one field with classes `labels` [n] (any number where a text is not taught)."""
+    sparse = csr_matrix(
+        (inputs.rows.values, inputs.rows.columns, inputs.rows.starts), shape=(len(labels), inputs.n_columns)
+    )
+    scores = np.empty((2, len(labels), n_classes))
+    # A class that stands in one fold only could be told by nobody, which says nothing about the students.
+    is_telling = inputs.is_taught.copy()
+    for fold in range(inputs.n_folds):
+        own, others = inputs.folds == fold, inputs.is_taught & (inputs.folds != fold)
+        is_telling[own] &= np.isin(labels[own], labels[others])
+        for student, features in enumerate((inputs.embeddings, sparse)):
+            weight, bias = _linear(features[others], labels[others], n_classes)
+            scores[student][own] = features[own] @ weight.T + bias
+    evidence = Evidence(
+        dense=scores[0],
+        sparse=scores[1],
+        similarities=neighbours.similarities,
+        labels=labels[neighbours.indices],
+    )
+    mixture = fit_mixture(evidence, labels, is_telling)
+    taught = inputs.is_taught
+    dense_weight, dense_bias = _linear(inputs.embeddings[taught], labels[taught], n_classes)
+    sparse_weight, sparse_bias = _linear(sparse[taught], labels[taught], n_classes)
+    head = Head(
+        dense=dense_weight,
+        dense_bias=dense_bias,
+        sparse=np.ascontiguousarray(sparse_weight.T).astype(np.float16),
+        sparse_bias=sparse_bias,
+        labels=labels[taught],
+        mixture=mixture,
+    )
+    return FittedField(head=head, out_of_fold=mix(evidence, mixture))
+
+
+def fit_mixture(evidence: Evidence, labels: NDArray[np.int16], is_telling: NDArray[np.bool_]) -> Floats:
+    """The three weights and the vote's temperature that make the labels of the telling rows likeliest."""
+    rows = np.flatnonzero(is_telling)
+    if not len(rows):
+        return np.array([*START, TEMPERATURES[0]])
+    if len(rows) > MAX_MIXTURE_ROWS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MAX_MIXTURE_ROWS, replace=False))
+    n_classes = evidence.dense.shape[1]
+    found: list[tuple[float, Floats]] = []
+    for temperature in TEMPERATURES:
+        votes = vote(evidence.similarities[rows], evidence.labels[rows], n_classes, temperature)
+        features = np.stack([evidence.dense[rows], evidence.sparse[rows], np.log(votes + VOTE_FLOOR)])
+        loss, weights = _likeliest(features, labels[rows])
+        found.append((loss, np.array([*weights, temperature])))
+    return min(found, key=lambda fitted: fitted[0])[1]
+
+
+def _likeliest(features: Floats, labels: NDArray[np.int16]) -> tuple[float, Floats]:
+    """The weights w that minimize the mean of -log softmax(w · features)[label], by damped Newton steps.
+
+    `features` is [students, n, classes]. The problem is convex; one pseudo-example pulls towards `START`.
+    """
+    start = np.array(START)
+    weights, row = start, np.arange(len(labels))
+
+    def losses(candidate: Floats) -> tuple[float, Floats]:
+        total = np.tensordot(candidate, features, 1)
+        total -= total.max(axis=1, keepdims=True)
+        shares = np.exp(total)
+        shares /= shares.sum(axis=1, keepdims=True)
+        pull = ((candidate - start) ** 2).sum() / (2 * len(row))
+        return float(pull - np.log(np.maximum(shares[row, labels], 1e-300)).mean()), shares
+
+    loss, shares = losses(weights)
+    for _ in range(50):
+        means = np.einsum("nk,fnk->fn", shares, features)
+        gradient = (means - features[:, row, labels]).mean(axis=1) + (weights - start) / len(row)
+        squares = np.array([[(shares * one * two).sum() for one in features] for two in features])
+        curvature = (squares - means @ means.T + np.eye(len(weights))) / len(row)
+        step = np.linalg.solve(curvature, gradient)
+        size = 1.0
+        while (found := losses(weights - size * step))[0] > loss and size > 1e-6:
+            size /= 2
+        if loss - found[0] < 1e-7:
+            break
+        weights, (loss, shares) = weights - size * step, found
+    return loss, weights
+
+
+def _linear(
+    features: NDArray[np.float32] | csr_matrix, labels: NDArray[np.int16], n_classes: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """One-line students: weights [n_classes, columns] and biases of logistic regression (dense) or an SVM (sparse)."""
+    weight = np.zeros((n_classes, features.shape[1]), np.float32)
+    bias = np.full(n_classes, UNSEEN, np.float32)
+    seen = np.unique(labels)
+    if len(seen) == 1:
+        bias[seen] = 0
+        return weight, bias
+    if isinstance(features, csr_matrix):
+        model = LinearSVC(tol=SPARSE_TOLERANCE, max_iter=200, random_state=0)
+    else:
+        model = LogisticRegression(C=DENSE_C, tol=1e-3, max_iter=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(features, labels)
+    coefficients, intercept = model.coef_, model.intercept_
+    if len(seen) == 2:
+        # Two classes share one direction; half of it each keeps the difference of logistic regression.
+        coefficients = np.concatenate([-coefficients, coefficients]) / 2
+        intercept = np.concatenate([-intercept, intercept]) / 2
+    weight[seen], bias[seen] = coefficients, intercept
+    return weight, bias

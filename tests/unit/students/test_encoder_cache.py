@@ -1,0 +1,67 @@
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pilotfish.core.errors import UserError
+from pilotfish.specialists.encoder import CARD, GRAPH
+from pilotfish.students import weights
+from pilotfish.students.encoder_cache import open_encoder
+from tools.tiny_models import write_tiny_bert
+
+
+def folders(cache):
+    return sorted((cache / "encoders").iterdir())
+
+
+def test_an_encoder_is_built_once(tmp_path):
+    source = write_tiny_bert(tmp_path / "tiny")
+    first = open_encoder(tmp_path / "cache", str(source))
+    written = (folders(tmp_path / "cache")[0] / GRAPH).stat().st_mtime_ns
+    assert open_encoder(tmp_path / "cache", str(source)).sha256 == first.sha256
+    assert [folder.name for folder in folders(tmp_path / "cache")] == [f"tiny-{weights.find(str(source)).sha256[:12]}"]
+    assert (folders(tmp_path / "cache")[0] / GRAPH).stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("name", [GRAPH, CARD])
+def test_a_changed_artefact_is_built_anew(tmp_path, name):
+    source = str(write_tiny_bert(tmp_path / "tiny"))
+    before = open_encoder(tmp_path / "cache", source)
+    path = folders(tmp_path / "cache")[0] / name
+    path.write_bytes(path.read_bytes()[:-9] + b"x" * 9)
+    after = open_encoder(tmp_path / "cache", source)
+    assert after.sha256 == before.sha256
+    assert len(folders(tmp_path / "cache")) == 1
+
+
+def test_other_weights_are_another_encoder(tmp_path):
+    one = open_encoder(tmp_path / "cache", str(write_tiny_bert(tmp_path / "a" / "tiny")))
+    two = open_encoder(tmp_path / "cache", str(write_tiny_bert(tmp_path / "b" / "tiny", seed=1)))
+    assert one.sha256 != two.sha256
+    assert len(folders(tmp_path / "cache")) == 2
+
+
+def test_a_built_default_encoder_needs_no_weights(tmp_path, monkeypatch):
+    source = write_tiny_bert(tmp_path / "tiny")
+    monkeypatch.setattr(weights, "KNOWN_SHA256", {str(source): weights.find(str(source)).sha256})
+    with pytest.raises(UserError):
+        open_encoder(tmp_path / "cache", "absent")
+
+
+def _open(cache: Path, source: str, queue) -> None:
+    queue.put(open_encoder(cache, source).encode(["hello"]))
+
+
+def test_two_processes_may_build_at_once(tmp_path):
+    source = str(write_tiny_bert(tmp_path / "tiny"))
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    workers = [context.Process(target=_open, args=(tmp_path / "cache", source, queue)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    vectors = [queue.get(timeout=30) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert np.ptp(np.stack(vectors), axis=0).max() == 0
+    assert len(folders(tmp_path / "cache")) == 1
