@@ -52,21 +52,24 @@ def _most(runs, rate=DELTA):
 def test_promises_per_answer_and_per_traffic_are_kept(shape, n, max_risk):
     rng = np.random.default_rng(n)
     runs = RUNS if n < 3000 else 80
-    broken = {"answer": 0, "traffic": 0, "naive": 0}
+    broken = {"answer": 0, "traffic": 0, "naive": 0, "naive traffic": 0}
     order = sequence.plan(sequence.curve(*_draw(rng, 3000, shape)), n, max_risk, DELTA)
     for _ in range(runs):
         rows = sequence.curve(*_draw(rng, n, shape))
         answer = sequence.per_answer(rows, order, max_risk, DELTA)
         traffic = sequence.per_traffic(rows, max_risk, DELTA)
         naive = sequence.naive(rows, max_risk)
-        for name, choice in (("answer", answer), ("traffic", traffic), ("naive", naive)):
+        marginal = sequence.naive(rows, max_risk, per_traffic=True)
+        found = (("answer", answer), ("traffic", traffic), ("naive", naive), ("naive traffic", marginal))
+        for name, choice in found:
             if choice:
                 t = _hidden(shape, choice.threshold)
-                broken[name] += _risk(t) * (1 - t if name == "traffic" else 1) > max_risk * (1 + 1e-9)
+                broken[name] += _risk(t) * (1 - t if "traffic" in name else 1) > max_risk * (1 + 1e-9)
     assert broken["answer"] <= _most(runs)
     assert broken["traffic"] <= _most(runs)
     if shape in ("continuous", "skewed"):
         assert 0.3 * runs <= broken["naive"] <= 0.75 * runs
+        assert 0.3 * runs <= broken["naive traffic"] <= 0.75 * runs
 
 
 @pytest.mark.parametrize("risk", [0.0501, 0.06])

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from pilotfish.cli import options, output
+from pilotfish.cli.report import print_report
 from pilotfish.config import load
-from pilotfish.core.certificate import Certificate, Refusal
 from pilotfish.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pilotfish.replay.report import Report
-
-MAX_NAMED = 10
-"""Unreadable rows named in full; `--json` lists all."""
 
 
 class ObserveType(click.ParamType[int | None]):
@@ -96,82 +90,7 @@ def command(
     if as_json:
         output.print_json(report.to_json())
     else:
-        _print(report)
+        print_report(report)
         if html_path is not None:
             click.echo(f"\nThe report with its charts: {html_path}")
     return 0 if report.served else 1
-
-
-def _print(report: Report) -> None:
-    """The report for people."""
-    from pilotfish.replay.page import headline
-
-    for row in report.unreadable[:MAX_NAMED]:
-        click.echo(f"not read: {row}", err=True)
-    if len(report.unreadable) > MAX_NAMED:
-        click.echo(f"... and {len(report.unreadable) - MAX_NAMED:,} more (--json lists all)", err=True)
-    click.echo(headline(report) + "\n")
-    _print_tasks(report)
-    click.echo("\nControls: a saving means nothing without them.")
-    output.print_table(
-        ["policy", "served", "coverage", "disagreement among those", "what it is"],
-        [
-            [
-                c.name.replace("_", " "),
-                c.served,
-                output.percent(c.coverage),
-                output.with_interval(c.disagreement),
-                c.note,
-            ]
-            for c in report.controls
-        ],
-    )
-    if report.longer:
-        click.echo("\nWhat observing longer would have bought")
-        output.print_table(
-            ["task", "observe until request", "certified coverage then", "share of all its requests"],
-            [
-                [row.task, row.position, output.percent(row.certified_coverage), output.percent(row.share_of_all)]
-                for row in report.longer
-            ],
-        )
-    latency = report.latency_ms
-    if latency is not None:
-        click.echo(
-            f"\nLocal decision: {latency[0]:.1f} ms median, {latency[1]:.1f} ms at 95 %, n = {len(report.local_s)}."
-        )
-    if report.cost is None:
-        click.echo("Money: unknown. It needs [large] prices and token usage in every row.")
-    else:
-        click.echo(f"Money: ${report.cost.spent_usd:.4f} spent, ${report.cost.saved_net_usd:.4f} saved net of audits.")
-
-
-def _print_tasks(report: Report) -> None:
-    from pilotfish.replay.report import share
-
-    rows: list[list[object]] = []
-    for task in report.tasks:
-        served, ran = int(task.served.sum()), int(task.ran.sum())
-        wrong = share(int((task.served & task.differs).sum()), served, "-")
-        rows.append(
-            [
-                task.task.name,
-                len(task.rows),
-                task.task.shape.kind,
-                task.mode,
-                served,
-                output.percent(served / ran) if ran else "-",
-                output.with_interval(wrong),
-                task.first_served_at,
-            ]
-        )
-    columns = ["task", "requests", "answers", "mode", "served", "coverage", "disagreement", "from request"]
-    output.print_table(columns, rows)
-    for task in report.tasks:
-        verdict = task.verdict
-        if isinstance(verdict, Certificate):
-            click.echo(f"\n{task.task.name}: {output.promise(verdict)}")
-        elif isinstance(verdict, Refusal):
-            click.echo(f"\n{task.task.name}: not certified. {verdict.message}")
-        if task.withdrawn_at is not None:
-            click.echo(f"{task.task.name}: audits withdrew its certificate at request {task.withdrawn_at:,}.")

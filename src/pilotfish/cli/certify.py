@@ -1,49 +1,81 @@
-"""`pilotfish certify TASK [--verify]`: what is promised for a task, and whether it can be recomputed."""
+"""`pilotfish certify TASK`: show what is promised, recompute it, write it as a page, or plan a promise."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pilotfish.cli import options, output
 from pilotfish.config import load
-from pilotfish.core.certificate import Certificate, Refusal
+from pilotfish.config.settings import Settings
+from pilotfish.core.certificate import RISK_KINDS, Certificate, Claim, Refusal
 from pilotfish.core.errors import TaskError
 from pilotfish.store.base import TaskRecord
 from pilotfish.store.home import Home
 
+if TYPE_CHECKING:
+    from pilotfish.guarantees.plan import Plan
+    from pilotfish.guarantees.verify import Recomputed
 
-@click.command("certify", help="Show what is promised for TASK; with --verify recompute it from the log.")
+PLANNED_RISKS = (0.01, 0.02, 0.05, 0.1)
+
+
+@click.command("certify", help="Show what is promised for TASK, recompute it, or say what a promise would need.")
 @click.argument("task")
-@click.option("--verify", "recompute", is_flag=True, help="Recompute it; exit 1 on any difference.")
+@click.option("--verify", "is_verified", is_flag=True, help="Recompute it from the log; exit 1 on any difference.")
+@click.option(
+    "--html",
+    "html_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Recompute it and, where nothing differs, write it as a page to FILE.",
+)
 @click.option("--certificate", "certificate_id", default="", help="An older certificate instead of the one in force.")
+@click.option("--plan", "is_plan", is_flag=True, help="How many answers would promises need? Spends nothing.")
+@options.promise_options
 @options.place_options
 @options.json_option
 def command(
-    task: str, recompute: bool, certificate_id: str, config_path: Path | None, home: Path | None, as_json: bool
+    task: str,
+    is_verified: bool,
+    html_path: Path | None,
+    certificate_id: str,
+    is_plan: bool,
+    max_risk: float | None,
+    confidence: float | None,
+    per: str | None,
+    config_path: Path | None,
+    home: Path | None,
+    as_json: bool,
 ) -> int:
-    settings = options.settings_from(config_path, home)
+    flags = {("quality", "max_risk"): max_risk, ("quality", "confidence"): confidence, ("quality", "per"): per}
+    if not is_plan and any(value is not None for value in flags.values()):
+        raise click.UsageError("--max-risk, --confidence and --per go with --plan; a certificate has its own promise.")
+    settings = options.settings_from(config_path, home, flags)
     place = options.home_from(config_path, home)
+    if is_plan:
+        return _plan(place, task, settings, as_json)
     record = options.find_task(place.registry, task)
     certificate = _certificate(place, record, certificate_id)
     if certificate is None:
         return _refused(place, record, as_json)
-    differences: list[str] = []
-    if recompute:
-        differences = _differences(place, record, certificate, settings.learning.encoder)
-    if as_json:
-        found = {"certificate": certificate.to_json(), "verified": recompute and not differences}
-        output.print_json({**found, "differences": differences} if recompute else found)
-    else:
-        click.echo(f"{record.name}: {output.promise(certificate)}")
-        click.echo(f"procedure: {certificate.procedure}\nsplit: {certificate.split_rule}")
-        click.echo("it assumes: " + "\n            ".join(certificate.assumptions))
-        for difference in differences:
-            click.echo(f"DIFFERS: {difference}", err=True)
-        if recompute and not differences:
-            click.echo(f"Recomputed from the log and specialist {certificate.artefact_sha256[:16]}: no difference.")
-    return 1 if differences else 0
+    found = (
+        _recomputed(place, certificate_id or record.certificate_id, settings)
+        if is_verified or html_path is not None
+        else None
+    )
+    if html_path is not None and found is not None and found.rows is not None and not found.differences:
+        from pilotfish.guarantees.page import render
+
+        html_path.write_text(render(certificate, found.rows), "utf-8")
+    _print(record, certificate, found, as_json)
+    if found is not None and found.differences:
+        return 1
+    if html_path is not None and not as_json:
+        click.echo(f"As a page: {html_path}")
+    return 0
 
 
 def _certificate(place: Home, record: TaskRecord, certificate_id: str) -> Certificate | None:
@@ -54,6 +86,28 @@ def _certificate(place: Home, record: TaskRecord, certificate_id: str) -> Certif
     if certificate is None or certificate.task_id != record.task_id:
         raise TaskError(f"Task {record.name!r} has no certificate {wanted!r}.")
     return certificate
+
+
+def _recomputed(place: Home, certificate_id: str, settings: Settings) -> Recomputed:
+    from pilotfish.guarantees.verify import recompute
+    from pilotfish.students.encoder_cache import open_encoder
+
+    return recompute(place, certificate_id, open_encoder(load.cache(), settings.learning.encoder))
+
+
+def _print(record: TaskRecord, certificate: Certificate, found: Recomputed | None, as_json: bool) -> None:
+    differences = [str(difference) for difference in found.differences] if found else []
+    if as_json:
+        shown = {"certificate": certificate.to_json(), "verified": found is not None and not differences}
+        output.print_json({**shown, "differences": differences} if found else shown)
+        return
+    click.echo(f"{record.name}: {output.promise(certificate)}")
+    click.echo(f"procedure: {certificate.procedure}\nsplit: {certificate.split_rule}")
+    click.echo("it assumes: " + "\n            ".join(certificate.assumptions))
+    for difference in differences:
+        click.echo(f"DIFFERS: {difference}", err=True)
+    if found and not differences:
+        click.echo(f"Recomputed from the log and specialist {certificate.artefact_sha256[:16]}: no difference.")
 
 
 def _refused(place: Home, record: TaskRecord, as_json: bool) -> int:
@@ -68,14 +122,55 @@ def _refused(place: Home, record: TaskRecord, as_json: bool) -> int:
     return 1
 
 
-def _differences(place: Home, record: TaskRecord, certificate: Certificate, encoder: str) -> list[str]:
+def _plan(place: Home, task: str, settings: Settings, as_json: bool) -> int:
     from pilotfish.guarantees.learn import known_examples
-    from pilotfish.guarantees.verify import verify
-    from pilotfish.specialists.specialist import Specialist
+    from pilotfish.guarantees.plan import plan
     from pilotfish.students.encoder_cache import open_encoder
+    from pilotfish.tasks.find import find_tasks
 
-    specialist = Specialist.load(
-        place.specialists / certificate.artefact_sha256[:16], open_encoder(load.cache(), encoder)
+    tasks = {found.id: found for found in find_tasks(place)}
+    record = options.find_task(place.registry, task)
+    if record.task_id not in tasks:
+        raise TaskError(f"Task {record.name!r} no longer recurs in the log.")
+    quality = settings.quality
+    risks = sorted({*PLANNED_RISKS, *([] if quality.max_risk is None else [quality.max_risk])})
+    claims = [Claim(max_risk=risk, confidence=quality.confidence, per=per) for risk in risks for per in RISK_KINDS]
+    with output.Progress() as bar:
+        found = plan(
+            tasks[record.task_id],
+            known_examples(place).get(record.task_id, []),
+            claims,
+            number=place.registry.n_attempts(record.task_id) + 1,
+            encoder=open_encoder(load.cache(), settings.learning.encoder),
+            progress=bar,
+        )
+    if as_json:
+        output.print_json({"task": record.name, **dataclasses.asdict(found)})
+    else:
+        _print_plan(record, found)
+    return 0
+
+
+def _print_plan(record: TaskRecord, found: Plan) -> None:
+    click.echo(
+        f"{record.name}: a student of today's answers agrees with the large model in {output.percent(found.agreement)} "
+        f"of {found.n_scored:,} answers it did not learn from. Planned for attempt {found.attempt}; nothing was spent.\n"
     )
-    examples = known_examples(place).get(record.task_id, [])
-    return [str(difference) for difference in verify(certificate, examples, specialist)]
+    output.print_table(
+        ["max risk", "per", "answers needed", "coverage then", "answers now", "coverage now"],
+        [
+            [
+                output.percent(need.claim.max_risk),
+                need.claim.per,
+                need.n_answers,
+                output.percent(need.coverage if need.n_answers else None, 0),
+                found.n_now,
+                output.percent(need.coverage_now, 0),
+            ]
+            for need in found.needs
+        ],
+    )
+    if any(need.n_answers is None for need in found.needs):
+        click.echo(
+            "\n-: at today's agreement no number of answers would do. The student learns from more of them, too."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def command(
             place,
             claim,
             Pace(first_after=settings.learning.first_after, growth=settings.learning.growth),
-            lambda: open_encoder(load.cache(), settings.learning.encoder),
+            functools.cache(lambda: open_encoder(load.cache(), settings.learning.encoder)),
             only=only,
             progress=_json_line if progress_json else bar,
         )

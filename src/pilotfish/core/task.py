@@ -33,7 +33,8 @@ class AnswerShape:
 
     `kind` "text" is not closed: such a task is only observed, and `why_open` says why. A closed
     answer is a tuple of canonical values, one for each of `fields`. `style` is how the reference
-    writes it: for a label the surface form of each value; for an object a `json.dumps` style.
+    writes it: for a label the surface form of each value; for an object the text before each field's
+    value, and under an empty name the text after the last.
     """
 
     kind: ShapeKind

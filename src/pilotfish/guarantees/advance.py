@@ -98,4 +98,4 @@ def _begin_to_prove(
     pace.looked(n_known)
     if expected > in_force.coverage + BETTER:
         # Rows after the latest known one: the specialist is certified on later traffic than it learnt from.
-        pace.proving_since_s = max(row.time_s for row in examples)
+        pace.begin_to_prove(max(row.time_s for row in examples), in_force.coverage)

@@ -22,7 +22,7 @@ from pilotfish.core.certificate import Certificate, Claim, Refusal, Shortage
 from pilotfish.core.errors import UserError
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
-from pilotfish.guarantees.certify import Evidence, Terms, certify, expected_coverage, policy_of, promise
+from pilotfish.guarantees.certify import MIN_COVERAGE, Evidence, Terms, certify, expected_coverage, policy_of, promise
 from pilotfish.guarantees.split import Split, asked_again, data_sha256, split, unbiased_rows_for
 from pilotfish.routing.policy import Policy
 from pilotfish.scoring.answers import disagreement
@@ -35,15 +35,13 @@ from pilotfish.students.distil import Fitted, OutOfFold, Progress, distil
 class Options(TypedDict, total=False):
     """What an attempt can do without.
 
-    `embeddings`, one row an example, saves encoding. `progress` goes to `distil`. `beat` is the coverage of the
-    certificate in force and `is_worth` a judgement of the coverage to expect: where out-of-fold scores
-    promise no more than `beat`, or `is_worth` says no, the attempt stops before it spends anything.
+    `embeddings`, one row an example, saves encoding. `progress` goes to `distil`. `is_worth` judges the coverage that
+    out-of-fold scores let expect: where it says no, the attempt stops before it spends anything.
     With `calibrate_after_s` rows up to that time teach and the unbiased rows after it calibrate.
     """
 
     embeddings: npt.NDArray[np.float32] | None
     progress: Progress | None
-    beat: float
     is_worth: Callable[[float], bool]
     calibrate_after_s: float
 
@@ -104,12 +102,10 @@ def attempt(
         )
     except UserError as error:
         return Attempt(verdict=_refusal(task, claim, number, "variety", error.message))
-    look = _look(fitted.out_of_fold)
+    look = _look(fitted.out_of_fold, [examples[i] for i in parts.fit])
     expected = expected_coverage(look, len(parts.calibration), claim, number)
-    beat = options.get("beat", 0.0)
-    if (beat and expected <= beat) or not options.get("is_worth", _always)(expected):
-        why = f"a new specialist would be expected to serve {expected * 100:.3g} %, which is not worth a test now"
-        refusal = _refusal(task, claim, number, "agreement", why)
+    if not options.get("is_worth", _always)(expected):
+        refusal = _wait(task, claim, number, expected)
         return Attempt(verdict=refusal, fitted=fitted, expected_coverage=expected)
     specialist = Specialist.load(fitted.folder, encoder)
     rows = [examples[i] for i in parts.calibration]
@@ -158,13 +154,22 @@ def expect(
         )
     except UserError:
         return 0.0
-    return expected_coverage(_look(fitted.out_of_fold), n_calibration, claim, number)
+    return expected_coverage(_look(fitted.out_of_fold, examples), n_calibration, claim, number)
 
 
-def _look(fold: OutOfFold) -> Evidence:
-    """The evidence without calibration rows."""
+def _look(fold: OutOfFold, fitting_rows: Sequence[Example]) -> Evidence:
+    """The evidence without calibration rows, from the unbiased fitting rows.
+
+    Deferred rows are the hard ones: their out-of-fold scores would let expect too little coverage, and start the
+    test too high.
+    """
+    # `distil` keeps the latest rows where there are very many.
+    scored = fitting_rows[len(fitting_rows) - len(fold.certainty) :]
+    unbiased = [row.is_unbiased for row in scored]
     return Evidence(
-        fold_losses=fold.disagreement.tolist(), fold_certainty=fold.certainty.tolist(), fold_scope=fold.scope.tolist()
+        fold_losses=fold.disagreement[unbiased].tolist(),
+        fold_certainty=fold.certainty[unbiased].tolist(),
+        fold_scope=fold.scope[unbiased].tolist(),
     )
 
 
@@ -223,6 +228,14 @@ def _refusal(task: Task, claim: Claim, number: int, short_of: Shortage, why: str
         attempt=number,
         created_at=_now(),
     )
+
+
+def _wait(task: Task, claim: Claim, number: int, expected: float) -> Refusal:
+    """The refusal of an attempt that was not worth its delta."""
+    share = f"about {expected * 100:.2g} % of the requests could be served today"
+    if expected >= MIN_COVERAGE:
+        return _refusal(task, claim, number, "examples", f"{share}, and more answers are expected to raise that")
+    return _refusal(task, claim, number, "agreement", f"{share}, which is too little to try")
 
 
 def _now() -> str:

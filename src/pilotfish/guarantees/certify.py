@@ -83,7 +83,7 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
     if choice is None:
         return _refuse(gates, claim, terms)
     rows = gate.rows
-    naive = sequence.naive(rows, claim.max_risk)
+    naive = sequence.naive(rows, claim.max_risk, per_traffic=claim.per == "traffic")
     return Certificate(
         task_id=terms.task_id,
         task_name=terms.task_name,
@@ -127,6 +127,17 @@ def expected_coverage(evidence: Evidence, n: int, claim: Claim, attempt: int) ->
     """The coverage to expect from `n` calibration rows; looks at the out-of-fold rows alone and spends nothing."""
     delta = spending.share(claim.delta, attempt)
     return max(_expected(gate.fold, n, claim, delta) for gate in _gates(evidence))
+
+
+def answers_needed(evidence: Evidence, claim: Claim, attempt: int) -> int | None:
+    """How many unbiased answers would prove the claim at the out-of-fold agreement; spends nothing.
+
+    Before, calibration rows are split off them. None where no number of answers would do.
+    """
+    delta = spending.share(claim.delta, attempt)
+    needed = [rows_needed(gate.fold, claim, delta) for gate in _gates(evidence)]
+    least = min((n for n in needed if n is not None), default=None)
+    return None if least is None else unbiased_rows_for(least)
 
 
 def policy_of(certificate: Certificate) -> Policy:

@@ -1,21 +1,30 @@
 """Recomputes a certificate from the logged rows and the specialist folder, and lists every difference.
 
-Nothing is taken from the certificate but the promise and the order in which thresholds were tested (fixed
-before the calibration rows were looked at); rows, predictions, counts and bound are made anew.
+Nothing is taken from the certificate but the promise, the scope gate and the order in which thresholds were tested (all
+fixed before the calibration rows were looked at, and covered by the certificate's id); rows, predictions, counts and
+bound are made anew. Rows are read by their request ids with the shape and the template the specialist learnt
+with, so what the log or the task has become since changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pilotfish.core.certificate import Certificate
+from pilotfish.core.errors import SpecialistError, TaskError
 from pilotfish.core.example import Example
+from pilotfish.core.task import AnswerShape
 from pilotfish.guarantees.certify import choose, gated, policy_of
 from pilotfish.guarantees.split import data_sha256
-from pilotfish.scoring.answers import disagreement
+from pilotfish.scoring.answers import disagreement, parse
+from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Specialist
 from pilotfish.stats import spending
+from pilotfish.stats.sequence import Curve
+from pilotfish.store.home import Home
+from pilotfish.tasks.recognise import Recogniser, task_id
 
 # Bounds are exact to 1e-12; anything above is a different number.
 _TOLERANCE = 1e-10
@@ -33,54 +42,129 @@ class Difference:
         return f"{self.field}: the certificate states {self.stated}, recomputed {self.found}"
 
 
+class Recomputed(NamedTuple):
+    """Every difference, and the calibration rows behind the scope gate; None where they could not be predicted."""
+
+    differences: list[Difference]
+    rows: Curve | None
+
+
+def recompute(home: Home, certificate_id: str, encoder: Encoder) -> Recomputed:
+    """A certificate of a home's registry, however old, recomputed from the home's log and specialist folder.
+
+    A specialist that cannot be loaded is a difference, not an error. `TaskError` where there is no such certificate.
+    """
+    certificate = home.registry.certificate(certificate_id)
+    record = home.registry.task(certificate.task_id) if certificate else None
+    if certificate is None or record is None:
+        raise TaskError(f"There is no certificate {certificate_id!r}.")
+    found = _registered(home, certificate, certificate_id)
+    try:
+        specialist = Specialist.load(home.specialists / certificate.artefact_sha256[:16], encoder)
+    except SpecialistError as error:
+        found.append(_differs("artefact_sha256", certificate.artefact_sha256, error.message))
+        rows = logged(home, certificate, record.shape)
+        return Recomputed(found + _of_rows(certificate, rows), None)
+    again = examine(certificate, logged(home, certificate, specialist.card.shape), specialist)
+    return again._replace(differences=found + again.differences)
+
+
+def logged(home: Home, certificate: Certificate, shape: AnswerShape) -> list[Example]:
+    """The calibration rows that the log still holds, in the certificate's order, read in `shape`."""
+    recogniser = Recogniser([item for item in home.registry.templates() if task_id(item) == certificate.task_id])
+    examples = []
+    for request_id in certificate.details.get("request_ids", []):
+        row = home.log.row(request_id)
+        if row is None or row.input is None or row.reference_answer is None:
+            continue
+        found = recogniser.split(row.instructions_id, row.input)
+        if found.task_id == certificate.task_id and found.text is not None:
+            examples.append(
+                Example(
+                    text=found.text,
+                    answer=parse(shape, row.reference_answer),
+                    time_s=row.time_s,
+                    sampling=row.sampling,
+                    probability=row.probability,
+                    request_id=request_id,
+                )
+            )
+    return examples
+
+
 def verify(certificate: Certificate, examples: Sequence[Example], specialist: Specialist) -> list[Difference]:
     """Every difference; empty where the certificate holds as stated.
 
     `examples` are the task's rows from the log; those named in the certificate are looked up by request id.
     """
+    return examine(certificate, examples, specialist).differences
+
+
+def examine(certificate: Certificate, examples: Sequence[Example], specialist: Specialist) -> Recomputed:
+    """The same, with the rows as they were recomputed."""
+    rows = _named(certificate, examples)
+    found = _of_rows(certificate, rows)
+    if len(rows) != certificate.n:
+        return Recomputed(found, None)
+    predicted = specialist.predict([row.text for row in rows])
+    losses = [disagreement(said, row.answer) for said, row in zip(predicted.answers, rows, strict=True)]
+    certainty, scope = predicted.certainty.tolist(), predicted.scope.tolist()
+    curve = gated(certainty, scope, losses, certificate.min_scope)
+    delta = spending.share(certificate.claim.delta, certificate.attempt)
+    choice = choose(curve, certificate.details.get("order_of_tests", []), certificate.claim, delta)
+    policy = policy_of(certificate)
+    served = [policy.decide(c, s) == "certified" for c, s in zip(certainty, scope, strict=True)]
+    again: dict[str, object] = {
+        "artefact_sha256": specialist.sha256,
+        "delta_spent": delta,
+        "schedule": spending.SCHEDULE,
+        "min_certainty": choice.threshold if choice else None,
+        "bound": choice.bound if choice else None,
+        "n_served": sum(served),
+        "errors": sum(loss for loss, is_served in zip(losses, served, strict=True) if is_served),
+        "coverage": sum(served) / len(rows),
+    }
+    return Recomputed(found + _compare(certificate, again), curve)
+
+
+def _registered(home: Home, certificate: Certificate, certificate_id: str) -> list[Difference]:
+    """What the registry says otherwise: the id is the fingerprint of the content, attempts are counted."""
+    verdicts = home.registry.verdicts(certificate.task_id)
+    spent = [verdict for verdict in verdicts[: verdicts.index(certificate)] if verdict.delta_spent > 0]
+    found = []
+    if certificate.id != certificate_id:
+        found.append(_differs("id", certificate_id, f"{certificate.id} from its content"))
+    if certificate.attempt != len(spent) + 1:
+        found.append(_differs("attempt", certificate.attempt, f"{len(spent)} attempts before it"))
+    return found
+
+
+def _named(certificate: Certificate, examples: Sequence[Example]) -> list[Example]:
+    """The rows the certificate names, each once, as far as they are known."""
     by_id = {row.request_id: row for row in examples}
-    wanted: list[str] = certificate.details["request_ids"]
-    missing = [name for name in wanted if name not in by_id]
+    names = dict.fromkeys(certificate.details.get("request_ids", []))
+    return [by_id[name] for name in names if name in by_id]
+
+
+def _of_rows(certificate: Certificate, rows: Sequence[Example]) -> list[Difference]:
+    """What differs about the calibration rows themselves."""
+    names: list[str] = certificate.details.get("request_ids", [])
+    missing = set(names) - {row.request_id for row in rows}
     if missing:
-        return [_differs("request_ids", len(wanted), f"{len(missing)} of them missing in the log ({missing[0]}, …)")]
-    rows = [by_id[name] for name in wanted]
-    found = check(certificate, rows, specialist)
+        first = min(missing)
+        return [
+            _differs("request_ids", f"{len(names)} rows", f"{len(missing)} of them missing in the log ({first}, …)")
+        ]
+    found = _compare(certificate, {"n": len(rows), "data_sha256": data_sha256(rows)})
     biased = [row.request_id for row in rows if not row.is_unbiased]
     if biased:
         found.append(_differs("sampling", "unbiased rows", f"{len(biased)} biased rows ({biased[0]}, …)"))
     return found
 
 
-def check(certificate: Certificate, rows: Sequence[Example], specialist: Specialist) -> list[Difference]:
-    """The same, on exactly the calibration rows, in order."""
-    predicted = specialist.predict([row.text for row in rows])
-    losses = [disagreement(said, row.answer) for said, row in zip(predicted.answers, rows, strict=True)]
-    certainty, scope = predicted.certainty.tolist(), predicted.scope.tolist()
-    found: dict[str, object] = {
-        "n": len(rows),
-        "data_sha256": data_sha256(rows),
-        "artefact_sha256": specialist.sha256,
-        "delta_spent": spending.share(certificate.claim.delta, certificate.attempt),
-        "schedule": spending.SCHEDULE,
-    }
-    choice = choose(
-        gated(certainty, scope, losses, certificate.min_scope),
-        certificate.details["order_of_tests"],
-        certificate.claim,
-        spending.share(certificate.claim.delta, certificate.attempt),
-    )
-    found["min_certainty"] = choice.threshold if choice else None
-    found["bound"] = choice.bound if choice else None
-    policy = policy_of(certificate)
-    served = [policy.decide(c, s) == "certified" for c, s in zip(certainty, scope, strict=True)]
-    found["n_served"] = sum(served)
-    found["errors"] = sum(loss for loss, is_served in zip(losses, served, strict=True) if is_served)
-    found["coverage"] = sum(served) / len(rows)
-    return [
-        _differs(name, stated, value)
-        for name, value in found.items()
-        if not _equal(stated := getattr(certificate, name), value)
-    ]
+def _compare(certificate: Certificate, again: dict[str, object]) -> list[Difference]:
+    stated = {name: getattr(certificate, name) for name in again}
+    return [_differs(name, stated[name], found) for name, found in again.items() if not _equal(stated[name], found)]
 
 
 def _equal(stated: object, found: object) -> bool:

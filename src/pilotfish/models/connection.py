@@ -49,11 +49,11 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
+        self._parser = httptools.HttpResponseParser(self)
         self.idle_since_s = 0.0
         self._reset()
 
     def _reset(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
         self._pieces: deque[bytes] = deque()
         self._n_buffered = 0
         self._n_head_bytes = 0
@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
         self._error: ModelError | None = None
         self.has_bytes = False
         self.status = 0
-        self.headers: list[tuple[str, str]] = []
+        self.headers: list[tuple[bytes, bytes]] = []
 
     @property
     def is_reusable(self) -> bool:
@@ -177,12 +177,12 @@ class Connection(asyncio.Protocol):
     # What httptools calls.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect one header, names in lower case."""
+        """Collect one header, its name in lower case."""
         self._n_head_bytes += len(name) + len(value)
         if self._n_head_bytes > MAX_HEAD_BYTES:
             self._fail(ModelFormatError(f"{self._model} sent more than {MAX_HEAD_BYTES} bytes of headers."))
             return
-        self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Note the status; 1xx answers only announce the real one."""
@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
         self.status = status
         self._has_head = True
         names = {name for name, _ in self.headers}
-        self._is_until_end = not names & {"content-length", "transfer-encoding"}
+        self._is_until_end = names.isdisjoint((b"content-length", b"transfer-encoding"))
         if not self._is_whole:
             self._wake()
 

@@ -19,17 +19,17 @@ from pilotfish.models.connection import Endpoint
 # Headers that end with the connection, or that speak about the hop and not about the answer.
 _HOP_HEADERS = frozenset(
     (
-        "connection",
-        "keep-alive",
-        "transfer-encoding",
-        "content-length",
-        "upgrade",
-        "trailer",
-        "date",
-        "server",
-        "set-cookie",
-        "alt-svc",
-        "strict-transport-security",
+        b"connection",
+        b"keep-alive",
+        b"transfer-encoding",
+        b"content-length",
+        b"upgrade",
+        b"trailer",
+        b"date",
+        b"server",
+        b"set-cookie",
+        b"alt-svc",
+        b"strict-transport-security",
     )
 )
 
@@ -84,11 +84,11 @@ class HttpModel:
         """The event bytes as they come; closing the iterator cuts the connection at once."""
         exchange = await self._endpoint.post(self._headers(request), self._body(request), is_whole=False)
         try:
-            content_type = next((value for name, value in exchange.headers if name == "content-type"), "")
-            if exchange.status != 200 or not content_type.startswith("text/event-stream"):
+            content_type = next((value for name, value in exchange.headers if name == b"content-type"), b"")
+            if exchange.status != 200 or not content_type.startswith(b"text/event-stream"):
                 self._checked(exchange.status, exchange.headers, await exchange.whole())
                 raise ModelFormatError(
-                    f"{self._card.name} answered a stream request with content type {content_type!r}.",
+                    f"{self._card.name} answered a stream request with content type {content_type.decode('latin-1')!r}.",
                     model=self._card.name,
                 )
             while piece := await exchange.piece():
@@ -109,9 +109,11 @@ class HttpModel:
             return self._own_headers
         return request.headers
 
-    def _checked(self, status: int, headers: list[tuple[str, str]], body: bytes) -> tuple[tuple[str, str], ...]:
+    def _checked(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[tuple[str, str], ...]:
         """The headers that travel on to the client. Raises where the answer cannot be used."""
-        kept = tuple(pair for pair in headers if pair[0] not in _HOP_HEADERS)
+        kept = tuple(
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers if name not in _HOP_HEADERS
+        )
         if status >= 400:
             raise ModelStatusError(model=self._card.name, status=status, body=body, headers=kept)
         if status != 200:

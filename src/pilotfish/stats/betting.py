@@ -11,9 +11,10 @@ from the beginning, but after a long good time its capital is spent.
 an e-detector), so a jump is noticed as fast after a year as after a day. Restarting costs the
 guarantee without end: false alarms are bounded over a *horizon* of audits and for a *quiet risk*
 (what the loss is while nothing changes; it is at most `max_risk`). The bound is proven, not simulated: a run
-from 1 up to the threshold must start with an error, and the chance that one run gets there is summed
-exactly. If the true risk lies between `quiet_risk` and `max_risk`, false alarms are more frequent than
-stated; with `quiet_risk` = `max_risk` the statement covers every kept promise, and detection takes about
+from 1 up to the threshold must start with an error, the chance that one run gets there is summed exactly, and so
+is how long runs last, which limits how many can start within the horizon. The rule is monotone in the losses, so it
+holds below the quiet risk too. If the true risk lies between `quiet_risk` and `max_risk`, false alarms are more
+frequent than stated; with `quiet_risk` = `max_risk` the statement covers every kept promise, and detection takes about
 twice as long.
 
 Sources: G. Shafer and V. Vovk, "Game-Theoretic Foundations for Probability and Finance" (2019); J. Shin, A. Ramdas,
@@ -31,7 +32,7 @@ from typing import Any
 _START_ODDS = (1.5, 3.0)
 _RESTART_ODDS = (3.0, 10.0)
 # The part of the tolerated false alarms that the capital since the start gets.
-_START_PART = 0.2
+_START_PART = 0.1
 
 
 @dataclass(slots=True)
@@ -73,8 +74,9 @@ class Page:
     def start(cls, quiet_risk: float, bad_risk: float, false_alarm: float, horizon: int) -> Page:
         """The lowest threshold with a false alarm within `horizon` audits of probability <= `false_alarm`.
 
-        Expected number of runs that reach the threshold <= horizon * quiet_risk * P(a run that starts with an
-        error reaches it), at losses of 0 and 1 with mean `quiet_risk`.
+        At losses of 0 and 1 with mean `quiet_risk`, P(alarm) <= E(runs started) * P(a run reaches the threshold). A run
+        starts with each error that finds no run under way, and runs take audits too, `length` each on average:
+        E(runs) <= quiet_risk * (horizon + rest of a run at the end - E(runs) * length).
         """
         return cls(quiet_risk, bad_risk, _threshold(quiet_risk, bad_risk, false_alarm, horizon))
 
@@ -158,31 +160,38 @@ def _threshold(quiet_risk: float, bad_risk: float, false_alarm: float, horizon: 
     """The threshold of `Page.start`, by bisection to half a per cent."""
     up, down = _steps(quiet_risk, bad_risk)
     high = up + max(0.0, math.log(horizon * quiet_risk / false_alarm))
-    low = max(0.0, high - up - 1.0)
+    low = max(0.0, high - up - 1.5)
     while high - low > 0.005:
         middle = 0.5 * (low + high)
-        if horizon * quiet_risk * _reaches(quiet_risk, up, down, middle) <= false_alarm:
+        reaches, length = _run(quiet_risk, up, down, middle)
+        # A run that is under way at the end stands below `middle` and falls by `fall` an audit on average (Wald).
+        fall = (1.0 - quiet_risk) * down - quiet_risk * up
+        audits = horizon + (middle + down) / fall
+        runs = quiet_risk * min(horizon, audits / (1.0 + quiet_risk * length))
+        if runs * reaches <= false_alarm:
             high = middle
         else:
             low = middle
     return math.exp(high)
 
 
-def _reaches(risk: float, up: float, down: float, target: float) -> float:
-    """The chance that a log-capital which has just risen by `up` reaches `target` before it falls to 0.
+def _run(risk: float, up: float, down: float, target: float) -> tuple[float, float]:
+    """What becomes of a log-capital which has just risen by `up`: the chance that it reaches `target` before it
+    falls to 0, and how many audits it takes on average until it does either.
 
     Summed exactly over (errors, correct answers) seen in the run; each row of `alive` holds the probability of
     standing after the next error at m correct answers, until what is still alive is below 1e-12.
     """
     if up >= target:
-        return 1.0
-    reached, errors, alive = 0.0, 1, [1.0]
+        return 1.0, 0.0
+    reached, length, errors, alive = 0.0, 0.0, 1, [1.0]
     while True:
         last = math.ceil(errors * up / down)
         following = [0.0] * last
         arriving = living = 0.0
         for m in range(last):
             arriving += alive[m] if m < len(alive) else 0.0
+            length += arriving
             hit = arriving * risk
             arriving -= hit
             if (errors + 1) * up - m * down >= target:
@@ -192,4 +201,4 @@ def _reaches(risk: float, up: float, down: float, target: float) -> float:
                 living += hit
         errors, alive = errors + 1, following
         if living < 1e-12:
-            return reached + living
+            return reached + living, length

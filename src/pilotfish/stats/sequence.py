@@ -148,12 +148,13 @@ def split_test(pick: Curve, prove: Curve, max_risk: float, delta: float) -> Choi
     return per_answer(prove, [picked.threshold], max_risk, delta) if picked else None
 
 
-def naive(rows: Curve, max_risk: float) -> Point | None:
+def naive(rows: Curve, max_risk: float, *, per_traffic: bool = False) -> Point | None:
     """What most tools do: the lowest threshold with an observed risk of at most `max_risk`. It proves nothing.
 
     About half of such thresholds break the promise on later traffic.
     """
-    return max((p for p in rows.points if p.errors <= max_risk * p.n_served), key=lambda p: p.n_served, default=None)
+    kept = (p for p in rows.points if p.errors <= max_risk * (rows.n_rows if per_traffic else p.n_served))
+    return max(kept, key=lambda p: p.n_served, default=None)
 
 
 class _Test:

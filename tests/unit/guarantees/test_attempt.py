@@ -218,14 +218,6 @@ def test_open_answers_and_a_single_answer_are_refused(tmp_path):
     assert (verdict.short_of, verdict.delta_spent) == ("variety", 0.0)
 
 
-def test_an_attempt_that_cannot_beat_the_certificate_in_force_spends_nothing(tmp_path):
-    tried = attempt(TASK, _examples(700), CLAIM, number=2, encoder=ENCODER, folder=tmp_path, beat=1.0)
-    assert isinstance(tried.verdict, Refusal)
-    assert tried.verdict.delta_spent == 0.0
-    with pytest.raises(TypeError):
-        _ = tried.policy
-
-
 def test_the_audit_of_a_certificate_takes_its_observed_risk_as_quiet(tried):
     certificate = tried.verdict
     seen = certificate.errors / certificate.n_served

@@ -41,6 +41,30 @@ def _chance_of_run(quiet, bad, threshold, depth=40, capital=None):
     return quiet * rise + (1 - quiet) * fall
 
 
+@pytest.mark.parametrize(("quiet", "bad", "horizon"), [(0.1, 0.5, 300), (0.05, 0.2, 600), (0.1, 0.25, 600)])
+def test_the_false_alarm_bound_holds_and_is_near_the_exact_chance(quiet, bad, horizon):
+    page = Page.start(quiet, bad, 0.05, horizon)
+    assert 0.03 <= _chance_of_alarm(quiet, bad, page.threshold, horizon) <= 0.05
+
+
+def _chance_of_alarm(quiet, bad, threshold, horizon):
+    """Audit by audit over all (errors, correct answers) of the run under way; (0, 0) is the capital at 1."""
+    up, down = math.log(bad / quiet), math.log((1 - quiet) / (1 - bad))
+    states, alarm = {(0, 0): 1.0}, 0.0
+    for _ in range(horizon):
+        following = {}
+        for (errors, correct), chance in states.items():
+            for state, part in (((errors + 1, correct), quiet), ((errors, correct + 1), 1 - quiet)):
+                capital = state[0] * up - state[1] * down
+                if capital >= math.log(threshold):
+                    alarm += chance * part
+                else:
+                    then = state if capital > 0 else (0, 0)
+                    following[then] = following.get(then, 0.0) + chance * part
+        states = {state: chance for state, chance in following.items() if chance > 1e-15}
+    return alarm
+
+
 def test_fractional_losses_lie_between_the_whole_ones():
     values = [Watch.start(0.05).since_start.update(loss) for loss in (0.0, 0.3, 1.0)]
     assert values == sorted(values)

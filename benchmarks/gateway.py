@@ -1,0 +1,416 @@
+"""The gateway's CPU per request beside nginx and LiteLLM's proxy, its start, its memory, and a local answer's time.
+
+    python benchmarks/gateway.py [--rounds 3] [--seconds 4] [--litellm PATH]
+
+The model server is nginx answering one fixed chat completion; the gateways run on core 0, model server and load (wrk,
+keep-alive) on core 1. CPU is user and system time of the gateway's whole process tree over the answered
+requests; ratios are taken inside one round and the median over rounds is reported. Pilotfish logs every request;
+nginx keeps no access log. LiteLLM runs from a virtual environment of its own (PATH, default /tmp/litellm) and is
+skipped where there is none. Writes benchmarks/results/gateway-DATE.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from http.client import HTTPConnection
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pilotfish.config import load
+from pilotfish.core.certificate import Certificate, Claim
+from pilotfish.core.example import Example
+from pilotfish.core.task import Task
+from pilotfish.scoring.answers import parse, settle
+from pilotfish.store.base import TaskRecord
+from pilotfish.store.build import open_registry
+from pilotfish.store.traffic import read_traffic
+from pilotfish.tasks.fingerprint import instructions_id
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+CLIENTS = (1, 16)
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+PROMPT = "Classify the intent of this customer message. " * 20
+REQUEST = json.dumps(
+    {
+        "model": "big",
+        "temperature": 0,
+        "messages": [{"role": "system", "content": PROMPT}, {"role": "user", "content": "Where is my parcel, please?"}],
+    }
+)
+ANSWER = json.dumps(
+    {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "big",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "track_order " * 20}, "finish_reason": "stop"}
+        ],
+        "usage": {"prompt_tokens": 180, "completion_tokens": 60, "total_tokens": 240},
+    }
+)
+
+NGINX = """
+daemon off; master_process off; error_log stderr crit; pid {folder}/{name}.pid;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; keepalive_requests 100000000; client_body_temp_path {folder}/{name}-body; proxy_temp_path {folder}/t;
+  fastcgi_temp_path {folder}/t; uwsgi_temp_path {folder}/t; scgi_temp_path {folder}/t;
+  {body}
+}}
+"""
+MOCK = "server {{ listen 127.0.0.1:{port}; default_type application/json; location / {{ return 200 '{answer}'; }} }}"
+PROXY = """
+  upstream mock {{ server 127.0.0.1:{mock}; keepalive 256; keepalive_requests 100000000; }}
+  server {{ listen 127.0.0.1:{port};
+    location / {{ proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection ""; }} }}
+"""
+LITELLM = """
+model_list:
+  - model_name: big
+    litellm_params: {{model: openai/big, api_base: "http://127.0.0.1:{mock}/v1", api_key: none}}
+litellm_settings: {{callbacks: [], num_retries: 0, telemetry: false}}
+general_settings: {{master_key: sk-bench}}
+"""
+WRK = """
+wrk.method = "POST"
+wrk.body = [==[{request}]==]
+wrk.headers["content-type"] = "application/json"
+wrk.headers["authorization"] = "Bearer sk-bench"
+done = function(summary, latency, requests)
+  io.write(string.format('RESULT {{"requests": %d, "seconds": %f, "failed": %d, "p50_ms": %f, "p99_ms": %f}}\\n',
+    summary.requests, summary.duration / 1e6, summary.errors.status + summary.errors.connect + summary.errors.read
+    + summary.errors.timeout, latency:percentile(50) / 1000, latency:percentile(99) / 1000))
+end
+"""
+
+
+@dataclasses.dataclass
+class Server:
+    """A running server of ours. `cold_s` is from its start to its first whole answer."""
+
+    name: str
+    port: int
+    process: subprocess.Popen[bytes]
+    cold_s: float
+
+    def tree(self) -> list[int]:
+        """The server's process and all below it."""
+        found = [self.process.pid]
+        for pid in found:
+            with contextlib.suppress(OSError):
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    found += [int(child) for child in (task / "children").read_text().split()]
+        return found
+
+    def cpu_s(self) -> float:
+        """User and system seconds used so far."""
+        ticks = 0
+        for pid in self.tree():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / TICKS_PER_S
+
+    def rss_mb(self) -> float:
+        """Resident memory of the tree, shared pages counted once a process."""
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.tree())
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(name: str, command: Sequence[str], port: int, core: int, **environment: str) -> Iterator[Server]:
+    """Start a server on one core, wait for its first answer, end it by its process id."""
+    started_s = time.perf_counter()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            ["taskset", "-c", str(core), *command],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+        try:
+            while not answers(port):
+                if process.poll() is not None or time.perf_counter() - started_s > 90:
+                    output.seek(0)
+                    sys.exit(f"{name} did not start: {output.read()[-2000:].decode(errors='replace')}")
+                time.sleep(0.005)
+            yield Server(name, port, process, time.perf_counter() - started_s)
+        finally:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        ask(port, REQUEST.encode())
+    except OSError:
+        return False
+    return True
+
+
+def ask(port: int, body: bytes) -> dict[str, Any]:
+    headers = {"content-type": "application/json", "authorization": "Bearer sk-bench"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/chat/completions", body, headers)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        parsed: dict[str, Any] = json.load(response)
+        return parsed
+
+
+def load_it(server: Server, n_clients: int, seconds: float, folder: Path) -> dict[str, float]:
+    """Figures of one bounded run of wrk."""
+    script = folder / "post.lua"
+    script.write_text(WRK.format(request=REQUEST))
+    url = f"http://127.0.0.1:{server.port}/v1/chat/completions"
+    command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{n_clients}", f"-d{seconds}s", "-s", str(script), url]
+    before_s = server.cpu_s()
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cpu_s = server.cpu_s() - before_s
+    row = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT"))[7:])
+    if row["failed"]:
+        sys.exit(f"{server.name}: {row['failed']} of {row['requests']} requests failed")
+    return {
+        "cpu_us": 1e6 * cpu_s / row["requests"],
+        "rps": row["requests"] / row["seconds"],
+        "p50_ms": row["p50_ms"],
+        "p99_ms": row["p99_ms"],
+    }
+
+
+def nginx(folder: Path, name: str, body: str) -> list[str]:
+    config = folder / f"{name}.conf"
+    config.write_text(NGINX.format(folder=folder, name=name, body=body))
+    return ["nginx", "-p", str(folder), "-c", str(config)]
+
+
+def pass_through(folder: Path, litellm: Path | None, n_rounds: int, seconds: float) -> dict[str, Any]:
+    """All gateways before one model server, in turn, several rounds."""
+    with contextlib.ExitStack() as stack:
+        mock, ports = free_port(), [free_port() for _ in range(3)]
+        stack.enter_context(running("mock", nginx(folder, "mock", MOCK.format(port=mock, answer=ANSWER)), mock, core=1))
+        proxy = nginx(folder, "proxy", PROXY.format(mock=mock, port=ports[0]))
+        servers = [stack.enter_context(running("nginx", proxy, ports[0], core=0))]
+        serve = [sys.executable, "-m", "pilotfish", "serve", "--large", f"http://127.0.0.1:{mock}/v1", "--model", "big"]
+        serve += ["--port", str(ports[1]), "--home", str(folder / "home")]
+        servers.append(stack.enter_context(running("pilotfish", serve, ports[1], core=0)))
+        if litellm is not None:
+            config = folder / "litellm.yaml"
+            config.write_text(LITELLM.format(mock=mock))
+            command = [str(litellm / "bin" / "litellm"), "--config", str(config), "--port", str(ports[2])]
+            environment = {"LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+            command += ["--host", "127.0.0.1"]
+            servers.append(stack.enter_context(running("litellm", command, ports[2], core=0, **environment)))
+        rounds = [
+            {server.name: {str(n): load_it(server, n, seconds, folder) for n in CLIENTS} for server in servers}
+            for _ in range(n_rounds)
+        ]
+        memory = {server.name: round(server.rss_mb(), 1) for server in servers}
+        cold = {server.name: round(server.cold_s, 3) for server in servers}
+    return {"rounds": rounds, "rss_mb": memory, "cold_s": cold}
+
+
+def served_home(home: Path) -> list[bytes]:
+    """A home whose specialist has learnt a label task of the bundled traffic; short requests of that task.
+
+    Its certificate lets everything pass: what is timed here is the path, not the promise.
+    """
+    from pilotfish.students.distil import distil
+    from pilotfish.students.encoder_cache import open_encoder
+
+    traffic = read_traffic(ROOT / "examples" / "support_desk")
+    by_task: dict[str, list[Any]] = {}
+    for exchange in traffic.exchanges:
+        by_task.setdefault(instructions_id(exchange.request), []).append(exchange)
+    shapes = {found_id: settle(exchange.answer for exchange in found) for found_id, found in by_task.items()}
+    counts = Counter({found_id: len(by_task[found_id]) for found_id in by_task if shapes[found_id].kind == "label"})
+    task_id = counts.most_common(1)[0][0]
+    shape, exchanges = shapes[task_id], by_task[task_id]
+    task = Task(id=task_id, name="intents", instructions_id=task_id, instructions="", shape=shape)
+    examples = [
+        Example(text=exchange.request.messages[-1].text, answer=parse(shape, exchange.answer), time_s=float(position))
+        for position, exchange in enumerate(exchanges)
+    ]
+    fitted = distil(examples, task, open_encoder(load.cache()), home / "specialists")
+    certificate = Certificate(
+        task_id=task_id,
+        task_name=task.name,
+        claim=Claim(max_risk=0.05),
+        bound=0.05,
+        min_certainty=0.0,
+        min_scope=-1.0,
+        coverage=1.0,
+        n=1,
+        n_served=1,
+        errors=0.0,
+        attempt=1,
+        delta_spent=0.05,
+        schedule="",
+        start_certainty=0.0,
+        procedure="none: a benchmark",
+        split_rule="",
+        scorer="",
+        data_sha256="",
+        artefact_sha256=fitted.sha256,
+        created_at="",
+    )
+    registry = open_registry(home)
+    registry.put_task(
+        TaskRecord(
+            task_id=task_id, name=task.name, instructions_id=task_id, instructions="", shape=shape, mode="observe"
+        )
+    )
+    registry.adopt(certificate)
+    registry.close()
+    short = [exchange for exchange in exchanges if len(exchange.request.messages[-1].text) <= 60]
+    return [
+        json.dumps(
+            {
+                "model": "auto",
+                "messages": [{"role": item.role, "content": item.content} for item in exchange.request.messages],
+            }
+        ).encode()
+        for exchange in short
+    ]
+
+
+def local_answers(folder: Path) -> dict[str, float]:
+    """Start, memory and the time of local answers through HTTP by one client on a kept connection."""
+    home, port = folder / "served", free_port()
+    bodies = served_home(home)
+    serve = [sys.executable, "-m", "pilotfish", "serve", "--large", "http://127.0.0.1:9/v1", "--model", "big"]
+    serve += ["--port", str(port), "--home", str(home), "--max-risk", "0.05"]
+    environment = {"PILOTFISH_QUALITY_AUDIT_RATE": "0"}
+    started_s = time.perf_counter()
+    process = subprocess.Popen(
+        ["taskset", "-c", "0", *serve], env={**os.environ, **environment}, stdout=subprocess.DEVNULL
+    )
+    try:
+        while True:
+            with contextlib.suppress(OSError):
+                model = ask(port, bodies[0])["model"]
+                break
+            if process.poll() is not None:
+                sys.exit("the gateway with a specialist did not start")
+            time.sleep(0.005)
+        cold_s = time.perf_counter() - started_s
+        if model != "pilotfish/intents":
+            sys.exit(f"the request was not answered locally but by {model}")
+        times = []
+        connection = HTTPConnection("127.0.0.1", port)
+        for position in range(1000):
+            begun_s = time.perf_counter()
+            connection.request("POST", "/v1/chat/completions", bodies[position % len(bodies)])
+            reply = connection.getresponse()
+            reply.read()
+            times.append(1000 * (time.perf_counter() - begun_s))
+            if reply.getheader("x-pilotfish-reason") != "certified":
+                sys.exit(f"a request was not answered locally: {reply.getheader('x-pilotfish-reason')}")
+        connection.close()
+        rss_mb = Server("", port, process, 0.0).rss_mb()
+    finally:
+        process.terminate()
+        process.wait(15)
+    times.sort()
+    return {
+        "n": len(times),
+        "p50_ms": round(statistics.median(times), 3),
+        "p95_ms": round(times[int(0.95 * len(times))], 3),
+        "cold_s": round(cold_s, 3),
+        "rss_mb": round(rss_mb, 1),
+    }
+
+
+def ratios(rounds: list[dict[str, Any]], above: str, below: str, n_clients: int) -> dict[str, float]:
+    values = [row[above][str(n_clients)]["cpu_us"] / row[below][str(n_clients)]["cpu_us"] for row in rounds]
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--litellm", type=Path, default=Path("/tmp/litellm"))
+    options = parser.parse_args()
+    missing = [name for name in ("nginx", "wrk", "taskset") if shutil.which(name) is None]
+    if missing:
+        sys.exit(f"skipped: {', '.join(missing)} is not installed")
+    litellm = options.litellm if (options.litellm / "bin" / "litellm").is_file() else None
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        figures = pass_through(folder, litellm, options.rounds, int(options.seconds))
+        figures["local"] = local_answers(folder)
+    rounds = figures["rounds"]
+    names = list(rounds[0])
+    print(f"{'gateway':10} {'clients':>7} {'CPU us/request':>15} {'requests/s':>11} {'p50 ms':>8} {'p99 ms':>8}")
+    for server in names:
+        for n_clients in CLIENTS:
+            middle = {
+                key: statistics.median(row[server][str(n_clients)][key] for row in rounds)
+                for key in ("cpu_us", "rps", "p50_ms", "p99_ms")
+            }
+            print(
+                f"{server:10} {n_clients:7} {middle['cpu_us']:15.1f} {middle['rps']:11,.0f} "
+                f"{middle['p50_ms']:8.3f} {middle['p99_ms']:8.3f}"
+            )
+    for server in names:
+        print(
+            f"{server:10} cold start {figures['cold_s'][server]:.2f} s, {figures['rss_mb'][server]:.0f} MB after load"
+        )
+    figures["ratios"] = {f"pilotfish over nginx, {n} clients": ratios(rounds, "pilotfish", "nginx", n) for n in CLIENTS}
+    if litellm is None:
+        print(f"litellm    skipped: no virtual environment at {options.litellm}")
+    else:
+        figures["ratios"] |= {
+            f"litellm over pilotfish, {n} clients": ratios(rounds, "litellm", "pilotfish", n) for n in CLIENTS
+        }
+    for what, ratio in figures["ratios"].items():
+        print(f"{what}: {ratio['median']:.2f}x CPU per request ({ratio['low']:.2f} to {ratio['high']:.2f})")
+    local = figures["local"]
+    print(
+        f"local answer through HTTP, one client, up to 60 characters: p50 {local['p50_ms']} ms, p95 {local['p95_ms']} ms "
+        f"(n {local['n']}); cold start {local['cold_s']} s, {local['rss_mb']} MB with one specialist"
+    )
+    written = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "versions": {name: version(name) for name in ("pilotfish", "uvicorn", "uvloop", "httptools", "onnxruntime")},
+        "date": datetime.date.today().isoformat(),
+        "command": "python benchmarks/gateway.py " + " ".join(sys.argv[1:]),
+        "load_average": os.getloadavg(),
+        **figures,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"gateway-{written['date']}.json"
+    path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

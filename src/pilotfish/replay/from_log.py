@@ -1,0 +1,110 @@
+"""A live log summed up like a backtest, where the reference's answer to every request is known besides.
+
+The demo uses it: its reference is a recording, so what the reference would have said to requests that
+were answered locally stands in the recording. It only arranges rows; the sums are `report.py`'s.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+
+from pilotfish.core.certificate import Certificate, Claim
+from pilotfish.core.log_row import RequestRow
+from pilotfish.core.messages import Price
+from pilotfish.core.task import Task
+from pilotfish.guarantees.attempt import Attempt
+from pilotfish.replay.report import Report, cost
+from pilotfish.replay.timeline import Replayed, Row
+from pilotfish.scoring import answers
+from pilotfish.store.base import LogFilter, Registry, TaskRecord
+from pilotfish.store.home import Home
+from pilotfish.store.traffic import Exchange
+from pilotfish.tasks.recognise import Recogniser
+
+
+def report(home: Home, recorded: Mapping[str, Exchange], claim: Claim, price: Price | None) -> Report:
+    """What the log of `home` shows; `recorded` holds the reference's exchange by request id."""
+    recogniser = Recogniser(home.registry.templates())
+    rows: dict[str, list[tuple[int, RequestRow]]] = defaultdict(list)
+    others = []
+    tasks = {record.task_id: record for record in home.registry.tasks()}
+    n = 0
+    for row in home.log.rows(LogFilter()):
+        if row.request_id not in recorded:
+            continue
+        n += 1
+        found = recogniser.split(row.instructions_id, row.input or "")
+        if found.task_id in tasks:
+            rows[found.task_id].append((n, row))
+        else:
+            others.append(recorded[row.request_id].usage)
+    replayed = [_replayed(home.registry, tasks[key], found, recorded) for key, found in rows.items()]
+    replayed.sort(key=lambda task: -len(task.rows))
+    return Report(
+        n_requests=n,
+        unreadable=[],
+        claim=claim,
+        tasks=replayed,
+        cost=cost(replayed, others, price),
+        local_s=[row.local_s for found in rows.values() for _, row in found if row.local_s is not None],
+        longer=[],
+        format="pilotfish log",
+    )
+
+
+def _replayed(
+    registry: Registry, record: TaskRecord, rows: list[tuple[int, RequestRow]], recorded: Mapping[str, Exchange]
+) -> Replayed:
+    certificates: dict[str, Certificate | None] = {"": None}
+    flags = np.zeros((5, len(rows)), dtype=bool)
+    adopted: list[tuple[int, Attempt]] = []
+    for i, (position, row) in enumerate(rows):
+        if row.certificate_id not in certificates:
+            certificate = registry.certificate(row.certificate_id)
+            certificates[row.certificate_id] = certificate
+            if certificate is not None:
+                adopted.append((position, Attempt(verdict=certificate)))
+        in_force = certificates[row.certificate_id]
+        said = None if row.local_answer is None else answers.parse(record.shape, row.local_answer)
+        reference = answers.parse(record.shape, recorded[row.request_id].answer)
+        naive = Attempt(verdict=in_force).naive_certainty if in_force is not None else math.inf
+        flags[:, i] = (
+            said is not None,
+            said is not None and said != reference,
+            row.reason == "certified",
+            row.sampling == "audit",
+            (row.certainty or 0.0) >= naive,
+        )
+    ran, differs, served, audited, naive_served = flags
+    return Replayed(
+        task=_task(record, len(rows)),
+        rows=[_row(position, row, recorded[row.request_id]) for position, row in rows],
+        mode=record.mode,
+        ran=ran,
+        differs=differs,
+        served=served,
+        audited=audited,
+        naive=naive_served,
+        verdicts=[(0, Attempt(verdict=verdict)) for verdict in registry.verdicts(record.task_id)],
+        adopted=adopted,
+    )
+
+
+def _row(position: int, row: RequestRow, exchange: Exchange) -> Row:
+    return Row(position=position, text=row.input or "", answer=exchange.answer, time_s=row.time_s, usage=exchange.usage)
+
+
+def _task(record: TaskRecord, n_requests: int) -> Task:
+    return Task(
+        id=record.task_id,
+        name=record.name,
+        instructions_id=record.instructions_id,
+        instructions=record.instructions,
+        shape=record.shape,
+        n_requests=n_requests,
+        mode=record.mode,
+    )
