@@ -117,6 +117,8 @@ def _refused(place: Home, record: TaskRecord, as_json: bool) -> int:
         output.print_json({"certificate": None, "refusal": last.to_json() if isinstance(last, Refusal) else None})
     elif isinstance(last, Refusal):
         click.echo(f"{record.name}: not certified. {last.message}")
+    elif last is not None:
+        click.echo(f"{record.name}: nothing is promised now. Its last certificate, {last.id}, is no longer in force.")
     else:
         click.echo(f"{record.name}: never attempted. `pilotfish distil {record.name} --max-risk 0.02` tries.")
     return 1
@@ -153,8 +155,8 @@ def _plan(place: Home, task: str, settings: Settings, as_json: bool) -> int:
 
 def _print_plan(record: TaskRecord, found: Plan) -> None:
     click.echo(
-        f"{record.name}: a student of today's answers agrees with the large model in {output.percent(found.agreement)} "
-        f"of {found.n_scored:,} answers it did not learn from. Planned for attempt {found.attempt}; nothing was spent.\n"
+        f"{record.name}: a student of today's answers agrees with the large model on {output.percent(found.agreement)} "
+        f"of {found.n_scored:,} answers it did not learn from. Planned for attempt {found.attempt}; nothing spent.\n"
     )
     output.print_table(
         ["max risk", "per", "answers needed", "coverage then", "answers now", "coverage now"],

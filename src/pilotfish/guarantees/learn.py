@@ -50,25 +50,27 @@ def learn(
 
     `pace` is what a task starts with that has none yet.
     """
-    find_tasks(home)
+    tasks = find_tasks(home)
     examples = known_examples(home)
     outcomes = []
-    for record in home.registry.tasks():
-        known = examples.get(record.task_id, [])
+    for task in tasks:
+        known = examples.get(task.id, [])
+        record = home.registry.task(task.id)
+        assert record is not None
         own = Pace.from_json(record.pace) if record.pace else replace(pace)
-        own.n_attempts = home.registry.n_attempts(record.task_id)
+        own.n_attempts = home.registry.n_attempts(task.id)
         if only:
-            if record.task_id != only:
+            if task.id != only:
                 continue
             own.is_patient = False
         elif (
             record.is_held
-            or not record.shape.is_closed
+            or not task.shape.is_closed
             or not own.is_due(len(known), n_drawn(own, known), claim.max_risk)
         ):
             continue
         workshop = Workshop(claim=claim, encoder=load_encoder(), folder=home.specialists, progress=progress)
-        outcome = _step(home, workshop, record, known, own)
+        outcome = _step(home, workshop, task, record, known, own)
         if outcome is not None:
             outcomes.append(outcome)
     return outcomes
@@ -101,10 +103,14 @@ def known_examples(home: Home) -> dict[str, list[Example]]:
     return examples
 
 
-def _step(home: Home, workshop: Workshop, record: TaskRecord, known: list[Example], pace: Pace) -> Outcome | None:
+def _step(
+    home: Home, workshop: Workshop, task: Task, record: TaskRecord, known: list[Example], pace: Pace
+) -> Outcome | None:
     started = time.perf_counter()
     in_force = home.registry.certificate(record.certificate_id) if record.mode == "serve" else None
-    tried = advance(workshop, _task(record), known, pace, in_force)
+    if in_force is not None and not in_force.claim.covers(workshop.claim):
+        in_force = None  # a stricter promise is asked for now, under which it does not serve
+    tried = advance(workshop, task, known, pace, in_force)
     home.registry.update_task(record.task_id, pace=pace.to_json())
     if tried is None:
         return None
@@ -113,6 +119,8 @@ def _step(home: Home, workshop: Workshop, record: TaskRecord, known: list[Exampl
     adopted = False
     if isinstance(verdict, Certificate) and (in_force is None or verdict.coverage > in_force.coverage):
         adopted = home.registry.adopt(verdict)
+        if adopted:
+            home.registry.update_task(record.task_id, shape=task.shape)
     else:
         home.registry.add_verdict(verdict)
     seconds = time.perf_counter() - started
@@ -134,15 +142,4 @@ def _message(verdict: Certificate | Refusal) -> str:
     return (
         f"Risk per {verdict.claim.per} at most {verdict.claim.max_risk:g} at coverage {verdict.coverage:.3f}, "
         f"attempt {verdict.attempt}."
-    )
-
-
-def _task(record: TaskRecord) -> Task:
-    return Task(
-        id=record.task_id,
-        name=record.name,
-        instructions_id=record.instructions_id,
-        instructions=record.instructions,
-        shape=record.shape,
-        mode=record.mode,
     )

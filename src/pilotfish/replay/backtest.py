@@ -1,6 +1,6 @@
 """`backtest`: what if Pilotfish had stood in front of this traffic?
 
-The verb that ties the replay together: recognise tasks, encode once, replay each task in time order, measure
+The verb that ties the replay together: recognise tasks, replay each task in time order, measure
 the local decision, and ask what observing longer would have bought. No model is called.
 """
 
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pilotfish.core.certificate import Certificate, Claim
 from pilotfish.core.example import Example
@@ -22,7 +21,7 @@ from pilotfish.guarantees.advance import Workshop
 from pilotfish.guarantees.attempt import attempt
 from pilotfish.replay.recorded import TaskTraffic, by_task
 from pilotfish.replay.report import Longer, Report, cost
-from pilotfish.replay.timeline import Replayed, Setup, Timeline
+from pilotfish.replay.timeline import Embeddings, Replayed, Setup, Timeline
 from pilotfish.scoring import answers
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Specialist
@@ -42,7 +41,7 @@ class Options:
     """How to replay. `observe` is the number of requests to observe before serving, None for auto."""
 
     observe: int | None = None
-    audit_rate: float = 0.05
+    audit_rate: float = 0.02
     first_after: int = 300
     growth: float = 1.5
     price: Price | None = None
@@ -98,26 +97,15 @@ def _replay(
     traffic: TaskTraffic, setup: Setup, options: Options, show: Progress
 ) -> tuple[Replayed, list[Longer], list[float]]:
     texts = [row.text for row in traffic.rows]
-    closed = answers.settle(row.answer for row in traffic.rows).is_closed
-    embeddings = _encode(setup.workshop.encoder, texts, show) if closed else np.zeros((len(texts), 0), dtype=np.float32)
+    embeddings = Embeddings(texts, setup.workshop.encoder)
     serve_from = max(traffic.known_from, (options.observe or 0) + 1)
     timeline = Timeline(traffic.task, traffic.rows, embeddings, replace(setup, serve_from=serve_from))
     found = timeline.run(lambda done: show(f"replaying {traffic.task.name}"[:28], done, len(texts)))
-    more = _observing_longer(traffic, embeddings, setup, show) if closed and options.what_if else []
+    more = _observing_longer(traffic, embeddings, setup, show) if options.what_if else []
     return found, more, _time_local(found, setup) if found.adopted else []
 
 
-def _encode(encoder: Encoder, texts: Sequence[str], show: Progress) -> NDArray[np.float32]:
-    parts = []
-    for start in range(0, len(texts), 512):
-        parts.append(encoder.encode(texts[start : start + 512]))
-        show("encoding", min(start + 512, len(texts)), len(texts))
-    return np.concatenate(parts)
-
-
-def _observing_longer(
-    traffic: TaskTraffic, embeddings: NDArray[np.float32], setup: Setup, show: Progress
-) -> list[Longer]:
+def _observing_longer(traffic: TaskTraffic, embeddings: Embeddings, setup: Setup, show: Progress) -> list[Longer]:
     """Certify once on everything up to a quarter, half and three quarters of the task's rows."""
     found = []
     n = len(traffic.rows)
@@ -146,7 +134,7 @@ def _observing_longer(
             number=1,
             encoder=setup.workshop.encoder,
             folder=setup.workshop.folder,
-            embeddings=embeddings[:n_known],
+            embeddings=embeddings.upto(n_known),
         )
         coverage = tried.verdict.coverage if isinstance(tried.verdict, Certificate) else 0.0
         found.append(

@@ -6,19 +6,18 @@ were answered locally stands in the recording. It only arranges rows; the sums a
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
 
-from pilotfish.core.certificate import Certificate, Claim
+from pilotfish.core.certificate import Claim
 from pilotfish.core.log_row import RequestRow
 from pilotfish.core.messages import Price
 from pilotfish.core.task import Task
 from pilotfish.guarantees.attempt import Attempt
 from pilotfish.replay.report import Report, cost
-from pilotfish.replay.timeline import Replayed, Row
+from pilotfish.replay.timeline import Replayed, Row, naive_policy
 from pilotfish.scoring import answers
 from pilotfish.store.base import LogFilter, Registry, TaskRecord
 from pilotfish.store.home import Home
@@ -59,25 +58,23 @@ def report(home: Home, recorded: Mapping[str, Exchange], claim: Claim, price: Pr
 def _replayed(
     registry: Registry, record: TaskRecord, rows: list[tuple[int, RequestRow]], recorded: Mapping[str, Exchange]
 ) -> Replayed:
-    certificates: dict[str, Certificate | None] = {"": None}
+    adopted_at: dict[str, int] = {}
+    for position, row in rows:
+        adopted_at.setdefault(row.certificate_id, position)
+    adopted_at.setdefault(record.certificate_id, rows[-1][0])  # adopted after the last request
+    certificates = {key: found for key in adopted_at if (found := registry.certificate(key)) is not None}
+    naive = {key: naive_policy(certificate) for key, certificate in certificates.items()}
     flags = np.zeros((5, len(rows)), dtype=bool)
-    adopted: list[tuple[int, Attempt]] = []
-    for i, (position, row) in enumerate(rows):
-        if row.certificate_id not in certificates:
-            certificate = registry.certificate(row.certificate_id)
-            certificates[row.certificate_id] = certificate
-            if certificate is not None:
-                adopted.append((position, Attempt(verdict=certificate)))
-        in_force = certificates[row.certificate_id]
+    for i, (_, row) in enumerate(rows):
+        policy = naive.get(row.certificate_id)
         said = None if row.local_answer is None else answers.parse(record.shape, row.local_answer)
         reference = answers.parse(record.shape, recorded[row.request_id].answer)
-        naive = Attempt(verdict=in_force).naive_certainty if in_force is not None else math.inf
         flags[:, i] = (
             said is not None,
             said is not None and said != reference,
             row.reason == "certified",
             row.sampling == "audit",
-            (row.certainty or 0.0) >= naive,
+            policy is not None and policy.decide(row.certainty or 0.0, row.scope or 0.0) == "certified",
         )
     ran, differs, served, audited, naive_served = flags
     return Replayed(
@@ -90,8 +87,15 @@ def _replayed(
         audited=audited,
         naive=naive_served,
         verdicts=[(0, Attempt(verdict=verdict)) for verdict in registry.verdicts(record.task_id)],
-        adopted=adopted,
+        adopted=[(adopted_at[key], Attempt(verdict=certificate)) for key, certificate in certificates.items()],
+        withdrawn_at=_withdrawn_at(registry, record.task_id, rows),
     )
+
+
+def _withdrawn_at(registry: Registry, task_id: str, rows: list[tuple[int, RequestRow]]) -> int | None:
+    """The position of the last request that had come when the last certificate was withdrawn."""
+    times = [event.time_s for event in registry.events(task_id, limit=1000) if event.kind == "withdrawn"]
+    return max((position for position, row in rows if row.time_s <= times[0]), default=None) if times else None
 
 
 def _row(position: int, row: RequestRow, exchange: Exchange) -> Row:

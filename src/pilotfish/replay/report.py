@@ -181,12 +181,20 @@ def task_json(task: Replayed) -> dict[str, Any]:
         "disagreement": share(
             int((task.served & task.differs).sum()), served, "nothing was answered locally"
         ).to_json(),
+        "disagreement_per_traffic": per_traffic(task).to_json(),
         "certificate": verdict.to_json() if isinstance(verdict, Certificate) else None,
         "refusal": verdict.to_json() if isinstance(verdict, Refusal) else None,
         "attempts": sum(tried.verdict.delta_spent > 0 for _, tried in task.verdicts),
         "first_served_at": task.first_served_at,
         "withdrawn_at": task.withdrawn_at,
     }
+
+
+def per_traffic(task: Replayed) -> Measured:
+    """Answered locally and differently, among the task's requests since its first local answer."""
+    served = np.flatnonzero(task.served)
+    n = len(task.rows) - int(served[0]) if len(served) else 0
+    return share(int((task.served & task.differs).sum()), n, "nothing was answered locally")
 
 
 def share(hits: int, n: int, why_none: str) -> Measured:

@@ -7,7 +7,8 @@ decides with the same policy object and the same attempt as the live gateway; it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,12 +22,13 @@ from pilotfish.guarantees.advance import Workshop, advance
 from pilotfish.guarantees.attempt import Attempt
 from pilotfish.guarantees.audit import Audit
 from pilotfish.guarantees.pace import Pace
-from pilotfish.routing.policy import Policy
+from pilotfish.routing.policy import Gates, Policy
 from pilotfish.scoring import answers
+from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Specialist
 
 CHUNK = 512
-"""Rows predicted ahead at once; a new specialist throws the rest of a chunk away."""
+"""Rows encoded and predicted ahead at once; a new specialist throws the rest of a chunk away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,27 @@ class Row:
     answer: str
     time_s: float
     usage: Usage | None = None
+
+
+class Embeddings:
+    """The embeddings of texts, each a pure function of its text, made when first asked for.
+
+    Whether a task's answers are closed shows on the way only, and an open task never needs any.
+    """
+
+    def __init__(self, texts: Sequence[str], encoder: Encoder) -> None:
+        self._texts = texts
+        self._encoder = encoder
+        self._found = np.empty((len(texts), encoder.dimension), np.float32)
+        self._n_found = 0
+
+    def upto(self, end: int) -> NDArray[np.float32]:
+        """Those of the first `end` texts."""
+        while self._n_found < min(end, len(self._texts)):
+            chunk = self._texts[self._n_found : self._n_found + CHUNK]
+            self._found[self._n_found : self._n_found + len(chunk)] = self._encoder.encode(chunk)
+            self._n_found += len(chunk)
+        return self._found[:end]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +76,7 @@ class Setup:
     growth: float = 1.5
     serve_from: int = 1
     is_patient: bool = True
-    audit_rate: float = 0.05
+    audit_rate: float = 0.02
     seed: int = 0
 
 
@@ -100,7 +123,7 @@ class _Serving:
     policy: Policy
     certificate: Certificate
     shape: AnswerShape
-    naive_certainty: float
+    naive: Policy | None
     audit: Audit
     start: int = 0
     answers: list[tuple[str, ...]] = field(default_factory=list)
@@ -109,9 +132,9 @@ class _Serving:
 
 
 class Timeline:
-    """Replays one task. `embeddings` are those of all rows, in order (a pure function of the text)."""
+    """Replays one task. `embeddings` are those of all rows, in order."""
 
-    def __init__(self, task: Task, rows: list[Row], embeddings: NDArray[np.float32], setup: Setup) -> None:
+    def __init__(self, task: Task, rows: list[Row], embeddings: Embeddings, setup: Setup) -> None:
         n = len(rows)
         self._setup = setup
         self._embeddings = embeddings
@@ -150,7 +173,7 @@ class Timeline:
         local = serving.policy.decide(certainty, scope) == "certified"
         result.ran[index], result.differs[index], result.served[index] = True, differs, local
         result.audited[index] = coin
-        result.naive[index] = certainty >= serving.naive_certainty
+        result.naive[index] = serving.naive is not None and serving.naive.decide(certainty, scope) == "certified"
         if coin:
             self._known.append((index, "audit", probability))
             self._n_drawn += 1
@@ -165,7 +188,7 @@ class Timeline:
         """The place of a row in the serving specialist's chunk, predicting the next chunk where needed."""
         if not serving.start <= index < serving.start + len(serving.answers):
             texts = [row.text for row in self.result.rows[index : index + CHUNK]]
-            found = serving.specialist.predict(texts, self._embeddings[index : index + CHUNK])
+            found = serving.specialist.predict(texts, self._embeddings.upto(index + CHUNK)[index:])
             serving.start, serving.answers = index, found.answers
             serving.certainty, serving.scope = found.certainty, found.scope
         return index - serving.start
@@ -176,9 +199,8 @@ class Timeline:
         shape = answers.settle(rows[i].answer for i in known)
         task = replace(self.result.task, shape=shape)
         in_force = self._serving.certificate if self._serving is not None else None
-        tried = advance(
-            self._setup.workshop, task, self._examples(shape), self._pace, in_force, self._embeddings[known]
-        )
+        embeddings = self._embeddings.upto(index)[known] if shape.is_closed else None
+        tried = advance(self._setup.workshop, task, self._examples(shape), self._pace, in_force, embeddings)
         if tried is None:
             self._n_drawn = 0
             return
@@ -210,7 +232,15 @@ class Timeline:
             policy=tried.policy,
             certificate=certificate,
             shape=shape,
-            naive_certainty=tried.naive_certainty,
+            naive=naive_policy(certificate),
             audit=Audit.start(certificate),
             start=index,
         )
+
+
+def naive_policy(certificate: Certificate) -> Policy | None:
+    """The policy that the same rows and scope gate would give without a proof; None where there is none."""
+    certainty = Attempt(verdict=certificate).naive_certainty
+    if math.isinf(certainty):
+        return None
+    return Policy(Gates(min_certainty=certainty, min_scope=certificate.min_scope))

@@ -180,7 +180,7 @@ def _run(risk: float, up: float, down: float, target: float) -> tuple[float, flo
     falls to 0, and how many audits it takes on average until it does either.
 
     Summed exactly over (errors, correct answers) seen in the run; each row of `alive` holds the probability of
-    standing after the next error at m correct answers, until what is still alive is below 1e-12.
+    standing after the next error at m correct answers. What is still alive in the end counts as having reached.
     """
     if up >= target:
         return 1.0, 0.0
@@ -200,5 +200,5 @@ def _run(risk: float, up: float, down: float, target: float) -> tuple[float, flo
                 following[m] = hit
                 living += hit
         errors, alive = errors + 1, following
-        if living < 1e-12:
+        if living <= 1e-4 * reached:
             return reached + living, length

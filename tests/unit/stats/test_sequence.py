@@ -129,3 +129,10 @@ def test_a_hundred_thousand_rows_take_under_two_seconds():
     assert sequence.per_answer(rows, order, 0.02, 0.05) is not None
     assert sequence.per_traffic(rows, 0.02, 0.05) is not None
     assert time.process_time() - started < 2.0
+
+
+def test_the_naive_threshold_counts_on_the_base_of_the_promise():
+    rows = sequence.curve([5, 4, 3, 2, 1], [0.0, 1.0, 0.0, 1.0, 1.0])
+    assert sequence.naive(rows, 0.34).threshold == 3
+    assert sequence.naive(rows, 0.4, per_traffic=True).threshold == 2
+    assert sequence.naive(rows, 0.1, per_traffic=True).threshold == 5
