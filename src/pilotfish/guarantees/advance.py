@@ -57,6 +57,8 @@ def advance(
         _begin_to_prove(workshop, task, examples, pace, in_force, embeddings)
         return None
     options = Options(embeddings=embeddings, progress=workshop.progress)
+    if pace.fresh_since_s is not None:
+        options["fresh_since_s"] = pace.fresh_since_s
     if pace.proving_since_s is None:
         options["is_worth"] = pace.is_worth
     else:

@@ -37,13 +37,15 @@ class Options(TypedDict, total=False):
 
     `embeddings`, one row an example, saves encoding. `progress` goes to `distil`. `is_worth` judges the coverage that
     out-of-fold scores let expect: where it says no, the attempt stops before it spends anything.
-    With `calibrate_after_s` rows up to that time teach and the unbiased rows after it calibrate.
+    With `calibrate_after_s` rows up to that time teach and the unbiased rows after it calibrate; without it no row
+    up to `fresh_since_s` (a withdrawal) calibrates.
     """
 
     embeddings: npt.NDArray[np.float32] | None
     progress: Progress | None
     is_worth: Callable[[float], bool]
     calibrate_after_s: float
+    fresh_since_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,7 @@ def attempt(
     `number` counts from 1 over all attempts ever made for the task that have spent. Too few different texts to
     learn from are a refusal. Raises `SpecialistError` where the folder cannot be read back.
     """
-    parts = split(examples, after_s=options.get("calibrate_after_s"))
+    parts = split(examples, after_s=options.get("calibrate_after_s"), fresh_since_s=options.get("fresh_since_s"))
     refusal = _refuse_early(task, examples, claim, number=number, parts=parts)
     if refusal is not None:
         return Attempt(verdict=refusal)

@@ -39,7 +39,9 @@ class Pace:
 
     `due_at` is the number of known answers at which to look again, `expected` the coverage expected at the
     last look, `n_attempts` how many attempts have spent delta, `proving_since_s` the time from
-    which coin-drawn rows prove the next specialist (None while none is being proven), `proving_rate` their coin.
+    which coin-drawn rows prove the next specialist (None while none is being proven), `proving_rate` their
+    coin. After a withdrawal only rows later than `fresh_since_s` may certify: those before it are of other
+    traffic, and some of them brought the withdrawal about.
     """
 
     first_after: int = 300
@@ -50,6 +52,7 @@ class Pace:
     n_attempts: int = 0
     proving_since_s: float | None = None
     proving_rate: float = 0.0
+    fresh_since_s: float | None = None
 
     def __post_init__(self) -> None:
         """A fresh pace is due after `first_after` answers."""
@@ -78,11 +81,12 @@ class Pace:
         self.proving_since_s = since_s
         self.proving_rate = min(1.0, PROVING_COST / coverage)
 
-    def begin_again(self, n_known: int) -> None:
-        """A certificate was withdrawn: wait for `first_after` answers of the changed traffic."""
+    def begin_again(self, n_known: int, now_s: float) -> None:
+        """A certificate was withdrawn: wait for `first_after` answers of the changed traffic, and prove on them."""
         self.due_at = n_known + self.first_after
         self.expected = 0.0
         self.proving_since_s = None
+        self.fresh_since_s = now_s
 
     def coin(self, audit_rate: float) -> float:
         """The probability with which a request is drawn for its reference answer while the task serves."""

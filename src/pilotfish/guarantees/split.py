@@ -29,14 +29,15 @@ class Split:
     rule: str
 
 
-def split(examples: Sequence[Example], *, after_s: float | None = None) -> Split:
-    """Splits by time (rows of one time stay in the given order).
+def split(examples: Sequence[Example], *, after_s: float | None = None, fresh_since_s: float | None = None) -> Split:
+    """Splits by time (rows of one time stay in the given order). No row up to `fresh_since_s` calibrates.
 
     With `after_s` rows up to that time teach and the unbiased ones after it calibrate, the earliest 3,000 at most:
     fresh rows that no earlier certificate or specialist has seen.
     """
     ordered = sorted(range(len(examples)), key=lambda i: examples[i].time_s)
-    unbiased = [place for place, i in enumerate(ordered) if examples[i].is_unbiased]
+    fresh = -math.inf if fresh_since_s is None else fresh_since_s
+    unbiased = [place for place, i in enumerate(ordered) if examples[i].is_unbiased and examples[i].time_s > fresh]
     if after_s is None:
         size = calibration_size(len(unbiased))
         calibration = unbiased[len(unbiased) - size :]

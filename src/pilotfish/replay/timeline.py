@@ -180,7 +180,7 @@ class Timeline:
             if serving.audit.observe(loss=float(differs), is_local=local):
                 result.withdrawn_at = result.rows[index].position
                 self._serving = None
-                self._pace.begin_again(len(self._known))
+                self._pace.begin_again(len(self._known), result.rows[index].time_s)
         elif not local:
             self._known.append((index, "deferred", 1.0))
 

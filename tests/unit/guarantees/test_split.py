@@ -40,6 +40,17 @@ def test_after_a_time_all_unbiased_rows_calibrate_and_none_teaches(samplings, af
     assert parts.fit == [i for i in range(len(rows)) if i <= after_s]
 
 
+@given(SAMPLINGS, st.floats(0, 1500))
+def test_nothing_up_to_a_withdrawal_calibrates_but_it_teaches(samplings, withdrawn_s):
+    rows = _examples(samplings)
+    parts = split(rows, fresh_since_s=withdrawn_s)
+    later = sum(row.is_unbiased and row.time_s > withdrawn_s for row in rows)
+    assert len(parts.calibration) == calibration_size(later)
+    assert all(rows[i].time_s > withdrawn_s for i in parts.calibration)
+    if parts.calibration:
+        assert parts.fit == list(range(parts.calibration[0]))
+
+
 @pytest.mark.parametrize(
     ("n", "size"), [(0, 0), (1, 0), (400, 200), (600, 300), (1000, 400), (3000, 914), (10_000, 2000), (40_000, 3000)]
 )
