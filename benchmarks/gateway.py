@@ -3,7 +3,7 @@
     python benchmarks/gateway.py [--rounds 3] [--seconds 4] [--litellm PATH]
 
 The model server is nginx answering one fixed chat completion; the gateways run on core 0, model server and load (wrk,
-keep-alive) on core 1. CPU is user and system time of the gateway's whole process tree over the answered
+keep-alive) on core 1, each run after the machine has become quiet. CPU is user and system time of the gateway's whole process tree over the answered
 requests; ratios are taken inside one round and the median over rounds is reported. Pilotfish logs every request;
 nginx keeps no access log. LiteLLM runs from a virtual environment of its own (PATH, default /tmp/litellm) and is
 skipped where there is none. Writes benchmarks/results/gateway-DATE.json.
@@ -41,6 +41,8 @@ from pilotfish.scoring.answers import parse, settle
 from pilotfish.store.base import TaskRecord
 from pilotfish.store.build import open_registry
 from pilotfish.store.traffic import read_traffic
+from pilotfish.students.distil import distil
+from pilotfish.students.encoder_cache import open_encoder
 from pilotfish.tasks.fingerprint import instructions_id
 
 ROOT = Path(__file__).parents[1]
@@ -186,12 +188,29 @@ def ask(port: int, body: bytes) -> dict[str, Any]:
         return parsed
 
 
+def wait_for_quiet(limit_s: float = 20.0) -> None:
+    """Wait until the machine is nine tenths idle, at most `limit_s`: neighbours halve what a core does."""
+    end_s = time.monotonic() + limit_s
+    while time.monotonic() < end_s:
+        before = _ticks()
+        time.sleep(0.3)
+        idle, total = (after - then for after, then in zip(_ticks(), before, strict=True))
+        if idle > 0.9 * total:
+            return
+
+
+def _ticks() -> tuple[int, int]:
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return fields[3] + fields[4], sum(fields)
+
+
 def load_it(server: Server, n_clients: int, seconds: float, folder: Path) -> dict[str, float]:
     """Figures of one bounded run of wrk."""
     script = folder / "post.lua"
     script.write_text(WRK.format(request=REQUEST))
     url = f"http://127.0.0.1:{server.port}/v1/chat/completions"
     command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{n_clients}", f"-d{seconds}s", "-s", str(script), url]
+    wait_for_quiet()
     before_s = server.cpu_s()
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     cpu_s = server.cpu_s() - before_s
@@ -243,9 +262,6 @@ def served_home(home: Path) -> list[bytes]:
 
     Its certificate lets everything pass: what is timed here is the path, not the promise.
     """
-    from pilotfish.students.distil import distil
-    from pilotfish.students.encoder_cache import open_encoder
-
     traffic = read_traffic(ROOT / "examples" / "support_desk")
     by_task: dict[str, list[Any]] = {}
     for exchange in traffic.exchanges:
@@ -325,6 +341,7 @@ def local_answers(folder: Path) -> dict[str, float]:
         if model != "pilotfish/intents":
             sys.exit(f"the request was not answered locally but by {model}")
         times = []
+        wait_for_quiet()
         connection = HTTPConnection("127.0.0.1", port)
         for position in range(1000):
             begun_s = time.perf_counter()
@@ -396,8 +413,8 @@ def main() -> None:
         print(f"{what}: {ratio['median']:.2f}x CPU per request ({ratio['low']:.2f} to {ratio['high']:.2f})")
     local = figures["local"]
     print(
-        f"local answer through HTTP, one client, up to 60 characters: p50 {local['p50_ms']} ms, p95 {local['p95_ms']} ms "
-        f"(n {local['n']}); cold start {local['cold_s']} s, {local['rss_mb']} MB with one specialist"
+        f"local answer through HTTP, one client, up to 60 characters: p50 {local['p50_ms']} ms, "
+        f"p95 {local['p95_ms']} ms (n {local['n']}); cold start {local['cold_s']} s, {local['rss_mb']} MB with one specialist"
     )
     written = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",

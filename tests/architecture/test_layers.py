@@ -35,7 +35,7 @@ OWNERS = {
     "sklearn": ["students/fit.py"],
     "scipy": ["students/fit.py"],
     "onnx": ["students/encoder_graph.py"],
-    "pyreqwest": ["models/http.py"],
+    "httptools": ["models/connection.py"],
     "uvicorn": ["gateway/serve.py"],
     "click": ["cli/"],
     "sqlite3": ["store/"],

@@ -37,10 +37,10 @@ class ObserveType(click.ParamType[int | None]):
 @click.option("--observe", type=ObserveType(), default="auto", help="Requests to observe before serving, or auto.")
 @click.option("--instructions", default="", help="Instructions of bare input/output pairs.")
 @click.option(
-    "--audit-rate", type=click.FloatRange(0, 1), help="Share of requests audited while serving (default 0.05)."
+    "--audit-rate", type=click.FloatRange(0, 1), help="Share of requests audited while serving (default 0.02)."
 )
 @click.option("--no-what-if", is_flag=True, help="Skip the question what observing longer would have bought.")
-@click.option("--html", "html_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to FILE.")
+@click.option("--html", "html_path", type=options.NewFile(), help="Write a page to FILE.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the audit coins.")
 @options.place_options
 @options.json_option

@@ -23,7 +23,14 @@ import click
 
 from pilotfish.cli import output
 from pilotfish.cli.report import print_report
-from pilotfish.config.settings import LargeSettings, LearningSettings, QualitySettings, ServerSettings, Settings
+from pilotfish.config.settings import (
+    LargeSettings,
+    LearningSettings,
+    QualitySettings,
+    ServerSettings,
+    Settings,
+    check_ranges,
+)
 from pilotfish.core.errors import MissingExtraError, UserError
 
 if TYPE_CHECKING:
@@ -54,6 +61,7 @@ def command(max_risk: float, per: str, limit: int | None, home: Path | None, as_
     say = (lambda _: None) if as_json else click.echo
     with _folder(home) as folder:
         settings = _settings(folder, max_risk, per)
+        check_ranges(settings)
         say(
             f"{len(exchanges):,} recorded requests of a support desk, two tasks mixed, in time order (written for this "
             f"demo).\nThe large model is a recording that answers after a pretended {1000 * DELAY_S:.0f} ms."

@@ -11,7 +11,7 @@ import click
 from pilotfish.cli import options, output
 from pilotfish.config import load
 from pilotfish.core.certificate import Certificate
-from pilotfish.core.errors import ConfigError
+from pilotfish.core.errors import ConfigError, TaskError
 from pilotfish.store.home import open_home
 from pilotfish.tasks.find import find_tasks
 
@@ -51,8 +51,14 @@ def command(
     place = open_home(load.home(settings))
     only = ""
     if task is not None:
-        find_tasks(place)
-        only = options.find_task(place.registry, task).task_id
+        recurring = {found.id for found in find_tasks(place)}
+        record = options.find_task(place.registry, task)
+        only = record.task_id
+        if only not in recurring:
+            raise TaskError(f"Task {record.name!r} no longer recurs in the log.")
+        if record.is_held:
+            # Whatever it led to would not serve, and an attempt spends some of the promise's delta.
+            raise TaskError(f"Task {record.name!r} is held.", hint=f"`pilotfish promote {record.name}` lets go of it.")
     with output.Progress() as bar:
         outcomes = learn(
             place,

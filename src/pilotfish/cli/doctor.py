@@ -63,7 +63,7 @@ def _encoder(settings: Settings) -> list[Check]:
 
     try:
         encoder = open_encoder(load.cache(), settings.learning.encoder)
-    except PilotfishError as error:
+    except (PilotfishError, OSError) as error:
         return [("encoder", "warn", str(error))]
     return [("encoder", "ok", f"{settings.learning.encoder}, {encoder.dimension} dimensions, {encoder.sha256[:12]}")]
 

@@ -11,6 +11,7 @@ import click
 
 from pilotfish.cli import options, output
 from pilotfish.core.errors import TaskError
+from pilotfish.core.receipt import REASONS
 from pilotfish.store.base import LogFilter
 from pilotfish.store.export import export as export_rows
 from pilotfish.store.home import Home
@@ -24,20 +25,23 @@ def command() -> None:
 @command.command("list")
 @click.option("-n", "limit", default=20, show_default=True, type=click.IntRange(1), help="How many, newest first.")
 @click.option("--task", default="", help="Only this task (name or id).")
-@click.option("--reason", default="", help="Only this reason, e.g. uncertain.")
+@click.option("--reason", type=click.Choice(list(REASONS)), help="Only this reason.")
 @click.option("--errors", is_flag=True, help="Only requests that failed.")
 @options.place_options
 @options.json_option
 def list_rows(
-    limit: int, task: str, reason: str, errors: bool, config_path: Path | None, home: Path | None, as_json: bool
+    limit: int, task: str, reason: str | None, errors: bool, config_path: Path | None, home: Path | None, as_json: bool
 ) -> None:
     """The newest requests."""
     place = _open(config_path, home)
     task_id = options.find_task(place.registry, task).task_id if task else ""
-    where = LogFilter(task_id=task_id, reason=reason, errors_only=errors, limit=limit, newest_first=True)
+    where = LogFilter(task_id=task_id, reason=reason or "", errors_only=errors, limit=limit, newest_first=True)
     rows = list(place.log.rows(where))
     if as_json:
         output.print_json([dataclasses.asdict(row) for row in rows])
+        return
+    if not rows:
+        click.echo("The log holds no such request.")
         return
     names = {record.task_id: record.name for record in place.registry.tasks()}
     output.print_table(
@@ -80,9 +84,7 @@ def show(request: str, config_path: Path | None, home: Path | None) -> None:
 
 @command.command("export")
 @click.option("--task", default="", help="Only this task (name or id).")
-@click.option(
-    "-o", "--output", "path", type=click.Path(path_type=Path, dir_okay=False), help="A file; else standard output."
-)
+@click.option("-o", "--output", "path", type=options.NewFile(), help="A file; else standard output.")
 @options.place_options
 def export(task: str, path: Path | None, config_path: Path | None, home: Path | None) -> int:
     """Requests with the reference's answers as JSON lines that `pilotfish backtest` reads."""
@@ -101,12 +103,13 @@ def export(task: str, path: Path | None, config_path: Path | None, home: Path | 
 @click.option("--days", type=click.FloatRange(0), required=True, help="Delete requests older than this many days.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options.place_options
-def prune(days: float, yes: bool, config_path: Path | None, home: Path | None) -> None:
+def prune(days: float, yes: bool, config_path: Path | None, home: Path | None) -> int:
     """Delete old requests for good; certificates stay, but can no longer be recomputed without them."""
     place = _open(config_path, home)
-    if not yes:
-        click.confirm(f"Delete every request older than {days:g} days for good?", abort=True)
+    if not yes and not click.confirm(f"Delete every request older than {days:g} days for good?"):
+        return 1
     click.echo(f"{place.log.prune(time.time() - days * 86400):,} requests deleted.")
+    return 0
 
 
 def _open(config_path: Path | None, home: Path | None) -> Home:

@@ -7,11 +7,14 @@ shown only for our own faults, or with PILOTFISH_DEBUG set.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Any
 
 import click
 
@@ -52,6 +55,26 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named; a misspelt name gets the nearest one as a hint."""
+        near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+        if args[0] not in COMMANDS and near:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - what the command returns
+        """Run the command; that the reader of our output has gone (`| head`) is no error."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Nothing more can be flushed into it, at exit neither.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_DONE
+        return result
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table's own lines of help: importing a command for its docstring would load its libraries."""
         with formatter.section("Commands"):
@@ -90,20 +113,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nStopped.", err=True)
         return 130
-    except BrokenPipeError:
-        # The reader of our output has gone (| head); not an error, and nothing more to flush into it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_DONE
-    except PilotfishError as error:
+    except (PilotfishError, OSError) as error:
         if os.environ.get("PILOTFISH_DEBUG"):
-            raise
+            traceback.print_exc()
         click.echo(f"pilotfish: {error}", err=True)
         return _exit_code(error)
     return result if isinstance(result, int) else EXIT_DONE
 
 
-def _exit_code(error: PilotfishError) -> int:
-    if isinstance(error, UserError | SpecialistError | StoreError):
+def _exit_code(error: PilotfishError | OSError) -> int:
+    # An OSError is what the system refused: a folder without permission, a full disk.
+    if isinstance(error, UserError | SpecialistError | StoreError | OSError):
         return EXIT_USER
     return EXIT_MODEL if isinstance(error, ModelError) else EXIT_FAULT
 

@@ -64,8 +64,8 @@ def promise(certificate: Certificate) -> str:
 
 
 def shorten(text: str | None, width: int) -> str:
-    """One line of at most `width` characters."""
-    line = " ".join((text or "").split())
+    """One line of at most `width` characters; what could steer a terminal is replaced."""
+    line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join((text or "").split()))
     return line if len(line) <= width else line[: width - 1] + "…"
 
 

@@ -20,11 +20,13 @@ def command(task: str, shadow: bool, config_path: Path | None, home: Path | None
     place = options.home_from(config_path, home)
     record = options.find_task(place.registry, task)
     if not record.certificate_id:
-        # The certificate of a withdrawn or demoted task is not enough: it must be earned again or named by the record.
+        # The certificate of a withdrawn task is not enough: it must be earned again. The learner may try.
+        place.registry.update_task(record.task_id, is_held=False)
         click.echo(f"{record.name} has no certificate. `pilotfish distil {record.name}` tries for one.")
         return 1
     mode: Mode = "shadow" if shadow else "serve"
-    place.registry.update_task(record.task_id, mode=mode, is_held=False)
+    # A shadow stays one until a person says otherwise: the learner must not let it serve.
+    place.registry.update_task(record.task_id, mode=mode, is_held=shadow)
     place.registry.add_event(
         Event(time_s=time.time(), task_id=record.task_id, kind="promoted", message=f"to {mode} by hand", details={})
     )

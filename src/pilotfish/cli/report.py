@@ -8,6 +8,7 @@ import click
 
 from pilotfish.cli import output
 from pilotfish.core.certificate import Certificate, Refusal
+from pilotfish.tasks.survey import MIN_REQUESTS
 
 if TYPE_CHECKING:
     from pilotfish.replay.report import Report
@@ -25,6 +26,9 @@ def print_report(report: Report) -> None:
     if len(report.unreadable) > MAX_NAMED:
         click.echo(f"... and {len(report.unreadable) - MAX_NAMED:,} more (--json lists all)", err=True)
     click.echo(headline(report) + "\n")
+    if not report.tasks:
+        click.echo(f"No task recurs in them: a task is {MIN_REQUESTS} requests or more with the same instructions.")
+        return
     _print_tasks(report)
     click.echo("\nControls: a saving means nothing without them.")
     output.print_table(
@@ -61,12 +65,13 @@ def print_report(report: Report) -> None:
 
 
 def _print_tasks(report: Report) -> None:
-    from pilotfish.replay.report import share
+    from pilotfish.replay.report import per_traffic, share
 
+    per = report.claim.per
     rows: list[list[object]] = []
     for task in report.tasks:
         served, ran = int(task.served.sum()), int(task.ran.sum())
-        wrong = share(int((task.served & task.differs).sum()), served, "-")
+        wrong = share(int((task.served & task.differs).sum()), served, "-") if per == "answer" else per_traffic(task)
         rows.append(
             [
                 task.task.name,
@@ -75,11 +80,11 @@ def _print_tasks(report: Report) -> None:
                 task.mode,
                 served,
                 output.percent(served / ran) if ran else "-",
-                output.with_interval(wrong),
+                output.with_interval(wrong) if served else "-",
                 task.first_served_at,
             ]
         )
-    columns = ["task", "requests", "answers", "mode", "served", "coverage", "disagreement", "from request"]
+    columns = ["task", "requests", "answers", "mode", "served", "coverage", f"disagreement per {per}", "from request"]
     output.print_table(columns, rows)
     for task in report.tasks:
         verdict = task.verdict
@@ -87,5 +92,7 @@ def _print_tasks(report: Report) -> None:
             click.echo(f"\n{task.task.name}: {output.promise(verdict)}")
         elif isinstance(verdict, Refusal):
             click.echo(f"\n{task.task.name}: not certified. {verdict.message}")
+        else:
+            click.echo(f"\n{task.task.name}: only observed, {task.why_observed}.")
         if task.withdrawn_at is not None:
             click.echo(f"{task.task.name}: audits withdrew its certificate at request {task.withdrawn_at:,}.")

@@ -8,8 +8,8 @@ import click
 
 from pilotfish.cli import options, output
 from pilotfish.core.certificate import Certificate, Refusal
-from pilotfish.store.base import Registry, TaskCount, TaskRecord
-from pilotfish.tasks.find import find_tasks
+from pilotfish.store.base import Registry, TaskRecord
+from pilotfish.tasks.find import MAX_ROWS, find_tasks
 
 
 @click.command("tasks", help="What recurs in my log: name, share, answer shape, mode, coverage, certificate.")
@@ -17,10 +17,15 @@ from pilotfish.tasks.find import find_tasks
 @options.json_option
 def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
     place = options.home_from(config_path, home)
-    find_tasks(place)
+    # Rows logged before a template was known carry another task's id, so requests are counted by the survey.
+    n_requests = {task.id: task.n_requests for task in find_tasks(place)}
     counts = place.log.task_counts()
-    total = sum(count.n_requests for count in counts)
-    found = [_task(place.registry, record, counts, total) for record in place.registry.tasks()]
+    total = min(MAX_ROWS, sum(count.n_requests for count in counts))
+    n_local = {count.task_id: count.n_local for count in counts}
+    found = [
+        _task(place.registry, record, n_requests.get(record.task_id, 0), n_local.get(record.task_id, 0), total)
+        for record in place.registry.tasks()
+    ]
     found.sort(key=lambda task: -int(str(task["requests"])))
     if as_json:
         output.print_json({"requests": total, "tasks": found})
@@ -33,9 +38,7 @@ def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
     return 0 if found else 1
 
 
-def _task(registry: Registry, record: TaskRecord, counts: list[TaskCount], total: int) -> dict[str, object]:
-    own = [count for count in counts if count.task_id == record.task_id]
-    n, n_local = sum(count.n_requests for count in own), sum(count.n_local for count in own)
+def _task(registry: Registry, record: TaskRecord, n: int, n_local: int, total: int) -> dict[str, object]:
     certificate = registry.certificate(record.certificate_id) if record.certificate_id else None
     verdicts = registry.verdicts(record.task_id)
     last = verdicts[-1] if verdicts else None

@@ -38,6 +38,10 @@ class Claim:
         """The tolerated probability that the promise is false, 1 - confidence."""
         return 1.0 - self.confidence
 
+    def covers(self, wanted: Claim) -> bool:
+        """Whether this promise is at least as strict as the one that is wanted."""
+        return self.per == wanted.per and self.max_risk <= wanted.max_risk and self.confidence >= wanted.confidence
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:

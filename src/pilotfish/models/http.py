@@ -87,9 +87,9 @@ class HttpModel:
             content_type = next((value for name, value in exchange.headers if name == b"content-type"), b"")
             if exchange.status != 200 or not content_type.startswith(b"text/event-stream"):
                 self._checked(exchange.status, exchange.headers, await exchange.whole())
+                kind = content_type.decode("latin-1")
                 raise ModelFormatError(
-                    f"{self._card.name} answered a stream request with content type {content_type.decode('latin-1')!r}.",
-                    model=self._card.name,
+                    f"{self._card.name} answered a stream request with content type {kind!r}.", model=self._card.name
                 )
             while piece := await exchange.piece():
                 yield piece

@@ -25,7 +25,7 @@ def render(report: Report, title: str) -> str:
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(headline(report))}</p>",
         _summary(report),
-        *(_task(task, report) for task in report.tasks if task.task.shape.is_closed),
+        *(_task(task, report) for task in report.tasks),
         _controls(report),
         _longer(report),
         _unreadable(report),
@@ -92,7 +92,7 @@ def _task(task: Replayed, report: Report) -> str:
     elif verdict is not None:
         about += f"{escape(verdict.message)}</p>"
     else:
-        about += "Too few requests for an attempt.</p>"
+        about += f"Only observed: {escape(task.why_observed)}.</p>"
     return heading + about + (_timeline(task, report) if task.ran.any() else "")
 
 

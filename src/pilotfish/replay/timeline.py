@@ -109,10 +109,18 @@ class Replayed:
 
     @property
     def verdict(self) -> Certificate | Refusal | None:
-        """The certificate in force, else the last refusal."""
+        """The certificate in force, else the refusal that came last; None before any, and after a withdrawal."""
         if self.mode == "serve":
             return self.adopted[-1][1].verdict
-        return self.verdicts[-1][1].verdict if self.verdicts else None
+        last = self.verdicts[-1][1].verdict if self.verdicts else None
+        return last if isinstance(last, Refusal) else None
+
+    @property
+    def why_observed(self) -> str:
+        """Why a task without a verdict is observed."""
+        if self.withdrawn_at is not None:
+            return "no new attempt was due since its certificate was withdrawn"
+        return self.task.shape.why_open or "it ended before a first attempt was due"
 
 
 @dataclass(slots=True, kw_only=True)

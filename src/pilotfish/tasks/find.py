@@ -80,7 +80,7 @@ def _record(registry: Registry, task: Task) -> Task:
             )
         )
         return task
-    if known.mode == "observe" and known.shape != task.shape:
-        # A serving task keeps the shape that its specialist answers in.
+    if not known.certificate_id and known.shape != task.shape:
+        # A task that was certified keeps the shape that its specialist answers in.
         registry.update_task(task.id, shape=task.shape)
     return replace(task, name=known.name, mode=known.mode)

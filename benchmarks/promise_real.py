@@ -1,0 +1,271 @@
+"""The promise on real data: 200 draws of calibration rows for each of six data sets and three references.
+
+    OPENBLAS_NUM_THREADS=1 python benchmarks/promise_real.py [--draws 200] [--quick]
+
+The reference answers with the gold labels, with 6 % random flips, or with 6 % consistent confusions (half of the
+12 % of texts that an independent word model finds most ambiguous get its best other class). For each, a specialist
+learns on 60 % of the rows once and predicts the other 40 %, the pool. Calibration rows are independent draws from the
+pool, so the true risk of a threshold is the pool's; the certificate is a first attempt's, as the product
+issues it. Naive: the lowest threshold whose observed risk keeps the promise. Best: the lowest that truly does.
+Coverage counts a refusal as 0. Needs ../shared/data. Writes benchmarks/results/promise_real-DATE.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gzip
+import hashlib
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.model_selection import cross_val_predict
+from sklearn.naive_bayes import MultinomialNB
+
+from pilotfish.config import load
+from pilotfish.core.certificate import RISK_KINDS, Certificate, Claim
+from pilotfish.core.example import Example
+from pilotfish.core.task import Task
+from pilotfish.guarantees.certify import MIN_COVERAGE, Evidence, Terms, certify, choose, gated
+from pilotfish.scoring.answers import disagreement, parse, settle
+from pilotfish.specialists.encoder import Encoder
+from pilotfish.specialists.specialist import Specialist
+from pilotfish.stats import binomial, sequence, spending
+from pilotfish.students.distil import distil
+from pilotfish.students.encoder_cache import open_encoder
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+RESULTS = Path(__file__).parent / "results"
+NAMES = ("banking77", "customer_support_bitext", "snips", "sms_spam", "ag_news_7600", "sst2")
+REFERENCES = ("gold", "flips", "confusions")
+RISKS = (0.01, 0.02, 0.05)
+SIZES = (300, 1000, 3000)
+MORE_SIZES = (300, 500, 1000, 1500, 3000)
+TERMS = Terms(task_id="", task_name="", attempt=1, created_at="")
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A specialist's out-of-fold evidence, and its scores and losses on rows it never saw: the whole population."""
+
+    fold: Evidence
+    losses: Floats
+    certainty: Floats
+    scope: Floats
+
+    def risk(self, min_certainty: float, min_scope: float, claim: Claim) -> tuple[float, float]:
+        """The true risk and coverage of two gates."""
+        served = (self.certainty >= min_certainty) & (self.scope >= min_scope)
+        errors = float(self.losses[served].sum())
+        return errors / max(1, served.sum() if claim.per == "answer" else len(served)), float(served.mean())
+
+    def best_coverage(self, claim: Claim) -> float:
+        """The largest coverage of any certainty threshold within the promise."""
+        rows = sequence.curve(self.certainty.tolist(), self.losses.tolist())
+        best = sequence.naive(rows, claim.max_risk, per_traffic=claim.per == "traffic")
+        return best.n_served / rows.n_rows if best else 0.0
+
+
+def answers(name: str, texts: list[str], labels: list[str]) -> dict[str, list[str]]:
+    """What each reference answers."""
+    rng = np.random.default_rng(6)
+    classes = sorted(set(labels))
+    gold = np.searchsorted(classes, labels)
+    flipped = np.where(
+        rng.random(len(gold)) < 0.06, (gold + rng.integers(1, len(classes), len(gold))) % len(classes), gold
+    )
+    counts = CountVectorizer(ngram_range=(1, 2), min_df=2).fit_transform(texts)
+    scores = cross_val_predict(MultinomialNB(alpha=0.1), counts, gold, cv=3, method="predict_log_proba")
+    ordered = np.sort(scores, axis=1)
+    margin = ordered[:, -1] - ordered[:, -2]
+    scores[np.arange(len(gold)), gold] = -np.inf
+    # The same text is always confused alike.
+    is_odd = np.array([hashlib.sha256(f"{name} {text}".encode()).digest()[0] % 2 == 1 for text in texts])
+    confused = np.where((margin <= np.quantile(margin, 0.12)) & is_odd, scores.argmax(axis=1), gold)
+    found = zip(REFERENCES, (gold, flipped, confused), strict=True)
+    return {reference: [classes[i] for i in numbers] for reference, numbers in found}
+
+
+def learn(
+    texts: list[str], given: list[str], n_fit: int, encoder: Encoder, embeddings: NDArray[np.float32]
+) -> tuple[Pool, float]:
+    """Fits on the first `n_fit` rows and predicts the others; also the CPU-seconds that took."""
+    started = time.process_time()
+    shape = settle(given)
+    task = Task(id="0" * 16, name="benchmark", instructions_id="", instructions="", shape=shape)
+    rows = [Example(text=t, answer=parse(shape, label), time_s=0) for t, label in zip(texts, given, strict=True)]
+    with tempfile.TemporaryDirectory() as home:
+        fitted = distil(rows[:n_fit], task, encoder, Path(home), embeddings=embeddings[:n_fit])
+        said = Specialist.load(fitted.folder, encoder).predict(texts[n_fit:], embeddings=embeddings[n_fit:])
+    losses = [disagreement(answer, row.answer) for answer, row in zip(said.answers, rows[n_fit:], strict=True)]
+    fold = fitted.out_of_fold
+    evidence = Evidence(
+        fold_losses=fold.disagreement.tolist(), fold_certainty=fold.certainty.tolist(), fold_scope=fold.scope.tolist()
+    )
+    return Pool(evidence, np.array(losses), said.certainty, said.scope), time.process_time() - started
+
+
+def fixed_beforehand(fold: Evidence, n: int, claim: Claim) -> tuple[float, list[float]] | None:
+    """The scope gate and the order of tests for n rows, which depend on out-of-fold rows alone.
+
+    Read from the certificate of n perfect rows; None where even those are refused.
+    """
+    perfect = Evidence(
+        fold_losses=fold.fold_losses,
+        fold_certainty=fold.fold_certainty,
+        fold_scope=fold.fold_scope,
+        losses=[0.0] * n,
+        certainty=[1.0] * n,
+        scope=[1.0] * n,
+    )
+    verdict = certify(perfect, claim, TERMS)
+    return (verdict.min_scope, verdict.details["order_of_tests"]) if isinstance(verdict, Certificate) else None
+
+
+def draws(pool: Pool, n: int, repeats: int) -> list[dict[str, Any]]:
+    """All claims on the same `repeats` draws of n calibration rows."""
+    claims = [Claim(max_risk=max_risk, per=per) for per in RISK_KINDS for max_risk in RISKS]
+    fixed = [fixed_beforehand(pool.fold, n, claim) for claim in claims]
+    found: list[list[tuple[float, bool, bool]]] = [[] for _ in claims]
+    rng = np.random.default_rng(n)
+    for _ in range(repeats):
+        drawn = rng.integers(len(pool.losses), size=n)
+        columns = [part[drawn].tolist() for part in (pool.certainty, pool.scope, pool.losses)]
+        curves = {scope: gated(*columns, scope) for scope in {beforehand[0] for beforehand in fixed if beforehand}}
+        for claim, beforehand, outcomes in zip(claims, fixed, found, strict=True):
+            outcomes.append(
+                outcome(pool, curves[beforehand[0]], beforehand, claim) if beforehand else (0, False, False)
+            )
+    return [cell(pool, claim, n, outcomes) for claim, outcomes in zip(claims, found, strict=True)]
+
+
+def outcome(
+    pool: Pool, rows: sequence.Curve, beforehand: tuple[float, list[float]], claim: Claim
+) -> tuple[float, bool, bool]:
+    """Coverage (0 for a refusal), whether the certificate's promise is broken, and whether the naive one's is."""
+    scope, order = beforehand
+    choice = choose(rows, order, claim, spending.share(claim.delta, 1))
+    coverage, is_broken = 0.0, False
+    if choice and choice.n_served >= MIN_COVERAGE * rows.n_rows:
+        risk, coverage = pool.risk(choice.threshold, scope, claim)
+        is_broken = risk > claim.max_risk
+    naive = sequence.naive(rows, claim.max_risk, per_traffic=claim.per == "traffic")
+    return coverage, is_broken, naive is not None and pool.risk(naive.threshold, scope, claim)[0] > claim.max_risk
+
+
+def cell(pool: Pool, claim: Claim, n: int, outcomes: Sequence[tuple[float, bool, bool]]) -> dict[str, Any]:
+    coverages, broken, naive = (np.array(column, float) for column in zip(*outcomes, strict=True))
+    best = pool.best_coverage(claim)
+    return {
+        "per": claim.per,
+        "max_risk": claim.max_risk,
+        "n": n,
+        "draws": len(outcomes),
+        "certified": float((coverages > 0).mean()),
+        "coverage": float(coverages.mean()),
+        "coverage_10th_percentile": float(np.quantile(coverages, 0.1)),
+        "best_coverage": best,
+        "coverage_loss": best - float(coverages.mean()),
+        "broken": float(broken.mean()),
+        "naive_broken": float(naive.mean()),
+        "kept": binomial.lower(int(broken.sum()), len(outcomes), 0.001) <= claim.delta,
+    }
+
+
+def measure(name: str, encoder: Encoder, repeats: int, sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """All cells of one data set; banking77 also with its official split, whose parts differ somewhat."""
+    with gzip.open(DATA / f"cls_{name}.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    shuffled = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
+    orders = {name: (shuffled, len(rows) * 6 // 10, REFERENCES)}
+    if name == "banking77":
+        parts = [[row for row in rows if (row["split"] == "train") == is_train] for is_train in (True, False)]
+        orders[f"{name}, official split"] = (parts[0] + parts[1], len(parts[0]), ("gold",))
+    embedding = dict(zip((row["id"] for row in rows), encoder.encode([row["text"] for row in rows]), strict=True))
+    cells = []
+    for title, (ordered, n_fit, references) in orders.items():
+        texts = [row["text"] for row in ordered]
+        given = answers(name, texts, [row["label"] for row in ordered])
+        embeddings = np.stack([embedding[row["id"]] for row in ordered])
+        for reference in references:
+            pool, cpu_s = learn(texts, given[reference], n_fit, encoder, embeddings)
+            head = {
+                "data": title,
+                "reference": reference,
+                "fit": n_fit,
+                "pool": len(pool.losses),
+                "agreement": 1 - float(pool.losses.mean()),
+                "fit_cpu_s": round(cpu_s, 1),
+            }
+            more = MORE_SIZES if name == "banking77" and reference == "gold" else SIZES
+            for n in sizes or more:
+                cells += [head | found for found in draws(pool, n, repeats)]
+            show([found for found in cells if all(found[key] == head[key] for key in ("data", "reference"))])
+    return cells
+
+
+def show(cells: Sequence[dict[str, Any]]) -> None:
+    """One line a claim; for each n the coverage (best in brackets), broken promises, naively broken ones."""
+    first = cells[0]
+    print(f"\n{first['data']}, reference {first['reference']}: agreement {100 * first['agreement']:.1f} %")
+    for per in RISK_KINDS:
+        for max_risk in RISKS:
+            line = [found for found in cells if found["per"] == per and found["max_risk"] == max_risk]
+            texts = [
+                f"n {found['n']:>4}: {100 * found['coverage']:4.1f} %, broken {100 * found['broken']:3.1f} %"
+                f" (naive {100 * found['naive_broken']:4.1f} %)"
+                for found in line
+            ]
+            best = f"best {100 * line[0]['best_coverage']:5.1f} %"
+            print(f"  per {per:7} {100 * max_risk:2.0f} %  {best}  " + "  ".join(texts), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--quick", action="store_true", help="sms_spam alone, 20 draws, written nowhere")
+    options = parser.parse_args()
+    started = time.process_time()
+    encoder = open_encoder(load.cache())
+    if options.quick:
+        measure("sms_spam", encoder, 20, (300, 1000))
+        return
+    cells = [found for name in NAMES for found in measure(name, encoder, options.draws, ())]
+    kept = sum(found["kept"] for found in cells)
+    broken = max(cells, key=lambda found: found["broken"])
+    goal = next(
+        found
+        for found in cells
+        if (found["data"], found["reference"], found["per"]) == ("banking77", "gold", "answer")
+        and (found["max_risk"], found["n"]) == (0.02, 3000)
+    )
+    print(f"\n{kept} of {len(cells)} cells keep the promise within the draws' error; the most broken: {broken}")
+    loss = 100 * goal["coverage_loss"]
+    print(f"Goal: at most 3 points lost on banking77 at 2 %, n = 3,000: {loss:.1f}, {'met' if loss <= 3 else 'MISSED'}")
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    report = {
+        "date": today,
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
+        "command": "python " + " ".join(["benchmarks/promise_real.py", *sys.argv[1:]]),
+        "load_average": os.getloadavg()[0],
+        "cpu_s": round(time.process_time() - started, 1),
+        "figures": cells,
+    }
+    (RESULTS / f"promise_real-{today}.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The gateway as an ASGI application: its paths, its background work, and the outer layer that catches all.
+
+It wires the live path together and knows no HTTP server. On loopback it answers only requests that name this
+machine, so that a web page cannot reach it through a name of its own (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pilotfish.config import load
+from pilotfish.config.settings import Settings
+from pilotfish.gateway import asgi, error_bodies
+from pilotfish.gateway.audits import Audits
+from pilotfish.gateway.chat import Chat
+from pilotfish.gateway.learner import Learner
+from pilotfish.gateway.live_tasks import LiveTasks
+from pilotfish.gateway.load import SpecialistFolder
+from pilotfish.gateway.local import Inference
+from pilotfish.gateway.rows import RowMaker
+from pilotfish.models.base import Model
+from pilotfish.models.build import large_model
+from pilotfish.store import build as store
+from pilotfish.store.sqlite_log import SqliteLog
+
+_Answer = Callable[[asgi.ClientHeaders, asgi.Receive, asgi.Send], Awaitable[None]]
+
+_log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """The application. `open_gateway` makes one with everything it needs."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        chat: Chat,
+        tasks: LiveTasks,
+        learner: Learner,
+        models: list[str],
+        n_gaps: Any,  # noqa: ANN401
+    ) -> None:
+        self._chat = chat
+        self._tasks = tasks
+        self._learner = learner
+        self._models = models
+        self._n_gaps = n_gaps
+        self._settings = settings
+        self._started_s = time.time()
+        self._is_loopback = _is_this_machine(settings.server.host)
+        self._routes: dict[str, tuple[str, _Answer]] = {
+            "/v1/chat/completions": ("POST", chat),
+            "/v1/models": ("GET", self._list_models),
+            "/healthz": ("GET", self._tell_health),
+            "/pilotfish/status": ("GET", self._tell_status),
+        }
+
+    async def __call__(self, scope: asgi.Message, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Answer one ASGI event stream; whatever escapes becomes a 500 that tells nothing."""
+        if scope["type"] != "http":
+            raise NotImplementedError(f"The gateway speaks no {scope['type']}.")
+        has_begun = False
+
+        def sending(message: asgi.Message) -> Awaitable[None]:
+            nonlocal has_begun
+            has_begun = True
+            return send(message)
+
+        try:
+            await self._route(scope, receive, sending)
+        except Exception as error:  # noqa: BLE001 - the outer layer
+            _log.exception("A request failed.")
+            if not has_begun:
+                await asgi.respond(send, *error_bodies.reply(error))
+
+    async def _route(self, scope: asgi.Message, receive: asgi.Receive, send: asgi.Send) -> None:
+        headers = asgi.read_headers(scope["headers"])
+        if self._is_loopback and (stranger := _stranger(headers)):
+            await asgi.respond(send, 403, [asgi.JSON], error_bodies.foreign_site(stranger))
+            return
+        method, path = scope["method"], scope["path"]
+        if path not in self._routes:
+            await asgi.respond(send, 404, [asgi.JSON], error_bodies.not_found(path))
+            return
+        allowed, answer = self._routes[path]
+        if method != allowed:
+            allow = (b"allow", allowed.encode())
+            await asgi.respond(send, 405, [asgi.JSON, allow], error_bodies.wrong_method(method, allowed))
+            return
+        await answer(headers, receive, send)
+
+    async def _list_models(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
+        rows = [{"id": name, "object": "model", "created": 0, "owned_by": "pilotfish"} for name in self._models]
+        await asgi.respond(send, 200, [asgi.JSON], msgspec.json.encode({"object": "list", "data": rows}))
+
+    async def _tell_health(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
+        await asgi.respond(send, 200, [asgi.JSON], b'{"status":"ok"}')
+
+    async def _tell_status(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
+        await asgi.respond(send, 200, [asgi.JSON], msgspec.json.encode(self.status()))
+
+    def status(self) -> dict[str, Any]:
+        """What the gateway does right now, without any text of a request."""
+        claim = self._settings.quality.claim
+        return {
+            "version": version("pilotfish"),
+            "up_s": round(time.time() - self._started_s, 3),
+            "requests": self._chat.n_requests,
+            "answered_locally": self._chat.n_local,
+            "log_gaps": self._n_gaps(),
+            "promise": None if claim is None else msgspec.to_builtins(claim),
+            "learner": self._learner.status,
+            "tasks": [
+                {
+                    "id": live.record.task_id,
+                    "name": live.record.name,
+                    "mode": live.mode,
+                    "certificate": live.record.certificate_id or None,
+                }
+                for live in self._tasks.all()
+            ],
+        }
+
+
+@contextlib.asynccontextmanager
+async def open_gateway(settings: Settings, *, reference: Model | None = None) -> AsyncGenerator[Gateway, None]:
+    """A running gateway: log, registry, specialists and learner are open inside and closed after.
+
+    `reference` stands in for the large model of the settings. Raises `ConfigError` or `StoreError` where
+    the gateway cannot start.
+    """
+    reference = reference or large_model(settings.large)
+    home = load.home(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(reference.aclose)
+        importer = store.open_importer(home)
+        stack.callback(importer.close)
+        writer = store.open_writer(home)
+        stack.callback(writer.close)
+        registry = store.open_registry(home)
+        stack.callback(registry.close)
+        log = SqliteLog(home / "log.db")
+        inference = Inference()
+        stack.callback(inference.close)
+        specialists = SpecialistFolder(home / "specialists", cache=load.cache(), encoder=settings.learning.encoder)
+        tasks = LiveTasks(registry, settings, inference=inference, load=specialists.load)
+        await tasks.refresh()
+        rows = RowMaker(settings, load.settings_sha256(settings), reference.card.price)
+        audits = Audits(reference=reference, tasks=tasks, writer=writer, log=log, rows=rows)
+        stack.push_async_callback(audits.aclose)
+        chat = Chat(
+            reference=reference,
+            tasks=tasks,
+            audits=audits,
+            writer=writer,
+            rows=rows,
+            max_body_bytes=int(settings.server.max_body_mb * 1e6),
+        )
+        stack.push_async_callback(chat.aclose)
+        learner = Learner(settings, home, log=log, tasks=tasks)
+        stack.push_async_callback(learner.aclose)
+        looking = asyncio.ensure_future(learner.run())
+        stack.callback(looking.cancel)
+        models = list(dict.fromkeys([reference.card.name, "auto"]))
+        yield Gateway(settings, chat=chat, tasks=tasks, learner=learner, models=models, n_gaps=lambda: writer.n_gaps)
+
+
+def _stranger(headers: asgi.ClientHeaders) -> str:
+    """The Host or Origin that does not name this machine, empty where both do or are absent."""
+    if headers.host and not _is_this_machine(_host_of("//" + headers.host)):
+        return f"Host {headers.host!r}"
+    if headers.origin and not _is_this_machine(_host_of(headers.origin)):
+        return f"Origin {headers.origin!r}"
+    return ""
+
+
+@lru_cache(maxsize=256)
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+@lru_cache(maxsize=256)
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

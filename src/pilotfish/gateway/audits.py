@@ -1,0 +1,136 @@
+"""Audits: after the reply has left, ask the reference what it would have said.
+
+The coin was drawn before anything was decided, so the audited rows are an unbiased sample. A task whose
+audits speak against its certificate is withdrawn at once. Nothing here can delay or change a reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+
+from pilotfish.core.errors import ModelError, PilotfishError
+from pilotfish.core.log_row import AuditRow
+from pilotfish.core.messages import ChatRequest, Usage
+from pilotfish.gateway import error_bodies
+from pilotfish.gateway.live_tasks import LiveTask, LiveTasks
+from pilotfish.gateway.rows import Outcome, RowMaker, Turn
+from pilotfish.guarantees.audit import Audit
+from pilotfish.models import wire
+from pilotfish.models.base import Model
+from pilotfish.scoring import answers
+from pilotfish.store.base import Log, LogWriter
+
+MAX_PENDING = 64
+"""More audits than this at once would be a load on the reference that nobody asked for."""
+
+_log = logging.getLogger(__name__)
+
+
+class Audits:
+    """Runs the audits of one gateway."""
+
+    def __init__(self, *, reference: Model, tasks: LiveTasks, writer: LogWriter, log: Log, rows: RowMaker) -> None:
+        self._reference = reference
+        self._tasks = tasks
+        self._writer = writer
+        self._log = log
+        self._rows = rows
+        self._audits: dict[str, Audit] = {}
+        self._pending: set[asyncio.Task[None]] = set()
+
+    def note(self, turn: Turn, outcome: Outcome) -> None:
+        """Take up one finished request of a serving task, if the coin chose it."""
+        live = turn.live
+        if turn.sampling != "audit" or live is None or live.certificate is None:
+            return
+        if turn.decision.is_local:
+            if len(self._pending) < MAX_PENDING:
+                self._start(self._ask(turn, live))
+            else:
+                row = AuditRow(
+                    request_id=turn.request_id,
+                    time_s=time.time(),
+                    reference_answer=None,
+                    status=503,
+                    error="too many audits were pending",
+                )
+                self._writer.append(row)
+        elif live.certificate.claim.per == "traffic" and outcome.status == 200:
+            # Deferred traffic cannot differ from the reference, and counts as such.
+            self._start(self._record(live, loss=0.0, is_local=False))
+
+    async def aclose(self) -> None:
+        """Cancel what is pending."""
+        for task in self._pending:
+            task.cancel()
+        await asyncio.gather(*self._pending, return_exceptions=True)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(self._guarded(work))
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+
+    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except Exception:  # noqa: BLE001 - the boundary of a background job
+            _log.exception("An audit failed.")
+
+    async def _ask(self, turn: Turn, live: LiveTask) -> None:
+        started_s = time.perf_counter()
+        text, usage, status, error = None, None, 200, ""
+        try:
+            text, usage = await ask(self._reference, turn.request)
+        except PilotfishError as failure:
+            status, error = error_bodies.status_of(failure), f"{failure.code}: {failure}"
+        row = AuditRow(
+            request_id=turn.request_id,
+            time_s=time.time(),
+            reference_answer=text if self._rows.keeps_text else None,
+            status=status,
+            error=error,
+            prompt_tokens=usage.prompt if usage is not None else None,
+            completion_tokens=usage.completion if usage is not None else None,
+            cost_usd=self._rows.cost_usd(usage),
+            latency_s=time.perf_counter() - started_s,
+        )
+        self._writer.append(row)
+        prediction = turn.decision.prediction
+        if not error and prediction is not None:
+            expected = answers.parse(live.record.shape, text) if text is not None else None
+            loss = answers.disagreement(prediction.values, expected)
+            await self._record(live, loss=loss, is_local=True)
+
+    async def _record(self, live: LiveTask, *, loss: float, is_local: bool) -> None:
+        certificate = live.certificate
+        assert certificate is not None
+        audit = self._audits.get(certificate.id)
+        if audit is None:
+            state = live.record.audit_state
+            audit = self._audits[certificate.id] = Audit.from_json(state) if state else Audit.start(certificate)
+        was_withdrawn = audit.withdraws
+        if not audit.observe(loss=loss, is_local=is_local):
+            self._tasks.keep_audit(live, audit.to_json())
+        elif not was_withdrawn:
+            n_known = await asyncio.to_thread(self._n_known, live.record.task_id)
+            self._tasks.withdraw(live, audit.evidence(), audit_state=audit.to_json(), n_known=n_known)
+
+    def _n_known(self, task_id: str) -> int:
+        return sum(count.n_reference_known for count in self._log.task_counts() if count.task_id == task_id)
+
+
+async def ask(reference: Model, request: ChatRequest) -> tuple[str | None, Usage | None]:
+    """The reference's text and usage, asked in the client's own words, as a stream where it was one.
+
+    Raises a `ModelError` where there is no whole answer.
+    """
+    if not request.stream:
+        answer = await reference.answer(request)
+        return answer.text, answer.usage
+    summary = wire.decode_stream(b"".join([piece async for piece in reference.stream(request)]))
+    if not summary.is_whole:
+        raise ModelError(summary.error or "The stream was cut.", model=reference.card.name)
+    return summary.text, summary.usage

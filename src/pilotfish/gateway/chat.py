@@ -1,0 +1,234 @@
+"""The live path of one chat request: decide, answer or relay, log.
+
+A reply goes out before anything is written down. Whatever fails locally defers to the reference; a client
+that leaves cancels the work upstream at once. Bytes are relayed as they come and read afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+
+from pilotfish.core import ids
+from pilotfish.core.errors import ModelConnectionError, PilotfishError, RequestError
+from pilotfish.core.log_row import RequestRow
+from pilotfish.core.messages import ChatRequest
+from pilotfish.core.receipt import Reason
+from pilotfish.core.task import Mode
+from pilotfish.gateway import asgi, error_bodies, receipts
+from pilotfish.gateway.audits import Audits
+from pilotfish.gateway.live_tasks import LiveTasks
+from pilotfish.gateway.rows import Outcome, RowMaker, Turn
+from pilotfish.models import wire
+from pilotfish.models.base import Model
+from pilotfish.routing.cascade import Decision, decide, local_answer, local_name, local_stream
+from pilotfish.store.base import LogWriter
+from pilotfish.tasks.fingerprint import instructions_row
+from pilotfish.tasks.recognise import Recognised
+
+KEEP_BYTES = 8 << 20
+"""Of a stream that are kept for the log; a longer one is relayed whole and logged without its text."""
+
+MAX_SEEN = 50_000
+"""Instructions ids remembered as written; beyond, they are forgotten and written again, which the log folds."""
+
+OWN_NAMES = frozenset(("", "auto", "pilotfish"))
+_LEFT = Outcome(status=error_bodies.CLIENT_LEFT, error="the client left")
+
+
+class Chat:
+    """Answers chat requests."""
+
+    def __init__(
+        self,
+        *,
+        reference: Model,
+        tasks: LiveTasks,
+        audits: Audits,
+        writer: LogWriter,
+        rows: RowMaker,
+        max_body_bytes: int,
+    ) -> None:
+        self._reference = reference
+        self._name = reference.card.name
+        self._tasks = tasks
+        self._audits = audits
+        self._writer = writer
+        self._rows = rows
+        self._max_body_bytes = max_body_bytes
+        self._seen: set[str] = set()
+        self._shadows: set[asyncio.Task[None]] = set()
+        self.n_requests = 0
+        self.n_local = 0
+
+    async def __call__(self, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Answer one request."""
+        request_id = ids.request_id()
+        try:
+            body = await asgi.read_body(receive, headers.content_length, self._max_body_bytes)
+            if body is None:
+                return
+            request = wire.decode_request(body, headers.forwarded)
+        except RequestError as error:
+            status, reply_headers, reply_body = error_bodies.reply(error)
+            await asgi.respond(send, status, reply_headers + receipts.request_id_only(request_id), reply_body)
+            return
+        turn = self._turn(request_id, request)
+        live = turn.live
+        if turn.mode == "serve" and live is not None and live.predict is not None and turn.recognised is not None:
+            turn.decision = await decide(request, turn.recognised.text, live.predict, live.policy)
+        if turn.decision.is_local:
+            outcome = await self._answer_locally(turn, send)
+        elif request.stream:
+            outcome = await self._relay_stream(turn, receive, send)
+        else:
+            outcome = await self._relay(turn, receive, send)
+        self._note(turn, outcome)
+
+    async def aclose(self) -> None:
+        """Wait for the shadows still running, so that their rows are written."""
+        await asyncio.gather(*self._shadows)
+
+    def _turn(self, request_id: str, request: wire.ClientRequest) -> Turn:
+        named = request.model
+        is_own = named in OWN_NAMES or named == self._name
+        recognised = self._tasks.recogniser.recognise(request) if is_own else None
+        task_id = recognised.task_id if recognised is not None and recognised.text is not None else ""
+        live = self._tasks.get(task_id)
+        mode = live.mode if live is not None else "observe"
+        if is_own and named != self._name:
+            # Without a name the reference fills in its own.
+            request.model = ""
+        return Turn(
+            request_id=request_id,
+            request=request,
+            model=self._name if is_own else named,
+            recognised=recognised,
+            live=live,
+            is_audited=live is not None and random.random() < live.coin,
+            decision=Decision(reason=_reason_without_specialist(request, recognised, mode)),
+            task_id=task_id,
+            mode=mode,
+        )
+
+    async def _answer_locally(self, turn: Turn, send: asgi.Send) -> Outcome:
+        prediction, live = turn.decision.prediction, turn.live
+        assert prediction is not None
+        assert live is not None
+        turn.model = local_name(live.record.name)
+        if turn.request.stream:
+            events = local_stream(prediction, turn.model, turn.request)
+            await self._start_stream(turn, send)
+            await send({"type": "http.response.body", "body": b"".join(events)})
+        else:
+            answer = local_answer(prediction, turn.model)
+            await asgi.respond(send, 200, [asgi.JSON, *receipts.headers(turn.receipt)], answer.body)
+        self.n_local += 1
+        return Outcome(answer=prediction.answer, usage=wire.NOTHING_BOUGHT)
+
+    async def _relay(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
+        with asgi.Departure(receive) as departure:
+            try:
+                answer = await self._reference.answer(turn.request)
+            except PilotfishError as error:
+                return await self._fail(turn, error, send)
+        if departure.is_gone:
+            return _LEFT
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers] or [asgi.JSON]
+        await asgi.respond(send, 200, headers + receipts.headers(turn.receipt), answer.body)
+        return Outcome(answer=answer.text, reference_answer=answer.text, usage=answer.usage)
+
+    async def _relay_stream(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
+        kept: list[bytes] = []
+        n_bytes = 0
+        failure: PilotfishError | None = None
+        pieces = self._reference.stream(turn.request)
+        with asgi.Departure(receive) as departure:
+            try:
+                async for piece in pieces:
+                    if not n_bytes:
+                        await self._start_stream(turn, send)
+                    n_bytes += len(piece)
+                    if n_bytes <= KEEP_BYTES:
+                        kept.append(piece)
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            except PilotfishError as error:
+                failure = error
+            finally:
+                await pieces.aclose()
+        if not departure.is_gone:
+            if not n_bytes:
+                empty = ModelConnectionError(f"{self._name} answered an empty stream.", model=self._name)
+                return await self._fail(turn, failure or empty, send)
+            # After the first byte an error can only be an event of the stream.
+            last = wire.encode_event(error_bodies.error_object(failure)) if failure is not None else b""
+            await send({"type": "http.response.body", "body": last})
+        return _stream_outcome(kept, n_bytes, failure, is_gone=departure.is_gone)
+
+    async def _start_stream(self, turn: Turn, send: asgi.Send) -> None:
+        headers = asgi.EVENTS + receipts.headers(turn.receipt)
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def _fail(self, turn: Turn, error: PilotfishError, send: asgi.Send) -> Outcome:
+        status, headers, body = error_bodies.reply(error)
+        await asgi.respond(send, status, headers + receipts.headers(turn.receipt), body)
+        return Outcome(status=status, error=f"{error.code}: {error}")
+
+    def _note(self, turn: Turn, outcome: Outcome) -> None:
+        """Everything that happens after the reply."""
+        self.n_requests += 1
+        found = turn.recognised
+        if found is not None and self._rows.keeps_text and found.instructions_id not in self._seen:
+            if len(self._seen) >= MAX_SEEN:
+                self._seen.clear()
+            self._seen.add(found.instructions_id)
+            self._writer.append(instructions_row(turn.request, found.instructions_id, turn.time_s))
+        row = self._rows.request_row(turn, outcome)
+        if turn.mode == "shadow" and turn.decision.reason == "shadow":
+            task = asyncio.ensure_future(self._shadow(turn, row))
+            self._shadows.add(task)
+            task.add_done_callback(self._shadows.discard)
+            return
+        self._writer.append(row)
+        self._audits.note(turn, outcome)
+
+    async def _shadow(self, turn: Turn, row: RequestRow) -> None:
+        """Run the specialist beside, unseen; the row is written whatever becomes of it."""
+        assert turn.live is not None
+        assert turn.live.predict is not None
+        assert turn.recognised is not None
+        try:
+            decision = await decide(turn.request, turn.recognised.text, turn.live.predict, turn.live.policy)
+            said = decision.prediction
+            if said is not None:
+                answer = said.answer if self._rows.keeps_text else None
+                row = dataclasses.replace(
+                    row, local_answer=answer, certainty=said.certainty, scope=said.scope, local_s=said.local_s
+                )
+        finally:
+            self._writer.append(row)
+
+
+def _reason_without_specialist(request: ChatRequest, recognised: Recognised | None, mode: Mode) -> Reason:
+    if recognised is None:
+        return "other-model"
+    if recognised.text is None:
+        return "no-task"
+    if request.unsupported_option:
+        return "unsupported-option"
+    return "shadow" if mode == "shadow" else "observing"
+
+
+def _stream_outcome(kept: list[bytes], n_bytes: int, failure: PilotfishError | None, *, is_gone: bool) -> Outcome:
+    if n_bytes > KEEP_BYTES:
+        return Outcome(error="the stream was too long to be logged")
+    summary = wire.decode_stream(b"".join(kept))
+    error = f"{failure.code}: {failure}" if failure is not None else summary.error
+    return Outcome(
+        answer=summary.text,
+        reference_answer=summary.text if summary.is_whole and failure is None else None,
+        usage=summary.usage,
+        status=error_bodies.CLIENT_LEFT if is_gone else error_bodies.status_of(failure) if failure is not None else 200,
+        error=_LEFT.error if is_gone else error,
+    )

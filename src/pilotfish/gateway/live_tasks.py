@@ -1,0 +1,176 @@
+"""What the registry says about each task, turned into what the gateway does with it right now.
+
+A task serves only with a loadable specialist, a certificate about that very specialist, and a promise at least
+as strict as the one the settings ask for. Anything short of that defers to the reference. Loading
+happens off the event loop; the numerical libraries come in only with the first specialist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pilotfish.config.settings import Settings
+from pilotfish.core.certificate import Certificate, Claim
+from pilotfish.core.errors import MissingExtraError, SpecialistError
+from pilotfish.core.task import Mode
+from pilotfish.gateway.local import Inference, Predictor
+from pilotfish.guarantees.pace import Pace
+from pilotfish.routing.cascade import Predict, Prediction
+from pilotfish.routing.policy import Gates, Policy
+from pilotfish.store.base import Event, Registry, TaskRecord
+from pilotfish.tasks.recognise import Recogniser
+
+Load = Callable[[str], Predictor]
+"""Loads the specialist with a given hash. Raises `SpecialistError` or `MissingExtraError`."""
+
+# A task that only observes has no thresholds yet; a shadow's scores are logged whatever they are.
+_NEVER = Policy(Gates(min_certainty=float("inf"), min_scope=float("inf")))
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveTask:
+    """One task as the gateway treats it. `mode` is what is really done, which may be less than the registry's.
+
+    `coin` is the probability with which a request is drawn for an audit while the task serves.
+    """
+
+    record: TaskRecord
+    mode: Mode
+    certificate: Certificate | None = None
+    policy: Policy = _NEVER
+    predict: Predict | None = None
+    coin: float = 0.0
+
+
+class LiveTasks:
+    """All tasks of one registry, kept up with it."""
+
+    def __init__(self, registry: Registry, settings: Settings, *, inference: Inference, load: Load) -> None:
+        """Without the promise that `settings` may ask for nothing is ever served."""
+        self._registry = registry
+        self._settings = settings
+        self._claim = settings.quality.claim
+        self._inference = inference
+        self._load = load
+        self._version = -1
+        self._tasks: dict[str, LiveTask] = {}
+        self._predictors: dict[str, Predictor | SpecialistError] = {}
+        self.recogniser = Recogniser([])
+
+    def get(self, task_id: str) -> LiveTask | None:
+        """The task, None where the registry knows none such."""
+        return self._tasks.get(task_id)
+
+    def all(self) -> list[LiveTask]:
+        """Every task the registry knows."""
+        return list(self._tasks.values())
+
+    async def refresh(self) -> None:
+        """Take over what has changed in the registry, whichever process changed it."""
+        version = self._registry.version()
+        if version == self._version:
+            return
+        records = self._registry.tasks()
+        wanted = {record.specialist_sha256 for record in records if record.mode != "observe"} - {""}
+        for sha256 in wanted - self._predictors.keys():
+            self._predictors[sha256] = await asyncio.to_thread(self._loaded, sha256)
+        self._predictors = {sha256: self._predictors[sha256] for sha256 in wanted}
+        self.recogniser = Recogniser(self._registry.templates())
+        self._tasks = {record.task_id: self._live(record) for record in records}
+        self._version = version
+
+    def keep_audit(self, live: LiveTask, audit_state: dict[str, Any]) -> None:
+        """Write down the audits so far, unless the task has meanwhile been given another certificate."""
+        record = self._registry.task(live.record.task_id)
+        if record is not None and record.certificate_id == live.record.certificate_id:
+            self._registry.update_task(record.task_id, audit_state=audit_state)
+
+    def withdraw(self, live: LiveTask, message: str, *, audit_state: dict[str, Any], n_known: int) -> None:
+        """Fall back to the reference at once, here and in the registry, and say why in an event.
+
+        `n_known` answers of the task were known by now; learning begins again from there.
+        """
+        task_id = live.record.task_id
+        record = self._registry.task(task_id)
+        if record is None or record.certificate_id != live.record.certificate_id:
+            return
+        self._tasks[task_id] = LiveTask(record=record, mode="observe")
+        pace = self._pace(record)
+        pace.begin_again(n_known, time.time())
+        # Without the certificate nobody can promote the broken promise again.
+        self._registry.update_task(
+            task_id, mode="observe", certificate_id="", audit_state=audit_state, pace=pace.to_json()
+        )
+        details = {
+            "n_known": n_known,
+            "certificate_id": record.certificate_id,
+            "specialist_sha256": record.specialist_sha256,
+        }
+        event = Event(time_s=time.time(), task_id=task_id, kind="withdrawn", message=message, details=details)
+        self._registry.add_event(event)
+        _log.warning("Task %s: %s", record.name, message)
+
+    def _pace(self, record: TaskRecord) -> Pace:
+        learning = self._settings.learning
+        fresh = Pace(first_after=learning.first_after, growth=learning.growth)
+        return Pace.from_json(record.pace) if record.pace else fresh
+
+    def _loaded(self, sha256: str) -> Predictor | SpecialistError:
+        try:
+            return self._load(sha256)
+        except SpecialistError as error:
+            failure = error
+        except MissingExtraError as error:
+            failure = SpecialistError(str(error))
+        _log.error("The specialist %s cannot serve; its requests are deferred. %s", sha256[:16], failure)
+        return failure
+
+    def _live(self, record: TaskRecord) -> LiveTask:
+        mode = record.mode
+        certificate = self._registry.certificate(record.certificate_id) if record.certificate_id else None
+        if certificate is not None and certificate.artefact_sha256 != record.specialist_sha256:
+            certificate = None
+        if mode == "serve" and (certificate is None or not _covers(certificate.claim, self._claim)):
+            mode = "observe"
+        if mode == "observe" or not record.specialist_sha256:
+            return LiveTask(record=record, mode="observe")
+        policy = _NEVER
+        if certificate is not None:
+            gates = Gates(min_certainty=certificate.min_certainty, min_scope=certificate.min_scope)
+            policy = Policy(gates)
+        return LiveTask(
+            record=record,
+            mode=mode,
+            certificate=certificate,
+            policy=policy,
+            predict=self._predict_with(record),
+            coin=self._pace(record).coin(self._settings.quality.audit_rate),
+        )
+
+    def _predict_with(self, record: TaskRecord) -> Predict:
+        predictor = self._predictors[record.specialist_sha256]
+        if isinstance(predictor, SpecialistError):
+            return partial(_fail, predictor)
+        return partial(self._inference.predict, predictor, record.shape)
+
+
+async def _fail(error: SpecialistError, text: str) -> Prediction | None:
+    raise SpecialistError(error.message)
+
+
+def _covers(given: Claim, wanted: Claim | None) -> bool:
+    """Whether a promise already given is at least the one now asked for."""
+    return (
+        wanted is not None
+        and given.per == wanted.per
+        and given.max_risk <= wanted.max_risk
+        and given.confidence >= wanted.confidence
+    )

@@ -1,0 +1,43 @@
+"""Loads specialists by the hash that the registry names; only here does the gateway touch numerical libraries.
+
+They are imported with the first specialist, so that a gateway that observes needs none of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pilotfish.core.errors import SpecialistError
+from pilotfish.gateway.local import Predictor
+
+if TYPE_CHECKING:
+    from pilotfish.specialists.encoder import Encoder
+
+
+class SpecialistFolder:
+    """The specialists of one home, with the encoder they share."""
+
+    def __init__(self, folder: Path, *, cache: Path, encoder: str) -> None:
+        """`encoder` is the setting: a known name, a folder or a hub id; `cache` where it is kept once built."""
+        self._folder = folder
+        self._cache = cache
+        self._source = encoder
+        self._encoder: Encoder | None = None
+
+    def load(self, sha256: str) -> Predictor:
+        """The specialist with this hash, warmed up by one text.
+
+        Raises `SpecialistError` where its folder is missing, changed or another's, `MissingExtraError` where
+        the libraries are not installed.
+        """
+        from pilotfish.specialists.specialist import Specialist  # noqa: PLC0415
+        from pilotfish.students.encoder_cache import open_encoder  # noqa: PLC0415
+
+        if self._encoder is None:
+            self._encoder = open_encoder(self._cache, self._source)
+        specialist = Specialist.load(self._folder / sha256[:16], self._encoder)
+        if specialist.sha256 != sha256:
+            raise SpecialistError(f"The folder {sha256[:16]} holds another specialist than the registry names.")
+        specialist.predict(["warm-up"])
+        return specialist

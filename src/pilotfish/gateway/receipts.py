@@ -1,0 +1,34 @@
+"""Receipts as response headers: which model answered, and why."""
+
+from __future__ import annotations
+
+import re
+
+from pilotfish.core.receipt import Receipt
+from pilotfish.gateway.asgi import Headers
+
+_UNSAFE = re.compile(r"[^\x20-\x7e]")
+
+
+def headers(receipt: Receipt) -> Headers:
+    """The receipt's headers; task and certificate only where there is one."""
+    rows = [
+        (b"x-pilotfish-request-id", receipt.request_id.encode()),
+        (b"x-pilotfish-model", _safe(receipt.model)),
+        (b"x-pilotfish-reason", receipt.reason.encode()),
+    ]
+    if receipt.task_id:
+        rows.append((b"x-pilotfish-task", _safe(receipt.task_name or receipt.task_id)))
+    if receipt.certificate_id:
+        rows.append((b"x-pilotfish-certificate", receipt.certificate_id.encode()))
+    return rows
+
+
+def request_id_only(request_id: str) -> Headers:
+    """For a reply to what never became a chat request."""
+    return [(b"x-pilotfish-request-id", request_id.encode())]
+
+
+def _safe(text: str) -> bytes:
+    """Model names come from clients: a line break in one must not become a header of its own."""
+    return (text if text.isascii() and text.isprintable() else _UNSAFE.sub("?", text)).encode("ascii")

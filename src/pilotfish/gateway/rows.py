@@ -1,0 +1,133 @@
+"""From one finished request to its log row: what was sampled why, and what privacy leaves out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from pilotfish.config.settings import Settings
+from pilotfish.core.example import Sampling
+from pilotfish.core.log_row import RequestRow
+from pilotfish.core.messages import Message, Price, Usage
+from pilotfish.core.receipt import Receipt
+from pilotfish.core.task import Mode
+from pilotfish.gateway.live_tasks import LiveTask
+from pilotfish.models.wire import ClientRequest
+from pilotfish.routing.cascade import Decision
+from pilotfish.tasks.fingerprint import last_user_index
+from pilotfish.tasks.recognise import Recognised
+
+
+@dataclass(slots=True, kw_only=True)
+class Turn:
+    """One request on its way through the gateway, with what is known of it so far.
+
+    `recognised` is None where the client named a model that is not ours to answer for, `task_id` empty where there
+    is no task. `mode` is what is done with the task right now. `is_audited` is the coin, drawn before anything
+    else was decided.
+    """
+
+    request_id: str
+    request: ClientRequest
+    model: str
+    recognised: Recognised | None
+    live: LiveTask | None
+    is_audited: bool
+    decision: Decision
+    task_id: str
+    mode: Mode
+    time_s: float = field(default_factory=time.time)
+    started_s: float = field(default_factory=time.perf_counter)
+
+    @property
+    def sampling(self) -> Sampling:
+        """Why the reference's answer is known, or is not."""
+        if not self.task_id or self.decision.reason == "unsupported-option":
+            return "none"
+        if self.mode != "serve":
+            return "observe"
+        if self.is_audited:
+            return "audit"
+        return "local" if self.decision.is_local else "deferred"
+
+    @property
+    def receipt(self) -> Receipt:
+        """Why this model answered."""
+        live = self.live
+        return Receipt(
+            request_id=self.request_id,
+            model=self.model,
+            reason=self.decision.reason,
+            task_id=self.task_id,
+            task_name=live.record.name if live is not None else "",
+            certificate_id=live.record.certificate_id if live is not None and self.decision.is_local else "",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How the request ended. `answer` is what the client got, `reference_answer` what the reference said in full."""
+
+    answer: str | None = None
+    reference_answer: str | None = None
+    usage: Usage | None = None
+    status: int = 200
+    error: str = ""
+
+
+class RowMaker:
+    """Makes rows under one set of settings."""
+
+    def __init__(self, settings: Settings, settings_sha256: str, price: Price | None) -> None:
+        self._keeps_text = settings.log.keep_text
+        self._settings_sha256 = settings_sha256
+        self._price = price
+
+    @property
+    def keeps_text(self) -> bool:
+        """Whether messages and answers may be written at all."""
+        return self._keeps_text
+
+    def cost_usd(self, usage: Usage | None) -> float | None:
+        """What the reference's tokens cost, None where tokens or price are unknown."""
+        return self._price.cost_usd(usage) if usage is not None and self._price is not None else None
+
+    def request_row(self, turn: Turn, outcome: Outcome) -> RequestRow:
+        """The row of one finished request."""
+        recognised, live, prediction = turn.recognised, turn.live, turn.decision.prediction
+        keeps = self._keeps_text
+        sampling = turn.sampling
+        is_live = live is not None and live.mode != "observe"
+        return RequestRow(
+            request_id=turn.request_id,
+            time_s=turn.time_s,
+            instructions_id=recognised.instructions_id if recognised is not None else "",
+            task_id=turn.task_id,
+            mode=turn.mode,
+            model=turn.model,
+            reason=turn.decision.reason,
+            sampling=sampling,
+            probability=live.coin if live is not None and sampling == "audit" else 1.0,
+            input=_user_text(turn.request.messages) if keeps else None,
+            answer=outcome.answer if keeps else None,
+            reference_answer=outcome.reference_answer if keeps else None,
+            local_answer=prediction.answer if keeps and prediction is not None else None,
+            certainty=prediction.certainty if prediction is not None else None,
+            scope=prediction.scope if prediction is not None else None,
+            status=outcome.status,
+            error=outcome.error,
+            prompt_tokens=outcome.usage.prompt if outcome.usage is not None else None,
+            completion_tokens=outcome.usage.completion if outcome.usage is not None else None,
+            cost_usd=0.0 if turn.decision.is_local else self.cost_usd(outcome.usage),
+            latency_s=time.perf_counter() - turn.started_s,
+            local_s=prediction.local_s if prediction is not None else None,
+            is_stream=turn.request.stream,
+            settings_sha256=self._settings_sha256,
+            specialist_sha256=live.record.specialist_sha256 if live is not None and is_live else "",
+            certificate_id=live.record.certificate_id if live is not None and is_live else "",
+        )
+
+
+def _user_text(messages: list[Message]) -> str | None:
+    index = last_user_index(messages)
+    return messages[index].text if index >= 0 else None

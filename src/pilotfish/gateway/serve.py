@@ -1,0 +1,138 @@
+"""Serves the gateway with uvicorn on httptools and uvloop: the only file that knows the HTTP server.
+
+It prints nothing: who started it is told the real port once requests are answered. Signals end it gracefully; a
+gateway that runs in a thread is ended by its handle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from pilotfish.config.settings import Settings
+from pilotfish.core.errors import ConfigError
+from pilotfish.gateway.app import open_gateway
+from pilotfish.models.base import Model
+
+GRACE_S = 5
+"""How long requests under way may take once the gateway is told to end."""
+
+BACKLOG = 2048
+Ready = Callable[[int], None]
+
+
+def serve(settings: Settings, *, on_ready: Ready, reference: Model | None = None) -> None:
+    """Serve until a signal says to end. `on_ready` is called with the port once requests are answered.
+
+    `reference` stands in for the large model of the settings. Raises `ConfigError` where the address cannot
+    be listened on, and what `open_gateway` raises.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        _run(_Server(on_ready), settings, reference)
+
+
+@contextlib.contextmanager
+def serving(settings: Settings, *, reference: Model | None = None) -> Iterator[int]:
+    """A gateway in a thread of this process, for as long as the block lasts; gives its port.
+
+    Raises what `serve` raises.
+    """
+    is_ready = threading.Event()
+    ports: list[int] = []
+    failures: list[BaseException] = []
+
+    def on_ready(port: int) -> None:
+        ports.append(port)
+        is_ready.set()
+
+    server = _Server(on_ready)
+
+    def run() -> None:
+        try:
+            _run(server, settings, reference)
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            failures.append(error)
+        finally:
+            is_ready.set()
+
+    thread = threading.Thread(target=run, name="pilotfish-gateway")
+    thread.start()
+    is_ready.wait()
+    try:
+        if not failures:
+            yield ports[0]
+    finally:
+        server.stop()
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+class _Server:
+    def __init__(self, on_ready: Ready) -> None:
+        self._on_ready = on_ready
+        self._server: _Uvicorn | None = None
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """End soon, from any thread."""
+        self._is_stopped = True
+        if self._server is not None:
+            self._server.should_exit = True
+
+    async def run(self, settings: Settings, reference: Model | None) -> None:
+        listener = _listen(settings.server.host, settings.server.port)
+        with listener:
+            async with open_gateway(settings, reference=reference) as gateway:
+                config = uvicorn.Config(
+                    gateway,
+                    http="httptools",
+                    ws="none",
+                    lifespan="off",
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    proxy_headers=False,
+                    backlog=BACKLOG,
+                    timeout_graceful_shutdown=GRACE_S,
+                )
+                self._server = _Uvicorn(config, lambda: self._on_ready(listener.getsockname()[1]))
+                self._server.should_exit = self._is_stopped
+                await self._server.serve(sockets=[listener])
+
+
+class _Uvicorn(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell when requests are answered."""
+        await super().startup(sockets)
+        self._on_started()
+
+
+def _run(server: _Server, settings: Settings, reference: Model | None) -> None:
+    loop_factory = uvicorn.Config("", log_config=None).get_loop_factory()
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(server.run(settings, reference))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"The gateway cannot listen on {host}:{port}: {error.strerror}.",
+            hint="Choose another with --port (0 picks a free one).",
+        ) from error
+    return listener

@@ -1,0 +1,28 @@
+"""What the gateway's tests share: one learnt specialist, and homes to put it in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tools.served_home import Learnt, learn
+
+
+@pytest.fixture(scope="session")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
+    return learn(tmp_path_factory.mktemp("learnt"))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def served_home(home: Path, learnt: Learnt, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home that holds the learnt specialist, not yet in its registry."""
+    monkeypatch.setenv("PILOTFISH_CACHE", str(learnt.folder / "cache"))
+    shutil.copytree(learnt.folder / "specialists", home / "specialists")
+    return home

@@ -1,0 +1,81 @@
+"""Paths, methods and who may ask."""
+
+from __future__ import annotations
+
+import json
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from pilotfish.config.settings import LargeSettings, ServerSettings, Settings
+from pilotfish.core.errors import ConfigError
+from pilotfish.gateway.serve import serving
+from pilotfish.models.scripted import ScriptedModel
+from tools.gateway import body, gateway
+
+
+def ask(port: int, method: str, path: str, data: bytes | None = None, **headers: str) -> tuple[int, dict[str, object]]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request(method, path, data, headers)
+    response = connection.getresponse()
+    reply = response.status, json.loads(response.read())
+    connection.close()
+    return reply
+
+
+def test_what_there_is_to_see(home: Path) -> None:
+    with gateway(home, quality={"max_risk": 0.02}) as place:
+        assert ask(place.port, "GET", "/healthz") == (200, {"status": "ok"})
+        assert [model.id for model in place.client.models.list()] == ["big", "auto"]
+        status = ask(place.port, "GET", "/pilotfish/status")[1]
+        assert status["promise"] == {"max_risk": 0.02, "confidence": 0.95, "per": "answer"}
+        assert (status["requests"], status["log_gaps"], status["tasks"]) == (0, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("POST", "/v1/embeddings", 404),
+        ("GET", "/v1/chat/completions", 405),
+        ("POST", "/v1/models", 405),
+    ],
+)
+def test_other_paths_and_methods_are_refused_in_openais_shape(home: Path, method: str, path: str, status: int) -> None:
+    with gateway(home) as place:
+        got, reply = ask(place.port, method, path)
+        assert got == status
+        assert isinstance(reply["error"], dict)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example:8710"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "localhost.evil.example"}, 403),
+        ({"Host": "localhost:1"}, 200),
+        ({"Host": "[::1]:8710"}, 200),
+        ({"Host": "127.0.0.2"}, 200),
+        ({"Origin": "http://localhost:3000"}, 200),
+    ],
+)
+def test_a_gateway_on_loopback_answers_only_this_machine(home: Path, headers: dict[str, str], status: int) -> None:
+    with gateway(home) as place:
+        assert ask(place.port, "POST", "/v1/chat/completions", body(), **headers)[0] == status
+        assert len(place.server.asked) == (status == 200)
+
+
+def test_a_taken_port_is_a_configuration_error(home: Path) -> None:
+    with gateway(home) as place:
+        settings = Settings(home=str(home / "other"), server=ServerSettings(port=place.port))
+        with pytest.raises(ConfigError, match="cannot listen"), serving(settings, reference=ScriptedModel(["x"])):
+            pass
+
+
+def test_a_gateway_without_a_large_model_does_not_start(home: Path) -> None:
+    settings = Settings(home=str(home), server=ServerSettings(port=0), large=LargeSettings())
+    with pytest.raises(ConfigError, match="large model"), serving(settings):
+        pass

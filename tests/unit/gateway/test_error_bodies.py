@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pilotfish.core import errors
+from pilotfish.gateway import error_bodies
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (errors.RequestError("no messages"), 400, "invalid_request_error"),
+        (errors.RequestError("too large", status=413), 413, "invalid_request_error"),
+        (errors.ModelConnectionError("gone"), 502, "upstream_error"),
+        (errors.ModelTimeoutError("slow"), 504, "upstream_error"),
+        (errors.ModelFormatError("html"), 502, "upstream_error"),
+        (errors.NotRecordedError("unknown"), 404, "upstream_error"),
+        (errors.StoreError("disk"), 500, "upstream_error"),
+    ],
+)
+def test_every_error_of_ours_has_its_status(error: errors.PilotfishError, status: int, kind: str) -> None:
+    got, headers, body = error_bodies.reply(error)
+    assert (got, headers) == (status, [(b"content-type", b"application/json")])
+    assert json.loads(body) == {"error": {"message": str(error), "type": kind, "param": None, "code": error.code}}
+
+
+def test_a_fault_of_ours_tells_nothing_of_itself() -> None:
+    status, _, body = error_bodies.reply(ZeroDivisionError("/secret/path"))
+    assert status == 500
+    assert b"secret" not in body
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b"[1]", b"\xff"])
+def test_a_models_error_that_is_no_json_object_is_shaped(body: bytes) -> None:
+    headers = (("content-type", "text/html"), ("retry-after", "7"))
+    error = errors.ModelStatusError(model="big", status=503, body=body, headers=headers)
+    status, sent, shaped = error_bodies.reply(error)
+    assert (status, sent) == (503, [(b"retry-after", b"7"), (b"content-type", b"application/json")])
+    assert json.loads(shaped)["error"]["code"] == "model_status"
