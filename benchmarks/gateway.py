@@ -2,11 +2,12 @@
 
     python benchmarks/gateway.py [--rounds 3] [--seconds 4] [--litellm PATH]
 
-The model server is nginx answering one fixed chat completion; the gateways run on core 0, model server and load (wrk,
-keep-alive) on core 1, each run after the machine has become quiet. CPU is user and system time of the gateway's whole process tree over the answered
-requests; ratios are taken inside one round and the median over rounds is reported. Pilotfish logs every request;
-nginx keeps no access log. LiteLLM runs from a virtual environment of its own (PATH, default /tmp/litellm) and is
-skipped where there is none. Writes benchmarks/results/gateway-DATE.json.
+The model server is nginx answering one fixed chat completion; the gateways run on core 0, model server and load
+(wrk, keep-alive) on core 1, each run after the machine has become quiet. CPU is user and system time of the gateway's
+whole process tree over the answered requests; ratios are taken inside one round and the median over rounds is
+reported. Pilotfish logs every request and imports the log into SQLite; nginx keeps no access log. LiteLLM runs from a
+virtual environment of its own (PATH, default /tmp/litellm) and is skipped where there is none. Writes
+benchmarks/results/gateway-DATE.json.
 """
 
 from __future__ import annotations
@@ -414,7 +415,8 @@ def main() -> None:
     local = figures["local"]
     print(
         f"local answer through HTTP, one client, up to 60 characters: p50 {local['p50_ms']} ms, "
-        f"p95 {local['p95_ms']} ms (n {local['n']}); cold start {local['cold_s']} s, {local['rss_mb']} MB with one specialist"
+        f"p95 {local['p95_ms']} ms (n {local['n']}); cold start {local['cold_s']} s, "
+        f"{local['rss_mb']} MB with one specialist"
     )
     written = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",

@@ -68,7 +68,12 @@ def test_without_a_stated_risk_nothing_is_learnt(home: Path, learning: dict[str,
             ask(place, text)
         place.rows(10)
         time.sleep(0.3)
-        assert status(place)["learner"] == {"is_running": False, "progress": {}, "runs": 0}
+        assert status(place)["learner"] == {
+            "is_running": False,
+            "progress": {},
+            "runs": 0,
+            "last_error": "",
+        }
 
 
 def test_a_gateway_that_ends_takes_its_learner_along(

@@ -43,12 +43,6 @@ def replayed(
 
 def report(*tasks: Replayed, n_requests: int | None = None, **fields: Any) -> Report:
     """The report of these tasks."""
-    values: dict[str, Any] = {
-        "unreadable": [],
-        "claim": Claim(max_risk=0.05),
-        "cost": None,
-        "local_s": [],
-        "longer": [],
-    }
+    values: dict[str, Any] = {"unreadable": [], "cost": None, "local_s": [], "longer": []}
     n = sum(len(task.rows) for task in tasks) if n_requests is None else n_requests
-    return Report(n_requests=n, tasks=list(tasks), **(values | fields))
+    return Report(n_requests=n, claim=Claim(max_risk=0.05), tasks=list(tasks), **(values | fields))

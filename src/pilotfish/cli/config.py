@@ -44,20 +44,24 @@ def check(config_path: Path | None, home: Path | None, as_json: bool) -> int:
     settings = options.settings_from(config_path, home)
     notes = _notes(settings)
     if as_json:
-        output.print_json({"ok": bool(settings.large.url), "notes": notes})
+        output.print_json({"ok": _can_serve(settings), "notes": notes})
     else:
         for note in notes:
             click.echo(note)
-    return 0 if settings.large.url else 1
+    return 0 if _can_serve(settings) else 1
+
+
+def _can_serve(settings: Settings) -> bool:
+    return bool(settings.large.url and settings.large.model)
 
 
 def _notes(settings: Settings) -> list[str]:
     large, claim = settings.large, settings.quality.claim
     notes = [f"Home: {load.home(settings)}"]
     notes.append(
-        f"Large model: {large.model or 'as the client names it'} at {large.url}"
-        if large.url
-        else "Large model: none. Set [large] url, PILOTFISH_LARGE_URL or `pilotfish serve --large URL`."
+        f"Large model: {large.model} at {large.url}"
+        if _can_serve(settings)
+        else "Large model: none yet. It needs [large] url and model, or `pilotfish serve --large URL --model NAME`."
     )
     if large.url and large.key_env:
         found = "is set" if os.environ.get(large.key_env) else "is not set: the client's key is passed on"

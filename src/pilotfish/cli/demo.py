@@ -119,7 +119,7 @@ def _settings(home: Path, max_risk: float, per: Any) -> Settings:  # noqa: ANN40
             price_source="an example",
         ),
         quality=QualitySettings(max_risk=max_risk, per=per),
-        learning=LearningSettings(first_after=400, growth=2.0, check_every_s=0.2, niceness=0),
+        learning=LearningSettings(check_every_s=0.2, niceness=0),
     )
 
 

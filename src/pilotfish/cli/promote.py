@@ -22,7 +22,7 @@ def command(task: str, shadow: bool, config_path: Path | None, home: Path | None
     if not record.certificate_id:
         # The certificate of a withdrawn task is not enough: it must be earned again. The learner may try.
         place.registry.update_task(record.task_id, is_held=False)
-        click.echo(f"{record.name} has no certificate. `pilotfish distil {record.name}` tries for one.")
+        click.echo(f"{record.name} has no certificate. `pilotfish distil {record.name} --max-risk 0.05` tries for one.")
         return 1
     mode: Mode = "shadow" if shadow else "serve"
     # A shadow stays one until a person says otherwise: the learner must not let it serve.

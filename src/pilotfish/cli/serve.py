@@ -46,7 +46,7 @@ def command(
             ("quality", "per"): per,
         },
     )
-    if not settings.large.url:
+    if not (settings.large.url and settings.large.model):
         raise ConfigError(
             "The gateway needs a large model to stand in front of.",
             hint="Give --large URL --model NAME, or set [large] url and model in pilotfish.toml.",
@@ -59,7 +59,7 @@ def command(
 def _say_ready(settings: Settings, port: int) -> None:
     claim = settings.quality.claim
     click.echo(f"Pilotfish answers at http://{settings.server.host}:{port}/v1 (process {os.getpid()}).")
-    click.echo(f"Large model: {settings.large.model or 'as the client names it'} at {settings.large.url}")
+    click.echo(f"Large model: {settings.large.model} at {settings.large.url}")
     if claim is None:
         click.echo("It observes: every request goes to the large model. Set [quality] max_risk to let it learn.")
     else:

@@ -152,6 +152,8 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         registry = store.open_registry(home)
         stack.callback(registry.close)
         log = SqliteLog(home / "log.db")
+        if settings.log.keep_days is not None:
+            await asyncio.to_thread(log.prune, time.time() - settings.log.keep_days * 86400)
         inference = Inference()
         stack.callback(inference.close)
         specialists = SpecialistFolder(home / "specialists", cache=load.cache(), encoder=settings.learning.encoder)

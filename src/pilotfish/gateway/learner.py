@@ -1,8 +1,8 @@
 """The background learner: notices when there is something to learn and starts `pilotfish distil --due`.
 
-It only counts known answers and keeps one low-priority subprocess; what is due, learnt and certified is decided
-there, by the same code as by hand. The loop closes through log and registry. Without a stated
-risk nothing is learnt.
+It only counts known answers against each task's pace and keeps one low-priority subprocess; what is learnt and
+certified is decided there, by the same code as by hand. The loop closes through log and registry. Without a
+stated risk nothing is learnt.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pilotfish.core.errors import PilotfishError
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.jobs import subprocess
 from pilotfish.jobs.base import Job, Progress
-from pilotfish.store.base import Log
+from pilotfish.store.base import Log, LogFilter, TaskRecord
 
-LOOK_GROWTH = 1.1
-"""A look costs about a CPU-second. Growing by a tenth, looks stay rarer than one in a tenth of the traffic,
-and a task whose instructions share an id with others is met at most a tenth late."""
+LEAST_GROWTH = 1.05
+"""The subprocess counts a little differently (it finds templates first), so a task that is due here may not be there:
+it is looked at again only after this much growth. A run costs about two CPU-seconds."""
 
 Start = Callable[[Sequence[str], dict[str, str], Progress], Awaitable[Job]]
 
@@ -43,16 +43,22 @@ class Learner:
         self._log = log
         self._tasks = tasks
         self._start = start or self._start_subprocess
-        self._due_at: dict[str, int] = {}
+        self._not_before: dict[str, int] = {}
         self._job: Job | None = None
         self._learning: asyncio.Future[None] | None = None
         self._progress: dict[str, Any] = {}
+        self._last_error = ""
         self.n_runs = 0
 
     @property
     def status(self) -> dict[str, Any]:
-        """Whether it is learning now, with the last progress reported, and how often it has run."""
-        return {"is_running": self._learning is not None, "progress": self._progress, "runs": self.n_runs}
+        """Whether it is learning now, the last progress reported, how often it has run, what went wrong last."""
+        return {
+            "is_running": self._learning is not None,
+            "progress": self._progress,
+            "runs": self.n_runs,
+            "last_error": self._last_error,
+        }
 
     async def run(self) -> None:
         """Look for ever; cancel to end."""
@@ -65,14 +71,7 @@ class Learner:
         await self._tasks.refresh()
         if self._settings.quality.claim is None or self._learning is not None:
             return
-        known = await asyncio.to_thread(self._known)
-        due = {
-            found_id: math.ceil(n * LOOK_GROWTH)
-            for found_id, n in known.items()
-            if n >= self._due_at.get(found_id, self._settings.learning.first_after)
-        }
-        if due:
-            self._due_at.update(due)
+        if await asyncio.to_thread(self._take_due):
             self._learning = asyncio.ensure_future(self._guarded(self._learn()))
 
     async def aclose(self) -> None:
@@ -86,15 +85,38 @@ class Learner:
     async def _guarded(self, work: Coroutine[None, None, None]) -> None:
         try:
             await work
-        except Exception:  # noqa: BLE001 - the boundary of a background job
+        except Exception as error:  # noqa: BLE001 - the boundary of a background job
+            self._last_error = str(error)
             _log.exception("Learning failed.")
 
-    def _known(self) -> Counter[str]:
-        """Known answers by instructions: one id may hold several tasks whose templates are not known yet."""
-        known: Counter[str] = Counter()
-        for count in self._log.task_counts():
-            known[count.instructions_id] += count.n_reference_known
-        return known
+    def _take_due(self) -> bool:
+        """Whether anything is due; what is due is not due again before it has grown."""
+        counts = self._log.task_counts()
+        by_task: Counter[str] = Counter()
+        by_instructions: Counter[str] = Counter()
+        for count in counts:
+            by_task[count.task_id] += count.n_reference_known
+            by_instructions[count.instructions_id] += count.n_reference_known
+        closed = [live.record for live in self._tasks.all() if live.record.shape.is_closed]
+        due = {record.task_id: by_task[record.task_id] for record in closed if self._is_due(record, by_task)}
+        # Where no task is known yet, or none that can be learnt, there may be one by now.
+        for found_id in by_instructions.keys() - {record.instructions_id for record in closed}:
+            n = by_instructions[found_id]
+            if n >= self._not_before.get(found_id, self._settings.learning.first_after):
+                due[found_id] = math.ceil(n * self._settings.learning.growth / LEAST_GROWTH)
+        self._not_before.update({name: math.ceil(n * LEAST_GROWTH) for name, n in due.items()})
+        return bool(due)
+
+    def _is_due(self, record: TaskRecord, known: Counter[str]) -> bool:
+        claim, n_known = self._settings.quality.claim, known[record.task_id]
+        if claim is None or record.is_held or n_known < self._not_before.get(record.task_id, 0):
+            return False
+        pace = self._tasks.pace(record)
+        n_drawn = 0
+        if pace.proving_since_s is not None:
+            later = self._log.rows(LogFilter(task_id=record.task_id, since_s=pace.proving_since_s))
+            n_drawn = sum(row.sampling == "audit" and row.reference_answer is not None for row in later)
+        return pace.is_due(n_known, n_drawn, claim.max_risk)
 
     async def _learn(self) -> None:
         command = [sys.executable, "-m", "pilotfish", "distil", "--due", "--home", str(self._home), "--progress-json"]

@@ -103,7 +103,7 @@ class LiveTasks:
         if record is None or record.certificate_id != live.record.certificate_id:
             return
         self._tasks[task_id] = LiveTask(record=record, mode="observe")
-        pace = self._pace(record)
+        pace = self.pace(record)
         pace.begin_again(n_known, time.time())
         # Without the certificate nobody can promote the broken promise again.
         self._registry.update_task(
@@ -118,7 +118,8 @@ class LiveTasks:
         self._registry.add_event(event)
         _log.warning("Task %s: %s", record.name, message)
 
-    def _pace(self, record: TaskRecord) -> Pace:
+    def pace(self, record: TaskRecord) -> Pace:
+        """Where the learning of a task stands."""
         learning = self._settings.learning
         fresh = Pace(first_after=learning.first_after, growth=learning.growth)
         return Pace.from_json(record.pace) if record.pace else fresh
@@ -152,7 +153,7 @@ class LiveTasks:
             certificate=certificate,
             policy=policy,
             predict=self._predict_with(record),
-            coin=self._pace(record).coin(self._settings.quality.audit_rate),
+            coin=self.pace(record).coin(self._settings.quality.audit_rate),
         )
 
     def _predict_with(self, record: TaskRecord) -> Predict:

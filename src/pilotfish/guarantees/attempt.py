@@ -233,10 +233,12 @@ def _refusal(task: Task, claim: Claim, number: int, short_of: Shortage, why: str
 
 
 def _wait(task: Task, claim: Claim, number: int, expected: float) -> Refusal:
-    """The refusal of an attempt that was not worth its delta."""
+    """The refusal of an attempt that was not worth its delta, since waiting pays or too little would be served."""
     share = f"about {expected * 100:.2g} % of the requests could be served today"
     if expected >= MIN_COVERAGE:
-        return _refusal(task, claim, number, "examples", f"{share}, and more answers are expected to raise that")
+        refusal = _refusal(task, claim, number, "examples", "")
+        why = "more answers are still raising that, so it observes on"
+        return dataclasses.replace(refusal, message=f"Waiting on purpose: {share}, and {why}.")
     return _refusal(task, claim, number, "agreement", f"{share}, which is too little to try")
 
 

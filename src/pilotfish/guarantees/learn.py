@@ -128,12 +128,19 @@ def _step(
         Event(
             time_s=time.time(),
             task_id=record.task_id,
-            kind="certified" if isinstance(verdict, Certificate) else "refused",
+            kind=_kind(verdict),
             message=_message(verdict),
             details={"n_known": len(known), "seconds": round(seconds, 2), "adopted": adopted},
         )
     )
     return Outcome(task=record, verdict=verdict, is_adopted=adopted, n_known=len(known), seconds=seconds)
+
+
+def _kind(verdict: Certificate | Refusal) -> str:
+    """What the event is called; a refusal that spent nothing only waits."""
+    if isinstance(verdict, Certificate):
+        return "certified"
+    return "refused" if verdict.delta_spent else "waiting"
 
 
 def _message(verdict: Certificate | Refusal) -> str:

@@ -1,8 +1,8 @@
 """HTTP/1.1 to one host over kept-alive connections: only what a model endpoint needs.
 
-Our own, because a departing client must end the work upstream at once, and pyreqwest 0.15.1 (the fastest
-ready client) lets a cancelled request run on to its end; this one also takes half of its CPU. It posts
-a body, gives back status, headers and body, and knows nothing of chats. Foreign exceptions end here.
+Our own, because a departing client must end the work upstream at once, and pyreqwest 0.15.1 (the fastest ready
+client) lets a cancelled request run on to its end. It posts a body, gives back status, headers and body, and knows
+nothing of chats. Foreign exceptions end here.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ class Connection(asyncio.Protocol):
         """Whether another exchange may follow: this one is over, and both sides keep the connection."""
         return self._is_complete and self._is_kept and not self._is_closed
 
-    def send(self, parts: Sequence[bytes], timeout_s: float, *, is_whole: bool) -> None:
+    def send(self, data: bytes, timeout_s: float, *, is_whole: bool) -> None:
         """Begin an exchange. `is_whole` says that its body will be read in one piece."""
         assert self._transport is not None
         self._reset()
         self._is_whole = is_whole
         self._timer = self._loop.call_later(timeout_s, self._expire)
-        self._transport.writelines(parts)
+        self._transport.write(data)
 
     async def head(self) -> None:
         """Wait for status and headers."""
@@ -252,18 +252,18 @@ class Endpoint:
         the server had closed it before it saw the request.
         """
         lines = "".join(f"{name}: {_value(name, value)}\r\n" for name, value in headers)
-        parts = (self._head, _header_bytes(f"{lines}content-length: {len(body)}\r\n\r\n"), body)
+        data = b"".join((self._head, _header_bytes(f"{lines}content-length: {len(body)}\r\n\r\n"), body))
         started_s = time.monotonic()
         connection = self._take()
         if connection is not None:
             try:
-                return await self._exchange(connection, parts, self._timeout_s, is_whole=is_whole)
+                return await self._exchange(connection, data, self._timeout_s, is_whole=is_whole)
             except ModelConnectionError:
                 if connection.has_bytes:
                     raise
         connection = await self._connect()
         left_s = self._timeout_s - (time.monotonic() - started_s)
-        return await self._exchange(connection, parts, left_s, is_whole=is_whole)
+        return await self._exchange(connection, data, left_s, is_whole=is_whole)
 
     def release(self, connection: Connection) -> None:
         """Give an exchange back, finished or not."""
@@ -275,10 +275,8 @@ class Endpoint:
         while self._idle:
             self._idle.pop().abort()
 
-    async def _exchange(
-        self, connection: Connection, parts: Sequence[bytes], timeout_s: float, *, is_whole: bool
-    ) -> Connection:
-        connection.send(parts, timeout_s, is_whole=is_whole)
+    async def _exchange(self, connection: Connection, data: bytes, timeout_s: float, *, is_whole: bool) -> Connection:
+        connection.send(data, timeout_s, is_whole=is_whole)
         try:
             await (connection.whole() if is_whole else connection.head())
         except BaseException:

@@ -41,7 +41,7 @@ class Options:
     """How to replay. `observe` is the number of requests to observe before serving, None for auto."""
 
     observe: int | None = None
-    audit_rate: float = 0.02
+    audit_rate: float = 0.05
     first_after: int = 300
     growth: float = 1.5
     price: Price | None = None

@@ -52,6 +52,7 @@ def report(home: Home, recorded: Mapping[str, Exchange], claim: Claim, price: Pr
         local_s=[row.local_s for found in rows.values() for _, row in found if row.local_s is not None],
         longer=[],
         format="pilotfish log",
+        is_live=True,
     )
 
 

@@ -34,20 +34,24 @@ def render(report: Report, title: str) -> str:
 
 
 def headline(report: Report) -> str:
-    """One sentence: what would have happened."""
+    """One sentence: what would have happened, or did."""
     claim = report.claim
     promise = (
         f"at most {100 * claim.max_risk:g} % disagreement per {claim.per} with {100 * claim.confidence:g} % confidence"
     )
+    would = "were" if report.is_live else "would have been"
     if not report.served:
-        return (
-            f"Of {report.n_requests:,} requests none would have been answered locally under the promise of {promise}."
-        )
+        none = "was" if report.is_live else "would have been"
+        return f"Of {_requests(report)} none {none} answered locally under the promise of {promise}."
     found = report.disagreement if claim.per == "answer" else report.disagreement_per_traffic
     return (
-        f"Of {report.n_requests:,} requests {report.served:,} ({100 * report.coverage:.1f} %) would have been answered "
-        f"locally, under the promise of {promise}; found: {text(found)}."
+        f"Of {_requests(report)} {report.served:,} ({100 * report.coverage:.1f} %) {would} answered locally, under the "
+        f"promise of {promise}; found: {text(found)}."
     )
+
+
+def _requests(report: Report) -> str:
+    return "1 request" if report.n_requests == 1 else f"{report.n_requests:,} requests"
 
 
 def text(measured: Measured) -> str:

@@ -58,7 +58,7 @@ class Longer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A backtest's findings."""
+    """A backtest's findings, or with `is_live` those of requests that a gateway really answered."""
 
     n_requests: int
     unreadable: list[str]
@@ -68,6 +68,7 @@ class Report:
     local_s: list[float]
     longer: list[Longer]
     format: str = ""
+    is_live: bool = False
 
     @property
     def served(self) -> int:

@@ -76,7 +76,7 @@ class Setup:
     growth: float = 1.5
     serve_from: int = 1
     is_patient: bool = True
-    audit_rate: float = 0.02
+    audit_rate: float = 0.05
     seed: int = 0
 
 

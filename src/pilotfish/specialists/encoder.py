@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pilotfish.core.errors import MissingExtraError, SpecialistError
+
+# Else onnxruntime (1.31) writes a device id to the user's cache and reports to Microsoft, from its import on.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 try:
     import numpy as np

@@ -84,7 +84,7 @@ def _hub_folder(repository: str) -> Path:
         from huggingface_hub import snapshot_download  # noqa: PLC0415  (0.3 s, and rarely needed)
         from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
     except ImportError as error:
-        raise MissingExtraError("learn", "huggingface_hub") from error
+        raise MissingExtraError("hub", "huggingface_hub") from error
     try:
         return Path(snapshot_download(repository, allow_patterns=[*_NEEDED, *_OPTIONAL]))
     except (HfHubHTTPError, OSError, ValueError) as error:

@@ -1,6 +1,9 @@
 import importlib.util
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -77,3 +80,17 @@ def test_the_real_encoder_knows_what_is_alike(tmp_path):
     assert encoder.dimension == 384
     assert one @ two > 0.6
     assert one @ other < 0.3
+
+
+def test_nothing_is_reported_to_anyone(folder, tmp_path):
+    """onnxruntime leaves a device id and a session in these folders where its telemetry is on."""
+    code = f"""
+from pathlib import Path
+from pilotfish.specialists.encoder import Encoder
+Encoder.load(Path({str(folder)!r})).encode(["hello"])
+"""
+    places = {"HOME": tmp_path, "TMPDIR": tmp_path, "XDG_CACHE_HOME": tmp_path}
+    environment = {**os.environ, **{name: str(path) for name, path in places.items()}}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert list(tmp_path.rglob("*")) == []

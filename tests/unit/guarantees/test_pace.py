@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pilotfish.guarantees.pace import ENOUGH, GAIN, PROVING_COST, Pace, proving_rows
+
+
+def test_a_look_is_due_after_the_first_answers_and_when_they_have_grown():
+    pace = Pace(first_after=300, growth=1.5)
+    assert [pace.is_due(n, 0, 0.05) for n in (0, 299, 300)] == [False, False, True]
+    pace.looked(300)
+    assert [pace.is_due(n, 0, 0.05) for n in (300, 449, 450)] == [False, False, True]
+
+
+def test_a_look_never_leaves_the_next_one_due_at_once():
+    pace = Pace(first_after=1, growth=1.01)
+    pace.looked(1)
+    assert not pace.is_due(1, 0, 0.05)
+    pace.looked(0)
+    assert pace.due_at == 1
+
+
+@pytest.mark.parametrize(
+    ("looks", "worth"),
+    [
+        ([0.0], [False]),  # nothing to serve
+        ([0.05, 0.09], [False, False]),  # less than a certificate is worth
+        ([0.5], [False]),  # it has only begun to grow
+        ([0.5, 0.8, 0.82], [False, False, True]),  # it has stopped to grow
+        ([ENOUGH], [True]),  # enough at once
+        ([0.5, 0.5 + GAIN], [False, True]),  # the least growth that does not pay to wait for
+        ([0.5, 0.3], [False, True]),
+    ],
+)
+def test_delta_is_spent_when_waiting_no_longer_pays(looks, worth):
+    pace = Pace()
+    assert [pace.is_worth(expected) for expected in looks] == worth
+
+
+def test_an_impatient_pace_always_spends():
+    pace = Pace(is_patient=False)
+    assert pace.is_worth(0.0)
+    assert pace.is_worth(0.5)
+
+
+def test_while_proving_only_drawn_rows_count():
+    pace = Pace()
+    pace.looked(300)
+    pace.begin_to_prove(77.0, 0.5)
+    assert pace.proving_since_s == 77.0
+    needed = proving_rows(0.05)
+    assert needed == 400
+    assert [pace.is_due(10**6, n, 0.05) for n in (0, needed - 1, needed)] == [False, False, True]
+    pace.looked(900)
+    assert pace.proving_since_s is None
+    assert pace.is_due(1350, 0, 0.05)
+
+
+@pytest.mark.parametrize(("coverage", "rate"), [(0.75, 0.2), (0.15, 1.0), (0.01, 1.0), (1.0, PROVING_COST)])
+def test_the_coin_costs_about_the_same_whatever_is_served(coverage, rate):
+    pace = Pace()
+    assert pace.coin(0.02) == 0.02
+    pace.begin_to_prove(0.0, coverage)
+    assert pace.coin(0.02) == pytest.approx(rate)
+    assert pace.coin(1.0) == 1.0
+
+
+def test_after_a_withdrawal_it_begins_again():
+    pace = Pace(first_after=300, expected=0.8, n_attempts=2)
+    pace.begin_to_prove(5.0, 0.5)
+    pace.begin_again(1000, 77.0)
+    assert (pace.due_at, pace.expected, pace.proving_since_s, pace.fresh_since_s) == (1300, 0.0, None, 77.0)
+    assert pace.n_attempts == 2, "what was spent stays spent"
+
+
+def test_the_rows_that_prove_allow_for_twenty_errors():
+    assert [proving_rows(risk) for risk in (0.1, 0.05, 0.02, 0.03)] == [200, 400, 1000, 667]
+
+
+def test_it_survives_json():
+    pace = Pace(first_after=50, growth=2.0, is_patient=False, n_attempts=3, expected=0.25)
+    pace.looked(80)
+    pace.begin_to_prove(12.5, 0.4)
+    pace.begin_again(90, 13.5)
+    assert Pace.from_json(json.loads(json.dumps(pace.to_json()))) == pace
+    assert Pace.from_json({**pace.to_json(), "written_by_a_newer_version": 1}) == pace
+    assert Pace.from_json({}) == Pace()
