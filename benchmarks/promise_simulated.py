@@ -344,12 +344,9 @@ def show(title: str, cells: list[dict[str, Any]]) -> None:
 
 
 def _cell(key: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "NO"
     if not isinstance(value, float):
-        return str(value)
-    is_plain = key.endswith(("_s", "_us", "_ms", "_ratio"))
-    return f"{value:.2f}" if is_plain else f"{100 * value:.1f} %"
+        return {True: "yes", False: "NO"}[value] if isinstance(value, bool) else str(value)
+    return f"{value:.2f}" if key.endswith(("_s", "_us", "_ms", "_ratio")) else f"{100 * value:.1f} %"
 
 
 def main() -> None:

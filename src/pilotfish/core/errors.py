@@ -6,6 +6,7 @@
     │   ├── TrafficError          a traffic file that cannot be read
     │   ├── TaskError             a task or request id that the log does not know
     │   ├── RequestError          a request the gateway refuses (HTTP 4xx)
+    │   │   └── TooLargeError     its body is larger than the limit (HTTP 413)
     │   └── MissingExtraError     an optional part that is not installed
     ├── ModelError                a model server failed; exit code 3
     │   ├── ModelConnectionError  it could not be reached, or hung up
@@ -69,6 +70,15 @@ class RequestError(UserError):
     def __init__(self, message: str, *, status: int = 400, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+class TooLargeError(RequestError):
+    """A request body larger than the limit."""
+
+    code = "too_large"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, status=413, hint=hint)
 
 
 class MissingExtraError(UserError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from pilotfish.core.errors import RequestError
+from pilotfish.core.errors import TooLargeError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -72,7 +72,7 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> ClientHeaders:
 
 
 async def read_body(receive: Receive, content_length: int, limit_bytes: int) -> bytes | None:
-    """The body, None where the client has gone. Raises `RequestError` (413) where it is larger than the limit.
+    """The body, None where the client has gone. Raises `TooLargeError` where it is larger than the limit.
 
     Of a body that is too large nothing is kept, but it is read on for `DISCARD_BYTES`: a client that is
     still sending would meet a closed connection instead of the reply.
@@ -99,10 +99,9 @@ async def read_body(receive: Receive, content_length: int, limit_bytes: int) -> 
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _too_large(limit_bytes: int) -> RequestError:
-    return RequestError(
+def _too_large(limit_bytes: int) -> TooLargeError:
+    return TooLargeError(
         f"The request body is larger than the limit of {limit_bytes / 1e6:g} MB.",
-        status=413,
         hint="Raise [server] max_body_mb if this is intended.",
     )
 

@@ -34,6 +34,10 @@ _HOP_HEADERS = frozenset(
 )
 
 
+# Receipts are ours to give: those of a Pilotfish upstream, or of one that claims to be, end here.
+_RECEIPT = b"x-pilotfish-"
+
+
 class HttpModel:
     """One model behind an OpenAI-compatible base URL (up to and including `/v1`)."""
 
@@ -112,7 +116,9 @@ class HttpModel:
     def _checked(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[tuple[str, str], ...]:
         """The headers that travel on to the client. Raises where the answer cannot be used."""
         kept = tuple(
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers if name not in _HOP_HEADERS
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in headers
+            if name not in _HOP_HEADERS and not name.startswith(_RECEIPT)
         )
         if status >= 400:
             raise ModelStatusError(model=self._card.name, status=status, body=body, headers=kept)
