@@ -23,6 +23,7 @@ from pilotfish.store.sqlite_file import connect, file_lock, transaction, transla
 from pilotfish.store.sqlite_log import AUDIT_COLUMNS, INSTRUCTIONS_COLUMNS, REQUEST_COLUMNS
 
 IMPORT_EVERY_S = 0.5
+_LIMIT = 1 << 63
 
 _decode = msgspec.json.Decoder(SpoolLine).decode
 
@@ -98,15 +99,17 @@ def _read(line: bytes) -> LogRow | GapRow:
         row = decoded.request or decoded.audit or decoded.instructions or decoded.gap
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         row = None
-    if row is None or not all(map(_is_storable, _values[type(row)](row))):
+    if row is None or not _is_storable(row):
         now_s = time.time()
         return GapRow(n=1, first_s=now_s, last_s=now_s)
     return row
 
 
-def _is_storable(value: object) -> bool:
+def _is_storable(row: LogRow | GapRow) -> bool:
     """Whether SQLite can hold it: a token count beyond 64 bits (a broken server) must not stop the import for good."""
-    return not isinstance(value, int) or -(1 << 63) <= value < 1 << 63
+    if not isinstance(row, RequestRow | AuditRow):
+        return True
+    return -_LIMIT <= (row.prompt_tokens or 0) < _LIMIT and -_LIMIT <= (row.completion_tokens or 0) < _LIMIT
 
 
 class Importer:

@@ -62,7 +62,7 @@ def test_request_ids_sort_by_time_and_do_not_repeat() -> None:
     second = request_id()
     assert first < second
     assert len({request_id() for _ in range(2000)}) == 2000
-    assert all(len(name) == 20 and name.startswith("pf-") for name in (first, second))
+    assert all(len(name) == 24 and name.startswith("pf-") for name in (first, second))
 
 
 @given(st.lists(st.text()), st.lists(st.text()))
