@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import os
+import pty
+import subprocess
 
 import pytest
 
 from pilotfish.cli.main import EXIT_NO, EXIT_USER
-from tools.command_line import shell
+from tools.command_line import PILOTFISH, shell
 from tools.served_home import sentences
 from tools.traffic import noisy, write_pairs
 
@@ -172,3 +176,19 @@ def test_progress_is_for_terminals_only(traffic):
     said = shell("backtest", traffic, *FLAGS, "--no-what-if")
     assert (said.code, said.err) == (0, "")
     assert "\x1b" not in said.out
+
+
+def test_a_terminal_sees_how_far_it_is_and_is_left_clean(traffic):
+    ours, theirs = pty.openpty()
+    command = [*PILOTFISH, "backtest", str(traffic), *FLAGS, "--no-what-if"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while part := os.read(ours, 65536):
+                shown += part
+        os.close(ours)
+        assert process.wait(timeout=20) == 0
+    assert b"replaying name-colour" in shown
+    assert b"450/450" in shown
+    assert shown.endswith(b"\r\x1b[K")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 
@@ -164,6 +165,14 @@ def test_a_home_that_is_no_database(pilotfish, tmp_path):
     said = pilotfish("doctor", "--home", tmp_path / "home")
     assert said.code == 1
     assert "log.db" in said.out
+
+
+def test_a_port_that_is_taken(pilotfish):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = pilotfish("serve", "--large", "http://127.0.0.1:9/v1", "--model", "big", "--port", port)
+    assert said.code == EXIT_USER
+    assert f"127.0.0.1:{port}" in _sentence(said)
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest_one(pilotfish, tmp_path):

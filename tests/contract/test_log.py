@@ -65,7 +65,6 @@ def test_filters(fill: Fill) -> None:
     assert ids(log) == ["r0", "r1", "r2", "r2b", "r3"]
     assert ids(log, newest_first=True) == ["r3", "r2b", "r2", "r1", "r0"]
     assert ids(log, task_id="t") == ["r0", "r2", "r2b", "r3"]
-    assert ids(log, instructions_id="j") == ["r0"]
     assert ids(log, since_s=1.0, until_s=2.0) == ["r1"]
     assert ids(log, since_s=0.0, until_s=0.0) == []
     assert ids(log, reason="uncertain") == ["r1"]

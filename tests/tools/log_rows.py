@@ -36,10 +36,16 @@ def local_row(request_id: str = "r0", **fields: Any) -> RequestRow:
 
 
 def audit_row(request_id: str = "r0", **fields: Any) -> AuditRow:
-    return AuditRow(**({"request_id": request_id, "time_s": 2.0, "reference_answer": "refund"} | fields))
+    values: dict[str, Any] = {"request_id": request_id, "time_s": 2.0, "reference_answer": "refund"}
+    return AuditRow(**(values | fields))
 
 
 def instructions_row(instructions_id: str = "i", **fields: Any) -> InstructionsRow:
     body = '{"messages": [{"role": "system", "content": "Name the intent."}], "response_format": null, "tools": null}'
-    values = {"instructions_id": instructions_id, "time_s": 1.0, "body": body, "text": "Name the intent."}
+    values: dict[str, Any] = {
+        "instructions_id": instructions_id,
+        "time_s": 1.0,
+        "body": body,
+        "text": "Name the intent.",
+    }
     return InstructionsRow(**(values | fields))

@@ -219,7 +219,7 @@ def _test(gate: _Gate, claim: Claim, delta: float) -> tuple[list[float], sequenc
 
 
 def _passing_risk(gates: Sequence[_Gate], claim: Claim, delta: float) -> float | None:
-    """The tolerated risk, by bisection in steps of 0.1 % up to 50 %, that would be certified today."""
+    """The tolerated risk, by bisection in steps of 0.1 % up to 50 %, that would be certified on rows like these."""
 
     def passes(thousandths: int) -> bool:
         asked = replace(claim, max_risk=thousandths / 1000)
@@ -257,13 +257,14 @@ def _refuse(gates: Sequence[_Gate], claim: Claim, terms: Terms) -> Refusal:
     """Says which is short: the reference's consistency, examples, or agreement."""
     delta = spending.share(claim.delta, terms.attempt)
     rows = _choose_gate(gates, claim, delta).rows
-    passing = _passing_risk(gates, claim, delta)
+    # Whoever asks for it makes the next attempt, and what is missing is counted at that attempt's share too.
+    next_delta = spending.share(claim.delta, terms.attempt + 1)
+    passing = _passing_risk(gates, claim, next_delta)
     differed, asked = terms.asked_again
     today = f"today {passing * 100:.3g} % would pass" if passing else "today not even 50 % would pass"
     short: int | None = None
     reason: Shortage
-    # What is missing is counted at the next attempt's share, which is the one that will be tested.
-    needed = rows_needed(rows, claim, spending.share(claim.delta, terms.attempt + 1))
+    needed = rows_needed(rows, claim, next_delta)
     known = rows.n_rows
     if needed is not None:
         # The bound would pass at what was seen, and did not: a tenth more is the least that may change that.

@@ -20,7 +20,6 @@ class LogFilter:
     """Which request rows: all fields that are set must hold. Times are seconds since the epoch."""
 
     task_id: str = ""
-    instructions_id: str = ""
     since_s: float | None = None
     until_s: float | None = None
     reason: str = ""

@@ -33,7 +33,6 @@ MIGRATIONS = (
     );
     CREATE INDEX requests_by_time ON requests (time_s);
     CREATE INDEX requests_by_task ON requests (task_id, time_s);
-    CREATE INDEX requests_by_instructions ON requests (instructions_id, time_s);
     CREATE TABLE audits (
         request_id TEXT NOT NULL PRIMARY KEY, time_s REAL NOT NULL, reference_answer TEXT, status INTEGER NOT NULL,
         error TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER, cost_usd REAL, latency_s REAL NOT NULL
@@ -164,7 +163,6 @@ def query(where: LogFilter) -> tuple[str, list[object]]:
     """The SQL of a filter with its values. Each order is one an index already has."""
     conditions = {
         "task_id = ?": where.task_id or None,
-        "instructions_id = ?": where.instructions_id or None,
         "reason = ?": where.reason or None,
         "time_s >= ?": where.since_s,
         "time_s < ?": where.until_s,

@@ -16,6 +16,7 @@ from pilotfish.guarantees.attempt import attempt, smallest_testable
 from pilotfish.guarantees.audit import Audit
 from pilotfish.guarantees.verify import verify
 from pilotfish.specialists.specialist import Specialist
+from pilotfish.stats import binomial
 
 CLASSES = {"refund": "money back return", "hours": "open close today", "login": "password account enter"}
 FILLER = [
@@ -218,7 +219,9 @@ def test_open_answers_and_a_single_answer_are_refused(tmp_path):
     assert (verdict.short_of, verdict.delta_spent) == ("variety", 0.0)
 
 
-def test_the_audit_of_a_certificate_takes_its_observed_risk_as_quiet(tried):
+def test_the_audit_of_a_certificate_takes_what_calibration_makes_likely_as_quiet(tried):
     certificate = tried.verdict
-    seen = certificate.errors / certificate.n_served
-    assert Audit.start(certificate).watch.quiet_risk == pytest.approx(min(max(seen, 0.025), 0.1))
+    likely = binomial.upper(round(certificate.errors), certificate.n_served, 0.2)
+    quiet = Audit.start(certificate).watch.quiet_risk
+    assert quiet == pytest.approx(min(max(likely, 0.025), 0.1))
+    assert quiet > certificate.errors / certificate.n_served

@@ -22,7 +22,6 @@ from pilotfish.store.sqlite_log import MIGRATIONS, SqliteLog, query
         (LogFilter(since_s=1.0, until_s=2.0, errors_only=True), "requests_by_time"),
         (LogFilter(task_id="t", since_s=1.0), "requests_by_task"),
         (LogFilter(task_id="t", newest_first=True), "requests_by_task"),
-        (LogFilter(instructions_id="i", until_s=2.0), "requests_by_instructions"),
     ],
 )
 def test_every_filter_reads_an_index_in_its_order(tmp_path: Path, where: LogFilter, index: str) -> None:
