@@ -29,7 +29,7 @@ PLANNED_RISKS = (0.01, 0.02, 0.05, 0.1)
 @click.option(
     "--html",
     "html_path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.NewFile(),
     help="Recompute it and, where nothing differs, write it as a page to FILE.",
 )
 @click.option("--certificate", "certificate_id", default="", help="An older certificate instead of the one in force.")

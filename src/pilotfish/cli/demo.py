@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import multiprocessing
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +33,14 @@ from pilotfish.config.settings import (
     Settings,
     check_ranges,
 )
-from pilotfish.core.errors import MissingExtraError, UserError
+from pilotfish.core.errors import MissingExtraError, StoreError, UserError
 
 if TYPE_CHECKING:
     from pilotfish.core.messages import Price
     from pilotfish.store.home import Home
     from pilotfish.store.traffic import Exchange
 
-DELAY_S = 0.002
+DELAY_S = 0.001
 """Pretended thinking time of the recording; a hosted large model takes a few hundred times as long."""
 
 MODEL = "recorded-large-model"
@@ -119,7 +121,7 @@ def _settings(home: Path, max_risk: float, per: Any) -> Settings:  # noqa: ANN40
             price_source="an example",
         ),
         quality=QualitySettings(max_risk=max_risk, per=per),
-        learning=LearningSettings(check_every_s=0.2, niceness=0),
+        learning=LearningSettings(first_after=450, check_every_s=0.1, niceness=0),
     )
 
 
@@ -134,6 +136,7 @@ class _Run:
     reference_s: list[float] = field(default_factory=list)
     learning_s: float = 0.0
     n_events: int = 0
+    n_runs: int = 0
 
     def play(self, progress: output.Progress, say: Any) -> None:  # noqa: ANN401
         """Send everything, in time order."""
@@ -141,19 +144,14 @@ class _Run:
             import openai
         except ImportError as error:
             raise MissingExtraError("demo", "openai") from error
-        from pilotfish.gateway.serve import serving
-        from pilotfish.models.recording import RecordedModel
-
-        reference = RecordedModel(self.exchanges, name=MODEL, delay_s=DELAY_S, price=self.settings.large.price)
         with (
-            serving(self.settings, reference=reference) as port,
+            _gateway(self.settings) as port,
             openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0) as client,
         ):
             for i, exchange in enumerate(self.exchanges):
                 self._send(client, exchange)
                 progress("requests", i + 1, len(self.exchanges))
-                if (i + 1) % POLL_EVERY == 0:
-                    self._wait_for_learning(port, progress)
+                if (i + 1) % POLL_EVERY == 0 and self._wait_for_learning(port, progress):
                     self._tell_events(progress, say, i + 1)
 
     def _send(self, client: Any, exchange: Exchange) -> None:  # noqa: ANN401 - the official client
@@ -166,7 +164,8 @@ class _Run:
         (self.local_s if reply.headers["x-pilotfish-reason"] == "certified" else self.reference_s).append(took)
         self.recorded[reply.headers["x-pilotfish-request-id"]] = exchange
 
-    def _wait_for_learning(self, port: int, progress: output.Progress) -> None:
+    def _wait_for_learning(self, port: int, progress: output.Progress) -> bool:
+        """Wait while something is learnt; whether something has been."""
         started = time.monotonic()
         while True:
             learner = _status(port)["learner"]
@@ -176,6 +175,11 @@ class _Run:
             progress(f"learning: {stage.get('stage', 'reading the log')}", stage.get("done", 0), stage.get("total", 1))
             time.sleep(0.05)
         self.learning_s += time.monotonic() - started
+        if learner["last_error"]:
+            raise StoreError(f"Learning failed: {learner['last_error']}")
+        has_learnt = learner["runs"] > self.n_runs
+        self.n_runs = learner["runs"]
+        return bool(has_learnt)
 
     def _tell_events(self, progress: output.Progress, say: Any, n_sent: int) -> None:  # noqa: ANN401
         home = self._home()
@@ -208,6 +212,33 @@ class _Run:
             "seconds": round(time.monotonic() - started, 1),
             "seconds_waiting_for_learning": round(self.learning_s, 1),
         }
+
+
+@contextlib.contextmanager
+def _gateway(settings: Settings) -> Iterator[int]:
+    """The gateway in a process of its own, in front of the recording; gives its port."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(settings, sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        try:
+            yield receiver.recv()
+        except EOFError as error:
+            raise StoreError("The demo's gateway ended before it answered; what it said stands above.") from error
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(settings: Settings, ready: Connection) -> None:
+    """What the gateway's process does."""
+    from pilotfish.gateway.serve import serve
+    from pilotfish.models.recording import RecordedModel
+
+    reference = RecordedModel(_bundled(), name=MODEL, delay_s=DELAY_S, price=settings.large.price)
+    serve(settings, on_ready=ready.send, reference=reference)
 
 
 def _status(port: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from pathlib import Path
@@ -12,6 +13,7 @@ from pilotfish.cli import options, output
 from pilotfish.config import load
 from pilotfish.core.certificate import Certificate
 from pilotfish.core.errors import ConfigError, TaskError
+from pilotfish.store.build import embeddings
 from pilotfish.store.home import open_home
 from pilotfish.tasks.find import find_tasks
 
@@ -46,6 +48,7 @@ def command(
         )
     from pilotfish.guarantees.learn import learn
     from pilotfish.guarantees.pace import Pace
+    from pilotfish.specialists.remembered import RememberedEncoder
     from pilotfish.students.encoder_cache import open_encoder
 
     place = open_home(load.home(settings))
@@ -59,12 +62,18 @@ def command(
         if record.is_held:
             # Whatever it led to would not serve, and an attempt spends some of the promise's delta.
             raise TaskError(f"Task {record.name!r} is held.", hint=f"`pilotfish promote {record.name}` lets go of it.")
-    with output.Progress() as bar:
+    with output.Progress() as bar, contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def load_encoder() -> RememberedEncoder:
+            encoder = open_encoder(load.cache(), settings.learning.encoder)
+            return stack.enter_context(RememberedEncoder(encoder, embeddings(place.folder)))
+
         outcomes = learn(
             place,
             claim,
             Pace(first_after=settings.learning.first_after, growth=settings.learning.growth),
-            functools.cache(lambda: open_encoder(load.cache(), settings.learning.encoder)),
+            load_encoder,
             only=only,
             progress=_json_line if progress_json else bar,
         )

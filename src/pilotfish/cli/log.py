@@ -13,6 +13,7 @@ from pilotfish.cli import options, output
 from pilotfish.core.errors import TaskError
 from pilotfish.core.receipt import REASONS
 from pilotfish.store.base import LogFilter
+from pilotfish.store.build import prune as delete
 from pilotfish.store.export import export as export_rows
 from pilotfish.store.home import Home
 
@@ -108,7 +109,7 @@ def prune(days: float, yes: bool, config_path: Path | None, home: Path | None) -
     place = _open(config_path, home)
     if not yes and not click.confirm(f"Delete every request older than {days:g} days for good?"):
         return 1
-    click.echo(f"{place.log.prune(time.time() - days * 86400):,} requests deleted.")
+    click.echo(f"{delete(place.folder, time.time() - days * 86400):,} requests deleted.")
     return 0
 
 

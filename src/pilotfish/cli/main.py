@@ -1,8 +1,8 @@
 """The `pilotfish` command: one file a command, loaded only when it is called.
 
 The only place that knows exit codes: 0 done, 1 the honest answer is no, 2 the user must act,
-3 a model server failed, 4 our fault. Errors become one sentence on standard error; a traceback is
-shown only for our own faults, or with PILOTFISH_DEBUG set.
+3 a model server failed, 4 our fault; 130 and 143 where Ctrl-C or SIGTERM stopped the work. Errors become
+one sentence on standard error; a traceback is shown only for our own faults, or with PILOTFISH_DEBUG set.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import click
@@ -93,6 +94,7 @@ def root() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     sys.excepthook = _fault
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(arguments))
 
 
@@ -126,6 +128,11 @@ def _exit_code(error: PilotfishError | OSError) -> int:
     if isinstance(error, UserError | SpecialistError | StoreError | OSError):
         return EXIT_USER
     return EXIT_MODEL if isinstance(error, ModelError) else EXIT_FAULT
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    """Clean up as after Ctrl-C: by default SIGTERM ends a process on the spot, temporary folders and all."""
+    sys.exit(128 + number)
 
 
 def _fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

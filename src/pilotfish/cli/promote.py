@@ -1,4 +1,8 @@
-"""`pilotfish promote TASK`: let its certified specialist answer, or run it unseen with --shadow."""
+"""`pilotfish promote TASK`: let its certified specialist answer, or run it unseen with --shadow.
+
+It decides the mode only. Whether the certificate's promise is strict enough is decided by the gateway, from its own
+settings; where the settings at hand already ask for more, this says so.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,11 @@ from pathlib import Path
 
 import click
 
-from pilotfish.cli import options
+from pilotfish.cli import options, output
+from pilotfish.config import load
 from pilotfish.core.task import Mode
 from pilotfish.store.base import Event
+from pilotfish.store.home import open_home
 
 
 @click.command("promote", help="Let TASK's certified specialist answer (with --shadow: run it beside, unseen).")
@@ -17,7 +23,8 @@ from pilotfish.store.base import Event
 @click.option("--shadow", is_flag=True, help="Run the specialist beside the large model; its answers are only logged.")
 @options.place_options
 def command(task: str, shadow: bool, config_path: Path | None, home: Path | None) -> int:
-    place = options.home_from(config_path, home)
+    settings = options.settings_from(config_path, home)
+    place = open_home(load.home(settings))
     record = options.find_task(place.registry, task)
     if not record.certificate_id:
         # The certificate of a withdrawn task is not enough: it must be earned again. The learner may try.
@@ -31,4 +38,11 @@ def command(task: str, shadow: bool, config_path: Path | None, home: Path | None
         Event(time_s=time.time(), task_id=record.task_id, kind="promoted", message=f"to {mode} by hand", details={})
     )
     click.echo(f"{record.name}: {record.mode} -> {mode}, under certificate {record.certificate_id}.")
+    wanted, certificate = settings.quality.claim, place.registry.certificate(record.certificate_id)
+    if wanted is not None and certificate is not None and not certificate.claim.covers(wanted):
+        click.echo(
+            f"It will not serve under these settings: they ask for {output.claim(wanted)}, and the certificate "
+            f"promises {output.claim(certificate.claim)}. `pilotfish distil {record.name}` tries for a stricter one.",
+            err=True,
+        )
     return 0

@@ -153,7 +153,7 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         stack.callback(registry.close)
         log = SqliteLog(home / "log.db")
         if settings.log.keep_days is not None:
-            await asyncio.to_thread(log.prune, time.time() - settings.log.keep_days * 86400)
+            await asyncio.to_thread(store.prune, home, time.time() - settings.log.keep_days * 86400)
         inference = Inference()
         stack.callback(inference.close)
         specialists = SpecialistFolder(home / "specialists", cache=load.cache(), encoder=settings.learning.encoder)

@@ -21,7 +21,6 @@ class LogFilter:
 
     task_id: str = ""
     since_s: float | None = None
-    until_s: float | None = None
     reason: str = ""
     errors_only: bool = False
     limit: int | None = None

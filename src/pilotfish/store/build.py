@@ -1,6 +1,6 @@
 """From a home folder to the objects of the store: the only place that knows the names of its files.
 
-    HOME/log.db  HOME/spool/  HOME/registry.db
+    HOME/log.db  HOME/spool/  HOME/registry.db  HOME/embeddings.safetensors
 
 The folder is created readable by its owner only, since the log holds what people wrote. Each function raises
 `StoreError` where the folder cannot be used or was written by a newer version.
@@ -23,6 +23,17 @@ def open_log(home: Path) -> SqliteLog:
     log = SqliteLog(database)
     import_spool(spool, database)
     return log
+
+
+def prune(home: Path, before_s: float) -> int:
+    """Delete requests before a time, and the embeddings made of their texts; how many requests went."""
+    embeddings(home).unlink(missing_ok=True)
+    return open_log(home).prune(before_s)
+
+
+def embeddings(home: Path) -> Path:
+    """Where learning remembers embeddings (`specialists/remembered.py`)."""
+    return home / "embeddings.safetensors"
 
 
 def open_writer(home: Path) -> Spool:

@@ -165,7 +165,6 @@ def query(where: LogFilter) -> tuple[str, list[object]]:
         "task_id = ?": where.task_id or None,
         "reason = ?": where.reason or None,
         "time_s >= ?": where.since_s,
-        "time_s < ?": where.until_s,
     }
     values: list[object] = [value for value in conditions.values() if value is not None]
     used = [condition for condition, value in conditions.items() if value is not None]

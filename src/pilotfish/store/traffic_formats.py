@@ -70,7 +70,7 @@ def read_row(row: object, *, line: int = 0, instructions: str = "") -> Exchange:
         request=request,
         answer=answer,
         time_s=_time_s(row),
-        usage=usage,
+        usage=usage or _usage(row.get("usage")),
         latency_s=_latency_s(row),
         line=line,
         model=model or request.model,
@@ -122,7 +122,7 @@ def _conversation(messages: object, row: JsonObject) -> _Parts:
     if last == 0:
         raise RowError("no message before the assistant's answer")
     request = _request(row, _instructed(turns[:last], row))
-    return request, _message_text(turns[last]), "", _usage(row.get("usage"))
+    return request, _message_text(turns[last]), "", None
 
 
 def _pair(row: JsonObject, instructions: str) -> _Parts:

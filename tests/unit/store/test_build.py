@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pilotfish.core.errors import StoreError
-from pilotfish.store.build import open_importer, open_log, open_registry, open_writer
+from pilotfish.store.build import embeddings, open_importer, open_log, open_registry, open_writer, prune
 from tools.log_rows import request_row
 
 OPEN = [open_log, open_writer, open_importer, open_registry]
@@ -54,3 +54,14 @@ def test_a_part_that_is_in_the_way_is_named(tmp_path: Path, open_part, name: str
         blocked.mkdir()
     with pytest.raises(StoreError, match="cannot be used"):
         open_part(tmp_path)
+
+
+def test_pruning_deletes_what_was_derived_from_the_texts_too(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    writer.append(request_row("old", time_s=1.0))
+    writer.append(request_row("new", time_s=9.0))
+    embeddings(tmp_path).write_bytes(b"")
+    assert prune(tmp_path, 5.0) == 1
+    assert open_log(tmp_path).row("new") is not None
+    assert not embeddings(tmp_path).exists()
+    writer.close()
