@@ -42,7 +42,7 @@ check: lint types test  ## what CI runs: lint, types, tests
 bench: export OPENBLAS_NUM_THREADS = 1
 bench: export OMP_NUM_THREADS = 1
 bench: $(VENV)/.dev  ## speed, memory, install sizes and quality, measured on this machine
-	for script in $(filter-out benchmarks/record.py,$(wildcard benchmarks/*.py)); do $(VENV)/bin/python $$script || exit 1; done
+	for script in $(filter-out benchmarks/record.py benchmarks/servers.py,$(wildcard benchmarks/*.py)); do $(VENV)/bin/python $$script || exit 1; done
 
 format: $(VENV)/.dev  ## format the code and mend what the linter can
 	$(VENV)/bin/ruff check --fix .

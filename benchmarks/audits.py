@@ -13,15 +13,9 @@ Writes benchmarks/results/audits-DATE.json.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import math
-import os
-import platform
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,9 +24,10 @@ from pilotfish.core.certificate import RISK_KINDS, Certificate, Claim
 from pilotfish.guarantees.audit import Audit
 from pilotfish.guarantees.certify import Evidence, certify
 from pilotfish.stats import binomial
-from promise_simulated import TERMS, World, show, worlds
 
-RESULTS = Path(__file__).parent / "results"
+from promise_simulated import TERMS, World, worlds
+from record import save, show
+
 CLAIM = Claim(max_risk=0.02)
 QUIET = 0.01
 HORIZON = 6000
@@ -182,7 +177,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="50 runs of everything, written nowhere")
     options = parser.parse_args()
     runs = 50 if options.quick else options.runs
-    started = time.process_time()
     promises = [(Claim(max_risk=r, per=per), n) for per in RISK_KINDS for r, n in ((0.02, 3000), (0.05, 1000))]
     tables: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "audits until withdrawal, and wrong answers served (90th percentile)": lambda: [
@@ -203,16 +197,7 @@ def main() -> None:
         show(title, figures[title])
     if options.quick:
         return
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    report = {
-        "date": today,
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
-        "command": "python " + " ".join(["benchmarks/audits.py", *sys.argv[1:]]),
-        "load_average": os.getloadavg()[0],
-        "cpu_s": round(time.process_time() - started, 1),
-        "figures": figures,
-    }
-    (RESULTS / f"audits-{today}.json").write_text(json.dumps(report, indent=1) + "\n")
+    save("audits", figures=figures)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
-import datetime
 import json
-import os
-import platform
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,9 +23,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from http.client import HTTPConnection
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +39,11 @@ from pilotfish.students.distil import distil
 from pilotfish.students.encoder_cache import open_encoder
 from pilotfish.tasks.fingerprint import instructions_id
 
+from record import save
+from servers import Server, free_port, running, wait_for_quiet
+
 ROOT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results"
 CLIENTS = (1, 16)
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 PROMPT = "Classify the intent of this customer message. " * 20
 REQUEST = json.dumps(
@@ -107,102 +101,16 @@ end
 """
 
 
-@dataclasses.dataclass
-class Server:
-    """A running server of ours. `cold_s` is from its start to its first whole answer."""
-
-    name: str
-    port: int
-    process: subprocess.Popen[bytes]
-    cold_s: float
-
-    def tree(self) -> list[int]:
-        """The server's process and all below it."""
-        found = [self.process.pid]
-        for pid in found:
-            with contextlib.suppress(OSError):
-                for task in Path(f"/proc/{pid}/task").iterdir():
-                    found += [int(child) for child in (task / "children").read_text().split()]
-        return found
-
-    def cpu_s(self) -> float:
-        """User and system seconds used so far."""
-        ticks = 0
-        for pid in self.tree():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / TICKS_PER_S
-
-    def rss_mb(self) -> float:
-        """Resident memory of the tree, shared pages counted once a process."""
-        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.tree())
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(name: str, command: Sequence[str], port: int, core: int, **environment: str) -> Iterator[Server]:
-    """Start a server on one core, wait for its first answer, end it by its process id."""
-    started_s = time.perf_counter()
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            ["taskset", "-c", str(core), *command],
-            stdout=output,
-            stderr=output,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
-        try:
-            while not answers(port):
-                if process.poll() is not None or time.perf_counter() - started_s > 90:
-                    output.seek(0)
-                    sys.exit(f"{name} did not start: {output.read()[-2000:].decode(errors='replace')}")
-                time.sleep(0.005)
-            yield Server(name, port, process, time.perf_counter() - started_s)
-        finally:
-            process.terminate()
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def answers(port: int) -> bool:
+def answers(port: int, body: bytes = REQUEST.encode()) -> bool:
+    """Whether the server on `port` gives a whole answer to the request."""
+    headers = {"content-type": "application/json", "authorization": "Bearer sk-bench"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/chat/completions", body, headers)
     try:
-        ask(port, REQUEST.encode())
+        with urllib.request.urlopen(request, timeout=30) as response:
+            json.load(response)
     except OSError:
         return False
     return True
-
-
-def ask(port: int, body: bytes) -> dict[str, Any]:
-    headers = {"content-type": "application/json", "authorization": "Bearer sk-bench"}
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/chat/completions", body, headers)
-    with urllib.request.urlopen(request, timeout=30) as response:
-        parsed: dict[str, Any] = json.load(response)
-        return parsed
-
-
-def wait_for_quiet(limit_s: float = 20.0) -> None:
-    """Wait until the machine is nine tenths idle, at most `limit_s`: neighbours halve what a core does."""
-    end_s = time.monotonic() + limit_s
-    while time.monotonic() < end_s:
-        before = _ticks()
-        time.sleep(0.3)
-        idle, total = (after - then for after, then in zip(_ticks(), before, strict=True))
-        if idle > 0.9 * total:
-            return
-
-
-def _ticks() -> tuple[int, int]:
-    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    return fields[3] + fields[4], sum(fields)
 
 
 def load_it(server: Server, n_clients: int, seconds: float, folder: Path) -> dict[str, float]:
@@ -236,19 +144,23 @@ def pass_through(folder: Path, litellm: Path | None, n_rounds: int, seconds: flo
     """All gateways before one model server, in turn, several rounds."""
     with contextlib.ExitStack() as stack:
         mock, ports = free_port(), [free_port() for _ in range(3)]
-        stack.enter_context(running("mock", nginx(folder, "mock", MOCK.format(port=mock, answer=ANSWER)), mock, core=1))
+        stack.enter_context(
+            running("mock", nginx(folder, "mock", MOCK.format(port=mock, answer=ANSWER)), mock, core=1, answers=answers)
+        )
         proxy = nginx(folder, "proxy", PROXY.format(mock=mock, port=ports[0]))
-        servers = [stack.enter_context(running("nginx", proxy, ports[0], core=0))]
+        servers = [stack.enter_context(running("nginx", proxy, ports[0], core=0, answers=answers))]
         serve = [sys.executable, "-m", "pilotfish", "serve", "--large", f"http://127.0.0.1:{mock}/v1", "--model", "big"]
         serve += ["--port", str(ports[1]), "--home", str(folder / "home")]
-        servers.append(stack.enter_context(running("pilotfish", serve, ports[1], core=0)))
+        servers.append(stack.enter_context(running("pilotfish", serve, ports[1], core=0, answers=answers)))
         if litellm is not None:
             config = folder / "litellm.yaml"
             config.write_text(LITELLM.format(mock=mock))
             command = [str(litellm / "bin" / "litellm"), "--config", str(config), "--port", str(ports[2])]
             environment = {"LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
             command += ["--host", "127.0.0.1"]
-            servers.append(stack.enter_context(running("litellm", command, ports[2], core=0, **environment)))
+            servers.append(
+                stack.enter_context(running("litellm", command, ports[2], core=0, answers=answers, **environment))
+            )
         rounds = [
             {server.name: {str(n): load_it(server, n, seconds, folder) for n in CLIENTS} for server in servers}
             for _ in range(n_rounds)
@@ -325,22 +237,14 @@ def local_answers(folder: Path) -> dict[str, float]:
     bodies = served_home(home)
     serve = [sys.executable, "-m", "pilotfish", "serve", "--large", "http://127.0.0.1:9/v1", "--model", "big"]
     serve += ["--port", str(port), "--home", str(home), "--max-risk", "0.05"]
-    environment = {"PILOTFISH_QUALITY_AUDIT_RATE": "0"}
-    started_s = time.perf_counter()
-    process = subprocess.Popen(
-        ["taskset", "-c", "0", *serve], env={**os.environ, **environment}, stdout=subprocess.DEVNULL
-    )
-    try:
-        while True:
-            with contextlib.suppress(OSError):
-                model = ask(port, bodies[0])["model"]
-                break
-            if process.poll() is not None:
-                sys.exit("the gateway with a specialist did not start")
-            time.sleep(0.005)
-        cold_s = time.perf_counter() - started_s
-        if model != "pilotfish/intents":
-            sys.exit(f"the request was not answered locally but by {model}")
+    with running(
+        "pilotfish with a specialist",
+        serve,
+        port,
+        core=0,
+        answers=lambda port: answers(port, bodies[0]),
+        PILOTFISH_QUALITY_AUDIT_RATE="0",
+    ) as server:
         times = []
         wait_for_quiet()
         connection = HTTPConnection("127.0.0.1", port)
@@ -353,16 +257,13 @@ def local_answers(folder: Path) -> dict[str, float]:
             if reply.getheader("x-pilotfish-reason") != "certified":
                 sys.exit(f"a request was not answered locally: {reply.getheader('x-pilotfish-reason')}")
         connection.close()
-        rss_mb = Server("", port, process, 0.0).rss_mb()
-    finally:
-        process.terminate()
-        process.wait(15)
+        rss_mb = server.rss_mb()
     times.sort()
     return {
         "n": len(times),
         "p50_ms": round(statistics.median(times), 3),
         "p95_ms": round(times[int(0.95 * len(times))], 3),
-        "cold_s": round(cold_s, 3),
+        "cold_s": round(server.cold_s, 3),
         "rss_mb": round(rss_mb, 1),
     }
 
@@ -370,6 +271,33 @@ def local_answers(folder: Path) -> dict[str, float]:
 def ratios(rounds: list[dict[str, Any]], above: str, below: str, n_clients: int) -> dict[str, float]:
     values = [row[above][str(n_clients)]["cpu_us"] / row[below][str(n_clients)]["cpu_us"] for row in rounds]
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def print_figures(figures: dict[str, Any]) -> None:
+    rounds = figures["rounds"]
+    print(f"{'gateway':10} {'clients':>7} {'CPU us/request':>15} {'requests/s':>11} {'p50 ms':>8} {'p99 ms':>8}")
+    for server in rounds[0]:
+        for n_clients in CLIENTS:
+            middle = {
+                key: statistics.median(row[server][str(n_clients)][key] for row in rounds)
+                for key in ("cpu_us", "rps", "p50_ms", "p99_ms")
+            }
+            print(
+                f"{server:10} {n_clients:7} {middle['cpu_us']:15.1f} {middle['rps']:11,.0f} "
+                f"{middle['p50_ms']:8.3f} {middle['p99_ms']:8.3f}"
+            )
+    for server in rounds[0]:
+        print(
+            f"{server:10} cold start {figures['cold_s'][server]:.2f} s, {figures['rss_mb'][server]:.0f} MB after load"
+        )
+    for what, ratio in figures["ratios"].items():
+        print(f"{what}: {ratio['median']:.2f}x CPU per request ({ratio['low']:.2f} to {ratio['high']:.2f})")
+    local = figures["local"]
+    print(
+        f"local answer through HTTP, one client, up to 60 characters: p50 {local['p50_ms']} ms, "
+        f"p95 {local['p95_ms']} ms (n {local['n']}); cold start {local['cold_s']} s, "
+        f"{local['rss_mb']} MB with one specialist"
+    )
 
 
 def main() -> None:
@@ -387,48 +315,14 @@ def main() -> None:
         figures = pass_through(folder, litellm, options.rounds, int(options.seconds))
         figures["local"] = local_answers(folder)
     rounds = figures["rounds"]
-    names = list(rounds[0])
-    print(f"{'gateway':10} {'clients':>7} {'CPU us/request':>15} {'requests/s':>11} {'p50 ms':>8} {'p99 ms':>8}")
-    for server in names:
-        for n_clients in CLIENTS:
-            middle = {
-                key: statistics.median(row[server][str(n_clients)][key] for row in rounds)
-                for key in ("cpu_us", "rps", "p50_ms", "p99_ms")
-            }
-            print(
-                f"{server:10} {n_clients:7} {middle['cpu_us']:15.1f} {middle['rps']:11,.0f} "
-                f"{middle['p50_ms']:8.3f} {middle['p99_ms']:8.3f}"
-            )
-    for server in names:
-        print(
-            f"{server:10} cold start {figures['cold_s'][server]:.2f} s, {figures['rss_mb'][server]:.0f} MB after load"
-        )
-    figures["ratios"] = {f"pilotfish over nginx, {n} clients": ratios(rounds, "pilotfish", "nginx", n) for n in CLIENTS}
+    pairs = [("pilotfish", "nginx")] + ([("litellm", "pilotfish")] if litellm is not None else [])
+    figures["ratios"] = {
+        f"{above} over {below}, {n} clients": ratios(rounds, above, below, n) for above, below in pairs for n in CLIENTS
+    }
+    print_figures(figures)
     if litellm is None:
         print(f"litellm    skipped: no virtual environment at {options.litellm}")
-    else:
-        figures["ratios"] |= {
-            f"litellm over pilotfish, {n} clients": ratios(rounds, "litellm", "pilotfish", n) for n in CLIENTS
-        }
-    for what, ratio in figures["ratios"].items():
-        print(f"{what}: {ratio['median']:.2f}x CPU per request ({ratio['low']:.2f} to {ratio['high']:.2f})")
-    local = figures["local"]
-    print(
-        f"local answer through HTTP, one client, up to 60 characters: p50 {local['p50_ms']} ms, "
-        f"p95 {local['p95_ms']} ms (n {local['n']}); cold start {local['cold_s']} s, "
-        f"{local['rss_mb']} MB with one specialist"
-    )
-    written = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "versions": {name: version(name) for name in ("pilotfish", "uvicorn", "uvloop", "httptools", "onnxruntime")},
-        "date": datetime.date.today().isoformat(),
-        "command": "python benchmarks/gateway.py " + " ".join(sys.argv[1:]),
-        "load_average": os.getloadavg(),
-        **figures,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"gateway-{written['date']}.json"
-    path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    save("gateway", **figures)
 
 
 if __name__ == "__main__":

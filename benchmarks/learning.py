@@ -8,13 +8,7 @@ Needs ../shared/data. Writes benchmarks/results/learning-DATE.json.
 from __future__ import annotations
 
 import argparse
-import datetime
-import gzip
-import json
-import os
-import platform
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,19 +20,11 @@ from pilotfish.scoring.answers import parse, settle
 from pilotfish.students.distil import distil
 from pilotfish.students.encoder_cache import open_encoder
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-RESULTS = Path(__file__).parent / "results"
-
-
-def cpu_s() -> float:
-    """User and system seconds of this process and its children."""
-    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+from record import cpu_s, labelled, save
 
 
 def measure(name: str, n_rows: int, home: Path) -> dict[str, Any]:
-    with gzip.open(DATA / f"cls_{name}.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file][:n_rows]
+    rows = labelled(name)[:n_rows]
     encoder = open_encoder(home)
     started, cpu_started = time.monotonic(), cpu_s()
     shape = settle(row["label"] for row in rows)
@@ -77,16 +63,7 @@ def main() -> None:
         if len(figures) == 1:
             print("  ".join(figures[0]))
         print("  ".join(f"{value!s:>{len(key)}}" for key, value in figures[-1].items()), flush=True)
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    report = {
-        "date": today,
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
-        "command": "python " + " ".join(["benchmarks/learning.py", *sys.argv[1:]]),
-        "openblas_num_threads": os.environ.get("OPENBLAS_NUM_THREADS"),
-        "load_average": os.getloadavg()[0],
-        "figures": figures,
-    }
-    (RESULTS / f"learning-{today}.json").write_text(json.dumps(report, indent=2) + "\n")
+    save("learning", figures=figures)
 
 
 if __name__ == "__main__":

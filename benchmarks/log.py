@@ -8,10 +8,7 @@ Writes benchmarks/results/log-DATE.json.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -27,6 +24,8 @@ from pilotfish.store.build import open_log, open_writer
 from pilotfish.store.spool import Spool, segments
 from pilotfish.store.sqlite_import import import_spool
 from pilotfish.store.sqlite_log import SqliteLog
+
+from record import save
 
 TEXT = "I ordered two weeks ago and the parcel still has not arrived, can you tell me where it is? Order {}"
 
@@ -167,15 +166,7 @@ def main() -> None:
         figures |= lost_by_kills(homes[2], 5)
     for name, value in figures.items():
         print(f"{name:28} {value:12,.2f}")
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    result = {
-        "date": today,
-        "command": f"python benchmarks/log.py --rows {options.rows}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "figures": figures,
-    }
-    path = Path(__file__).parent / "results" / f"log-{today}.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    save("log", figures=figures)
 
 
 if __name__ == "__main__":

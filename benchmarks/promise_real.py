@@ -13,13 +13,7 @@ Coverage counts a refusal as 0. Needs ../shared/data. Writes benchmarks/results/
 from __future__ import annotations
 
 import argparse
-import datetime
-import gzip
 import hashlib
-import json
-import os
-import platform
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -45,8 +39,8 @@ from pilotfish.stats import binomial, sequence, spending
 from pilotfish.students.distil import distil
 from pilotfish.students.encoder_cache import open_encoder
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-RESULTS = Path(__file__).parent / "results"
+from record import labelled, save
+
 NAMES = ("banking77", "customer_support_bitext", "snips", "sms_spam", "ag_news_7600", "sst2")
 REFERENCES = ("gold", "flips", "confusions")
 RISKS = (0.01, 0.02, 0.05)
@@ -187,8 +181,7 @@ def cell(pool: Pool, claim: Claim, n: int, outcomes: Sequence[tuple[float, bool,
 
 def measure(name: str, encoder: Encoder, repeats: int, sizes: Sequence[int]) -> list[dict[str, Any]]:
     """All cells of one data set; banking77 also with its official split, whose parts differ somewhat."""
-    with gzip.open(DATA / f"cls_{name}.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
+    rows = labelled(name)
     shuffled = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
     orders = {name: (shuffled, len(rows) * 6 // 10, REFERENCES)}
     if name == "banking77":
@@ -238,7 +231,6 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--quick", action="store_true", help="sms_spam alone, 20 draws, written nowhere")
     options = parser.parse_args()
-    started = time.process_time()
     encoder = open_encoder(load.cache())
     if options.quick:
         measure("sms_spam", encoder, 20, (300, 1000))
@@ -255,16 +247,7 @@ def main() -> None:
     print(f"\n{kept} of {len(cells)} cells keep the promise within the draws' error; the most broken: {broken}")
     loss = 100 * goal["coverage_loss"]
     print(f"Goal: at most 3 points lost on banking77 at 2 %, n = 3,000: {loss:.1f}, {'met' if loss <= 3 else 'MISSED'}")
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    report = {
-        "date": today,
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
-        "command": "python " + " ".join(["benchmarks/promise_real.py", *sys.argv[1:]]),
-        "load_average": os.getloadavg()[0],
-        "cpu_s": round(time.process_time() - started, 1),
-        "figures": cells,
-    }
-    (RESULTS / f"promise_real-{today}.json").write_text(json.dumps(report, indent=1) + "\n")
+    save("promise_real", figures=cells)
 
 
 if __name__ == "__main__":

@@ -12,16 +12,10 @@ Writes benchmarks/results/promise_simulated-DATE.json.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import os
-import platform
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +27,8 @@ from pilotfish.guarantees.pace import proving_rows
 from pilotfish.guarantees.split import calibration_size, split
 from pilotfish.stats import binomial, sequence, spending
 
-RESULTS = Path(__file__).parent / "results"
+from record import save, show
+
 DELTA = 0.05
 RISKS = (0.01, 0.02, 0.05, 0.1)
 SIZES = (150, 300, 1000, 3000)
@@ -336,26 +331,12 @@ def speed(n: int) -> list[dict[str, Any]]:
     return cells
 
 
-def show(title: str, cells: list[dict[str, Any]]) -> None:
-    print(f"\n{title}")
-    print("  ".join(cells[0]))
-    for cell in cells:
-        print("  ".join(f"{_cell(key, value):>{len(key)}}" for key, value in cell.items()), flush=True)
-
-
-def _cell(key: str, value: Any) -> str:
-    if not isinstance(value, float):
-        return {True: "yes", False: "NO"}[value] if isinstance(value, bool) else str(value)
-    return f"{value:.2f}" if key.endswith(("_s", "_us", "_ms", "_ratio")) else f"{100 * value:.1f} %"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--quick", action="store_true", help="50 runs of everything, written nowhere")
     options = parser.parse_args()
     runs = 50 if options.quick else options.runs
-    started = time.process_time()
     tables: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "one attempt at delta = 5 %": lambda: [
             cell
@@ -384,16 +365,7 @@ def main() -> None:
     print(f"\n{sum(kept)} of {len(kept)} cells keep the promise within the simulation's error.")
     if options.quick:
         return
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    report = {
-        "date": today,
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
-        "command": "python " + " ".join(["benchmarks/promise_simulated.py", *sys.argv[1:]]),
-        "load_average": os.getloadavg()[0],
-        "cpu_s": round(time.process_time() - started, 1),
-        "figures": figures,
-    }
-    (RESULTS / f"promise_simulated-{today}.json").write_text(json.dumps(report, indent=1) + "\n")
+    save("promise_simulated", figures=figures)
 
 
 if __name__ == "__main__":

@@ -5,23 +5,20 @@ the input; openings, layouts and all but one word or two of the job shared betwe
 drain3 gets two chances: whole messages, as it is meant to be used, and the first words only, since it never groups
 messages of unlike length.
 
-    python benchmarks/recognise.py --data ../shared/data
+    python benchmarks/recognise.py [--seeds 3]
+
+Needs ../shared/data. Writes benchmarks/results/recognise-DATE.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import gzip
 import itertools
-import json
-import platform
 import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from drain3 import TemplateMiner
@@ -32,6 +29,8 @@ from pilotfish.core.messages import ChatRequest, Message
 from pilotfish.core.task import Template
 from pilotfish.tasks.recognise import Recogniser
 from pilotfish.tasks.templates import MIN_SUPPORT, learn
+
+from record import read, save
 
 CHAT = -1
 DRAIN_WORDS = 16
@@ -95,14 +94,13 @@ Grouping = tuple[list[Any], list[str]]
 """A group and an input for each request."""
 
 
-def read(folder: Path, name: str) -> list[str]:
-    with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+def texts_of(name: str) -> list[str]:
+    rows = read(name)
     key = next(key for key in ("text", "question", "prompt") if key in rows[0])
     return list(dict.fromkeys(row[key] for row in rows))
 
 
-def make_log(folder: Path, n_templates: int, seed: int) -> list[Request]:
+def make_log(n_templates: int, seed: int) -> list[Request]:
     """40 requests a template on average, the most frequent about four times as many as the rarest; free chat."""
     rng = random.Random(seed)
     jobs = rng.sample([job.format(domain=domain) for job in JOBS for domain in DOMAINS], n_templates)
@@ -110,7 +108,7 @@ def make_log(folder: Path, n_templates: int, seed: int) -> list[Request]:
     for job in jobs:
         opening, layout = rng.choice(OPENINGS), rng.choice(LAYOUTS)
         chosen.append([part.format(opening=opening, job=job) for part in layout])
-    texts = [read(folder, name) for name in INPUTS]
+    texts = [texts_of(name) for name in INPUTS]
     weights = [(rank + 1 + n_templates / 10) ** -0.6 for rank in range(n_templates)]
     groups = rng.choices(range(n_templates), weights, k=max(40 * n_templates, 400))
     requests = []
@@ -118,7 +116,7 @@ def make_log(folder: Path, n_templates: int, seed: int) -> list[Request]:
         prefix, suffix = chosen[group]
         text = rng.choice(texts[group % len(texts)])
         requests.append(Request(prefix + text + suffix, text, group))
-    chat = [text for name in CHATS for text in read(folder, name)]
+    chat = [text for name in CHATS for text in texts_of(name)]
     requests += [Request(text, text, CHAT) for text in chat]
     rng.shuffle(requests)
     return requests
@@ -232,7 +230,6 @@ RECOGNISED_ID = Recogniser([]).recognise(ChatRequest(messages=[Message(role="use
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     methods: dict[str, Callable[[Sequence[str]], Grouping]] = {
@@ -243,7 +240,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     print(f"{'templates':>9} {'requests':>8} {'method':24} groups   ARI     V inputs   chat     s")
     for n_templates in (3, 30, 300):
-        logs = [make_log(arguments.data, n_templates, seed) for seed in range(arguments.seeds)]
+        logs = [make_log(n_templates, seed) for seed in range(arguments.seeds)]
         for name, method in methods.items():
             runs = [measure(log, method) for log in logs]
             mean = {key: round(sum(run[key] for run in runs) / len(runs), 4) for key in runs[0]}
@@ -259,16 +256,7 @@ def main() -> None:
             )
     look_ups = {str(n): round(look_up_s(n) * 1e6, 2) for n in (10, 100, 1000, 10_000)}
     print("look-up, µs a request, by number of templates:", look_ups)
-    date = datetime.date.today().isoformat()
-    result = {
-        "date": date,
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "command": f"python benchmarks/recognise.py --seeds {arguments.seeds}",
-        "rows": rows,
-        "look_up_us": look_ups,
-    }
-    path = Path(__file__).parent / "results" / f"recognise-{date}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    save("recognise", rows=rows, look_up_us=look_ups)
 
 
 if __name__ == "__main__":

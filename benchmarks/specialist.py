@@ -9,13 +9,7 @@ Writes benchmarks/results/specialist-DATE.json.
 
 from __future__ import annotations
 
-import datetime
-import gzip
-import json
-import os
-import platform
 import random
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -31,16 +25,15 @@ from pilotfish.specialists.specialist import Specialist
 from pilotfish.students.distil import distil
 from pilotfish.students.encoder_cache import open_encoder
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-RESULTS = Path(__file__).parent / "results"
+from record import labelled, save
+
 SETS = ("banking77", "customer_support_bitext", "snips", "ag_news_7600", "sst2")
 RISKS = (0.01, 0.02, 0.05)
 TEST_ROWS = 4000
 
 
 def split(name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    with gzip.open(DATA / f"cls_{name}.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
+    rows = labelled(name)
     if name == "banking77":
         return [row for row in rows if row["split"] == "train"], [row for row in rows if row["split"] == "test"]
     random.Random(0).shuffle(rows)
@@ -110,17 +103,7 @@ def main() -> None:
             figures.append(row)
             print("  ".join(f"{value!s:>{len(key)}}" for key, value in row.items()), flush=True)
     print("one decision on banking77, at most 16 tokens:", latency)
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    report = {
-        "date": today,
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
-        "command": "python " + " ".join(["benchmarks/specialist.py", *sys.argv[1:]]),
-        "openblas_num_threads": os.environ.get("OPENBLAS_NUM_THREADS"),
-        "load_average": os.getloadavg()[0],
-        "figures": figures,
-        "decision": latency,
-    }
-    (RESULTS / f"specialist-{today}.json").write_text(json.dumps(report, indent=2) + "\n")
+    save("specialist", figures=figures, decision=latency)
 
 
 if __name__ == "__main__":

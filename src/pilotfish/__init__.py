@@ -10,20 +10,30 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "__version__": "pilotfish.core.version",
     "Answer": "pilotfish.core.messages",
     "Certificate": "pilotfish.core.certificate",
     "ChatRequest": "pilotfish.core.messages",
     "Claim": "pilotfish.core.certificate",
     "Encoder": "pilotfish.specialists.encoder",
+    "Exchange": "pilotfish.store.traffic",
+    "Message": "pilotfish.core.messages",
+    "ModelError": "pilotfish.core.errors",
+    "Options": "pilotfish.replay.backtest",
     "PilotfishError": "pilotfish.core.errors",
+    "Price": "pilotfish.core.messages",
     "RecordedModel": "pilotfish.models.recording",
     "Refusal": "pilotfish.core.certificate",
     "ScriptedModel": "pilotfish.models.scripted",
+    "ServerSettings": "pilotfish.config.settings",
     "Settings": "pilotfish.config.settings",
     "Specialist": "pilotfish.specialists.specialist",
+    "Step": "pilotfish.models.scripted",
+    "Traffic": "pilotfish.store.traffic",
+    "__version__": "pilotfish.core.version",
     "backtest": "pilotfish.replay.backtest",
+    "open_encoder": "pilotfish.students.encoder_cache",
     "read_traffic": "pilotfish.store.traffic",
+    "serving": "pilotfish.gateway.serve",
     "verify": "pilotfish.guarantees.verify",
 }
 

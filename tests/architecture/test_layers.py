@@ -42,7 +42,7 @@ OWNERS = {
     "onnxruntime": ["specialists/encoder.py", "students/encoder_graph.py"],
     "tokenizers": ["specialists/encoder.py"],
     "safetensors": ["specialists/", "students/"],
-    "numpy": ["specialists/", "students/", "guarantees/", "gateway/local.py", "replay/"],
+    "numpy": ["specialists/", "students/", "guarantees/", "replay/"],
     "openai": ["cli/demo"],
 }
 
@@ -158,7 +158,7 @@ def test_function_bodies_are_at_most_fifty_lines(path: Path) -> None:
 def test_front_doors_load_nothing_heavy(call: str) -> None:
     code = (
         "import sys\ntry:\n    " + call + "\nexcept SystemExit: pass\n"
-        "heavy = {'numpy', 'onnxruntime', 'sklearn', 'uvicorn', 'pyreqwest', 'tokenizers', 'msgspec', 'asyncio'}\n"
+        "heavy = {'numpy', 'onnxruntime', 'sklearn', 'uvicorn', 'tokenizers', 'msgspec', 'asyncio'}\n"
         "found = heavy & set(sys.modules)\nassert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

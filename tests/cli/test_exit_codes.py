@@ -15,6 +15,9 @@ from tools.command_line import PILOTFISH, files, shell
 from tools.served_home import sentences
 from tools.traffic import write_pairs
 
+# Without a terminal Python holds back what is printed.
+ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1"}
+
 
 def _sentence(said):
     """The error is one line without a traceback."""
@@ -129,6 +132,7 @@ def test_the_user_must_act_and_is_told_how(pilotfish, arguments, named):
         ["backtest", "x.jsonl", "--max-risk", "0.05", "--audit-rate", "2"],
         ["backtest", "x.jsonl", "--max-risk", "0.05", "--per", "day"],
         ["backtest", "x.jsonl", "--max-risk", "0.05", "--html", "missing/page.html"],
+        ["certify", "x", "--html", "missing/page.html"],
         ["log", "export", "-o", "missing/log.jsonl"],
         ["log", "list", "-n", "0"],
         ["log", "list", "--reason", "bored"],
@@ -194,7 +198,8 @@ def test_a_reader_that_leaves_is_no_error(observed, command):
     assert b"Broken" not in err
 
 
-def test_an_interrupted_backtest_leaves_nothing_behind(tmp_path, tiny):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_backtest_leaves_nothing_behind(tmp_path, tiny, number, code):
     traffic = write_pairs(tmp_path / "traffic.jsonl", sentences(6000))
     room = tmp_path / "room"
     room.mkdir()
@@ -206,12 +211,24 @@ def test_an_interrupted_backtest_leaves_nothing_behind(tmp_path, tiny):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=20)
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
     assert files(room) == []
     assert b"Traceback" not in err
     assert out == b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_gateway_that_is_told_to_end_closes_its_home(tmp_path, number):
+    command = [*PILOTFISH, "serve", "--large", "http://127.0.0.1:9/v1", "--model", "big", "--port", "0"]
+    command += ["--home", str(tmp_path / "home")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
+        assert b"Pilotfish answers at" in process.stdout.readline(), process.stderr.read()
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, b"")
+    assert files(tmp_path / "home" / "spool") == ["import.lock"], "every segment is closed and imported"
 
 
 def test_the_module_is_the_command():

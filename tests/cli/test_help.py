@@ -42,7 +42,7 @@ import sys
 import pilotfish
 from pilotfish.cli.main import run
 assert run(["--help"]) == 0
-found = set({HEAVY!r}.split()) | {{"msgspec", "pyreqwest", "uvicorn", "sqlite3"}}
+found = set({HEAVY!r}.split()) | {{"msgspec", "httptools", "uvicorn", "sqlite3"}}
 assert not found & set(sys.modules), found & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -125,6 +125,16 @@ def test_demote_holds_and_promote_lets_go(ask, certified):
     registry.close()
 
 
+def test_promote_warns_where_the_settings_ask_for_more(ask, certified, monkeypatch):
+    assert ask("promote", NAME).err == ""
+    monkeypatch.setenv("PILOTFISH_QUALITY_MAX_RISK", "0.001")
+    said = ask("promote", NAME)
+    assert said.code == 0
+    assert "It will not serve under these settings" in said.err
+    assert "at most 0.1 % with 95 % confidence" in said.err
+    assert ask("promote", NAME, "--shadow").err == ""
+
+
 def test_a_shadow_stays_one_until_told_otherwise(ask, certified):
     """The learner must not let a specialist answer that a person wants to run unseen."""
     assert ask("promote", NAME, "--shadow").code == 0
@@ -315,3 +325,18 @@ def test_nothing_is_left_in_the_home_but_what_is_named(ask, observed):
         "registry.db-wal", "registry.lock", "specialists", "spool",
     }  # fmt: skip
     assert len(files(observed / "specialists")) == 1
+
+
+def test_tasks_names_new_answers(ask, certified):
+    (task,) = ask("tasks", "--json").json["tasks"]
+    assert task["new_answers"] == []
+    writer = open_writer(certified)
+    for number in range(3):
+        fields = {"task_id": TASK_ID, "instructions_id": TASK_ID, "mode": "serve", "sampling": "deferred"}
+        fields |= {"input": f"my car {number} is violet", "answer": "violet", "reference_answer": "Violet"}
+        writer.append(request_row(f"pf-violet-{number}", time_s=2000.0 + number, **fields))
+    writer.close()
+    (task,) = ask("tasks", "--json").json["tasks"]
+    # The 160 rows that calibrated taught nothing, and one audit is known since.
+    assert task["new_answers"] == [{"field": "", "value": "violet", "answers": 3, "share": pytest.approx(3 / 164)}]
+    assert f"New answers since {NAME} was taught: violet (3, 1.8 %)." in ask("tasks").out

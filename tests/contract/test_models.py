@@ -1,4 +1,4 @@
-"""Every model behaves alike: the HTTP endpoint, the recording, the double and a cascade of them."""
+"""Every model behaves alike: the HTTP endpoint, the recording and the double."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from pilotfish.models.base import Model
 from pilotfish.models.http import HttpModel
 from pilotfish.models.recording import RecordedModel
 from pilotfish.models.scripted import ScriptedModel, Step
-from pilotfish.routing.cascade import Cascade, Prediction
-from pilotfish.routing.policy import Gates, Policy
 from pilotfish.store.traffic_formats import Exchange
 from tools.upstream import Reply, upstream
 
@@ -47,37 +45,12 @@ async def scripted() -> AsyncIterator[Model]:
     yield double()
 
 
-@asynccontextmanager
-async def deferring_cascade() -> AsyncIterator[Model]:
-    yield cascade(certainty=0.1)
-
-
-@asynccontextmanager
-async def serving_cascade() -> AsyncIterator[Model]:
-    yield cascade(certainty=0.9)
-
-
 def double() -> ScriptedModel:
     failing = Step(error=ModelError("down", model="big"))
     return ScriptedModel(lambda asked: failing if asked.messages[0].text == "fail" else Step("hello", usage=USAGE))
 
 
-def cascade(certainty: float) -> Cascade:
-    async def predict(text: str) -> Prediction:
-        scope = 0.0 if text == "fail" else 1.0
-        return Prediction(answer="hello", values=("hello",), certainty=certainty, scope=scope, local_s=0.001)
-
-    policy = Policy(Gates(min_certainty=0.5, min_scope=0.5))
-    return Cascade(
-        task_name="greeting",
-        reference=double(),
-        predict=predict,
-        policy=policy,
-        text_of=lambda asked: asked.messages[0].text,
-    )
-
-
-models = pytest.mark.parametrize("opened", [http, recording, scripted, deferring_cascade, serving_cascade])
+models = pytest.mark.parametrize("opened", [http, recording, scripted])
 
 
 def with_model(opened: Opened, work: Callable[[Model], Awaitable[None]]) -> None:

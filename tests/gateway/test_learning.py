@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from pilotfish.guarantees.pace import NEW_ANSWERS, Pace
 from pilotfish.store.build import open_registry
 from tools.gateway import Place, gateway
-from tools.served_home import TASK_ID, Learnt, messages, sentences
+from tools.served_home import TASK_ID, Learnt, adopt, messages, sentences
 from tools.upstream import Asked, Reply
 
 
@@ -60,6 +61,32 @@ def test_what_was_observed_is_learnt_and_then_served(
         assert status(place)["learner"]["progress"] != {}
         assert record.mode == "serve"
         assert "certified" in {ask(place, text) for text, _ in sentences(20, seed=4)}
+
+
+def test_a_new_answer_starts_learning_before_the_log_has_grown(
+    home: Path, learnt: Learnt, learning: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty answers, deferred ones here, of one value that the specialist does not know."""
+    monkeypatch.setenv("PILOTFISH_CACHE", str(learnt.folder / "cache"))
+    adopt(learnt, home)
+    pace = Pace(first_after=100_000)
+    pace.adopted(time.time())
+    registry = open_registry(home)
+    registry.update_task(TASK_ID, pace=pace.to_json())
+    quality: dict[str, object] = {"max_risk": 0.05, "audit_rate": 0.0}
+    with gateway(home, [Reply(text="violet")], quality=quality, learning=learning) as place:
+        for number in range(NEW_ANSWERS):
+            assert status(place)["learner"]["runs"] == 0
+            # What no local answer can honour goes to the reference.
+            place.client.chat.completions.create(
+                model="auto",
+                messages=messages(f"my car {number} is violet"),  # type: ignore[arg-type]
+                stop="never",
+            )
+        wait_for_runs(place, 1)
+        event = registry.events(TASK_ID)[-1]
+        assert (event.kind, event.details["values"]) == ("new-answers", [["", "violet", NEW_ANSWERS]])
+    registry.close()
 
 
 def test_without_a_stated_risk_nothing_is_learnt(home: Path, learning: dict[str, object]) -> None:

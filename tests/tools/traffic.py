@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pilotfish.core.messages import ChatRequest, Message, Usage
-from pilotfish.core.task import Task
+from pilotfish.core.task import AnswerShape, Mode, Task
+from pilotfish.guarantees.pace import Pace
 from pilotfish.replay.timeline import Row
 from pilotfish.scoring.answers import settle
+from pilotfish.store.base import TaskRecord
 from pilotfish.store.traffic import Exchange
 from tools.served_home import COLOURS, INSTRUCTIONS, TASK_ID
 
@@ -73,3 +75,16 @@ def write_pairs(path: Path, pairs: Sequence[Pair]) -> Path:
     """A file of input/output pairs; the result is the path."""
     path.write_text("".join(json.dumps({"input": text, "output": answer}) + "\n" for text, answer in pairs))
     return path
+
+
+def task_record(shape: AnswerShape, *, mode: Mode, pace: Pace) -> TaskRecord:
+    """The colour task as a registry holds it."""
+    return TaskRecord(
+        task_id=TASK_ID,
+        name="colours",
+        instructions_id=TASK_ID,
+        instructions=INSTRUCTIONS,
+        shape=shape,
+        mode=mode,
+        pace=pace.to_json(),
+    )

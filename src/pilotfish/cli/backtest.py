@@ -1,4 +1,8 @@
-"""`pilotfish backtest TRAFFIC...`: the whole loop on the user's own log, without calling any model."""
+"""`pilotfish backtest TRAFFIC...`: the whole loop on the user's own log, without calling any model.
+
+Flags in, a `replay.backtest.Options` out, and the report as a table, JSON or a page; what a backtest is and what its
+figures mean is known to `replay/`. Exit code 1 where nothing would have been served.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +63,7 @@ def command(
     home: Path | None,
     as_json: bool,
 ) -> int:
-    flags = {("quality", "max_risk"): max_risk, ("quality", "confidence"): confidence, ("quality", "per"): per}
+    flags = options.promise_flags(max_risk, confidence, per)
     settings = options.settings_from(config_path, home, {**flags, ("quality", "audit_rate"): audit_rate})
     claim = settings.quality.claim
     if claim is None:

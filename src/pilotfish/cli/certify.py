@@ -1,4 +1,8 @@
-"""`pilotfish certify TASK`: show what is promised, recompute it, write it as a page, or plan a promise."""
+"""`pilotfish certify TASK`: show what is promised, recompute it, write it as a page, or plan a promise.
+
+It prints what `guarantees/` finds and judges nothing itself. Only recomputing and planning need the numerical
+libraries, so a certificate can be read where they are not installed.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +54,7 @@ def command(
     home: Path | None,
     as_json: bool,
 ) -> int:
-    flags = {("quality", "max_risk"): max_risk, ("quality", "confidence"): confidence, ("quality", "per"): per}
+    flags = options.promise_flags(max_risk, confidence, per)
     if not is_plan and any(value is not None for value in flags.values()):
         raise click.UsageError("--max-risk, --confidence and --per go with --plan; a certificate has its own promise.")
     settings = options.settings_from(config_path, home, flags)

@@ -1,4 +1,8 @@
-"""`pilotfish config show|check`: what is in force, and whether it can be used."""
+"""`pilotfish config show|check`: what is in force, and whether it can be used.
+
+Where a value comes from (file, environment, default) is the business of `config/`; here it is only shown. No key is
+ever printed, since settings hold the names of variables, not keys.
+"""
 
 from __future__ import annotations
 
@@ -69,10 +73,7 @@ def _notes(settings: Settings) -> list[str]:
     if claim is None:
         notes.append("Promise: none, so nothing is answered locally. Set [quality] max_risk to begin.")
     else:
-        notes.append(
-            f"Promise: disagreement per {claim.per} at most {100 * claim.max_risk:g} %, "
-            f"with {100 * claim.confidence:g} % confidence; {100 * settings.quality.audit_rate:g} % audited."
-        )
+        notes.append(f"Promise: {output.claim(claim)}; {100 * settings.quality.audit_rate:g} % audited.")
     if large.price is None:
         notes.append("Price: unknown, so costs are unknown. Set [large] input_usd_per_mtok and output_usd_per_mtok.")
     return notes

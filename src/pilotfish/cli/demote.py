@@ -1,4 +1,8 @@
-"""`pilotfish demote TASK`: back to the large model at once, and held there until promoted."""
+"""`pilotfish demote TASK`: back to the large model at once, and held there until promoted.
+
+It only writes to the registry. A running gateway notices at its next look, and the learner leaves a held task alone, so
+that a person's decision is not undone by a better specialist.
+"""
 
 from __future__ import annotations
 

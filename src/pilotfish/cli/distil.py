@@ -1,11 +1,17 @@
-"""`pilotfish distil [TASK]`: learn from the log, certify or refuse, adopt."""
+"""`pilotfish distil [TASK]`: learn from the log, certify or refuse, adopt.
+
+By hand for one task, or with --due as the gateway's learner starts it: the same code, so that what is certified live
+can be had again at a prompt. When to attempt, and what is proven, is known to `guarantees/`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +22,9 @@ from pilotfish.core.errors import ConfigError, TaskError
 from pilotfish.store.build import embeddings
 from pilotfish.store.home import open_home
 from pilotfish.tasks.find import find_tasks
+
+if TYPE_CHECKING:
+    from pilotfish.guarantees.learn import Outcome
 
 
 @click.command("distil", help="Learn a specialist for TASK (a name or id) and certify or refuse it.")
@@ -36,8 +45,8 @@ def command(
     as_json: bool,
     progress_json: bool,
 ) -> int:
-    flags = {("quality", "max_risk"): max_risk, ("quality", "confidence"): confidence, ("quality", "per"): per}
-    settings = options.settings_from(config_path, home, dict(flags))
+    flags = options.promise_flags(max_risk, confidence, per)
+    settings = options.settings_from(config_path, home, flags)
     if (task is None) == (not due):
         raise click.UsageError("Name one TASK (see `pilotfish tasks`), or give --due for all that are due.")
     claim = settings.quality.claim
@@ -80,14 +89,18 @@ def command(
     if as_json:
         output.print_json([{"task": o.task.name, "adopted": o.is_adopted, **o.verdict.to_json()} for o in outcomes])
     else:
-        for outcome in outcomes:
-            verdict = outcome.verdict
-            said = output.promise(verdict) if isinstance(verdict, Certificate) else f"not certified. {verdict.message}"
-            kept = "" if outcome.is_adopted or not isinstance(verdict, Certificate) else " The one in force stays."
-            click.echo(f"{outcome.task.name}: {said}{kept} ({outcome.n_known:,} answers, {outcome.seconds:.1f} s)")
-        if not outcomes:
-            click.echo("No task is due.")
+        _print(outcomes)
     return 0 if due or any(isinstance(outcome.verdict, Certificate) for outcome in outcomes) else 1
+
+
+def _print(outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        verdict = outcome.verdict
+        said = output.promise(verdict) if isinstance(verdict, Certificate) else f"not certified. {verdict.message}"
+        kept = "" if outcome.is_adopted or not isinstance(verdict, Certificate) else " The one in force stays."
+        click.echo(f"{outcome.task.name}: {said}{kept} ({outcome.n_known:,} answers, {outcome.seconds:.1f} s)")
+    if not outcomes:
+        click.echo("No task is due.")
 
 
 def _json_line(stage: str, done: int, total: int) -> None:

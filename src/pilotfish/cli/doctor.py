@@ -1,4 +1,8 @@
-"""`pilotfish doctor`: can this installation do its work, and has anything been lost?"""
+"""`pilotfish doctor`: can this installation do its work, and has anything been lost?
+
+It looks and mends nothing, and needs no large model. A missing extra or encoder is a warning, since a gateway that
+observes needs neither; what has been lost or changed on disk is bad.
+"""
 
 from __future__ import annotations
 

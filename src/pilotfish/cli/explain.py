@@ -1,4 +1,8 @@
-"""`pilotfish explain REQUEST`: the receipt of one request, in words."""
+"""`pilotfish explain REQUEST`: the receipt of one request, in words.
+
+Everything comes from the log and the registry as they were written then; nothing is decided again, so an explanation
+stays true after the task has moved on.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +67,8 @@ def _lines(row: RequestRow, task: str, audit: AuditRow | None, certificate: Cert
     chance = f" (chosen with probability {row.probability:g})" if row.sampling == "audit" else ""
     lines.append(f"sampling: {row.sampling}{chance}" + (", audited afterwards" if audit is not None else ""))
     cost = "unknown" if row.cost_usd is None else f"${row.cost_usd:.6f}"
-    lines.append(f"tokens: {row.prompt_tokens} in, {row.completion_tokens} out; cost {cost}")
+    tokens = "unknown" if row.prompt_tokens is None else f"{row.prompt_tokens:,} in, {row.completion_tokens:,} out"
+    lines.append(f"tokens: {tokens}; cost {cost}")
     lines.append(f"input: {output.shorten(row.input, 100) if row.input is not None else '(not kept)'}")
     lines.append(f"answer: {output.shorten(row.answer, 100) if row.answer is not None else '(not kept or no text)'}")
     return lines

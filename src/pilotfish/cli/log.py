@@ -1,4 +1,8 @@
-"""`pilotfish log list|show|export|prune`: what was recorded."""
+"""`pilotfish log list|show|export|prune`: what was recorded.
+
+Its only destructive command asks first. The format of an export is `store/export.py`'s; here it is written to a file or
+to standard output, where a reader may leave at any time.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,6 @@ from pilotfish.core.receipt import REASONS
 from pilotfish.store.base import LogFilter
 from pilotfish.store.build import prune as delete
 from pilotfish.store.export import export as export_rows
-from pilotfish.store.home import Home
 
 
 @click.group("log", help="List, show, export and prune what was recorded.")
@@ -34,7 +37,7 @@ def list_rows(
     limit: int, task: str, reason: str | None, errors: bool, config_path: Path | None, home: Path | None, as_json: bool
 ) -> None:
     """The newest requests."""
-    place = _open(config_path, home)
+    place = options.home_from(config_path, home)
     task_id = options.find_task(place.registry, task).task_id if task else ""
     where = LogFilter(task_id=task_id, reason=reason or "", errors_only=errors, limit=limit, newest_first=True)
     rows = list(place.log.rows(where))
@@ -68,7 +71,7 @@ def list_rows(
 @options.place_options
 def show(request: str, config_path: Path | None, home: Path | None) -> None:
     """One request whole, with its instructions, as JSON."""
-    place = _open(config_path, home)
+    place = options.home_from(config_path, home)
     row = place.log.row(request)
     if row is None:
         raise TaskError(f"The log holds no request {request!r}.", hint="`pilotfish log list` shows the newest ids.")
@@ -89,7 +92,7 @@ def show(request: str, config_path: Path | None, home: Path | None) -> None:
 @options.place_options
 def export(task: str, path: Path | None, config_path: Path | None, home: Path | None) -> int:
     """Requests with the reference's answers as JSON lines that `pilotfish backtest` reads."""
-    place = _open(config_path, home)
+    place = options.home_from(config_path, home)
     task_id = options.find_task(place.registry, task).task_id if task else ""
     n = 0
     with click.open_file(str(path) if path else "-", "wb") as stream:
@@ -106,12 +109,8 @@ def export(task: str, path: Path | None, config_path: Path | None, home: Path | 
 @options.place_options
 def prune(days: float, yes: bool, config_path: Path | None, home: Path | None) -> int:
     """Delete old requests for good; certificates stay, but can no longer be recomputed without them."""
-    place = _open(config_path, home)
+    place = options.home_from(config_path, home)
     if not yes and not click.confirm(f"Delete every request older than {days:g} days for good?"):
         return 1
     click.echo(f"{delete(place.folder, time.time() - days * 86400):,} requests deleted.")
     return 0
-
-
-def _open(config_path: Path | None, home: Path | None) -> Home:
-    return options.home_from(config_path, home)

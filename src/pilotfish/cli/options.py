@@ -1,4 +1,8 @@
-"""Flags that several commands share, and the settings they make."""
+"""Flags that several commands share, and the settings they make.
+
+Each command stands in a file of its own and knows only its own flags; a flag that means the same in two of them is
+declared once, here, so that its name and help cannot drift apart.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +62,13 @@ def promise_options(command: Command) -> Command:
     return click.option("--max-risk", type=float, help="Tolerated disagreement with the large model, e.g. 0.02.")(
         command
     )
+
+
+def promise_flags(
+    max_risk: float | None, confidence: float | None, per: str | None
+) -> dict[tuple[str, str], float | str | None]:
+    """What `promise_options` gave, as `settings_from` takes it."""
+    return {("quality", "max_risk"): max_risk, ("quality", "confidence"): confidence, ("quality", "per"): per}
 
 
 def home_from(config_path: Path | None, home: Path | None) -> Home:

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from pilotfish.core.certificate import Certificate
+from pilotfish.core.certificate import Certificate, Claim
 from pilotfish.core.measured import Measured
 
 
@@ -52,12 +52,18 @@ def with_interval(measured: Measured, digits: int = 2) -> str:
     return f"{text}, n = {measured.n}"
 
 
+def claim(asked: Claim) -> str:
+    """A promise in words, with all the digits it was asked for in."""
+    return (
+        f"disagreement per {asked.per} at most {100 * asked.max_risk:g} % with {100 * asked.confidence:g} % confidence"
+    )
+
+
 def promise(certificate: Certificate) -> str:
     """A certificate in one sentence."""
-    claim = certificate.claim
     return (
-        f"certificate {certificate.id}: disagreement per {claim.per} at most {percent(claim.max_risk)} with "
-        f"{percent(claim.confidence, 0)} confidence (bound {percent(certificate.bound, 2)}; {certificate.errors:g} of "
+        f"certificate {certificate.id}: {claim(certificate.claim)} "
+        f"(bound {percent(certificate.bound, 2)}; {certificate.errors:g} of "
         f"{certificate.n_served:,} served calibration rows differed, {certificate.n:,} rows in all, coverage "
         f"{percent(certificate.coverage)}; attempt {certificate.attempt}, delta spent {certificate.delta_spent:.4f})"
     )

@@ -39,7 +39,7 @@ def command(task: str, shadow: bool, config_path: Path | None, home: Path | None
     )
     click.echo(f"{record.name}: {record.mode} -> {mode}, under certificate {record.certificate_id}.")
     wanted, certificate = settings.quality.claim, place.registry.certificate(record.certificate_id)
-    if wanted is not None and certificate is not None and not certificate.claim.covers(wanted):
+    if mode == "serve" and wanted is not None and certificate is not None and not certificate.claim.covers(wanted):
         click.echo(
             f"It will not serve under these settings: they ask for {output.claim(wanted)}, and the certificate "
             f"promises {output.claim(certificate.claim)}. `pilotfish distil {record.name}` tries for a stricter one.",

@@ -1,4 +1,8 @@
-"""A backtest's or a demo's findings as text: the headline, tasks, controls, what waiting would have bought."""
+"""A backtest's or a demo's findings as text: the headline, tasks, controls, what waiting would have bought.
+
+The figures and their reasons for not being there are made in `replay/report.py`; the page with charts is
+`replay/page.py`. No figure is shown here without its n or its interval.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""`pilotfish serve`: the gateway on loopback."""
+"""`pilotfish serve`: the gateway on loopback.
+
+It checks that there is a large model to stand in front of and says, once requests are answered, where and under which
+promise. The gateway itself prints nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from pilotfish.cli import options
+from pilotfish.cli import options, output
 from pilotfish.config.settings import Settings
 from pilotfish.core.errors import ConfigError
 
@@ -41,9 +45,7 @@ def command(
             ("large", "key_env"): key_env,
             ("server", "host"): host,
             ("server", "port"): port,
-            ("quality", "max_risk"): max_risk,
-            ("quality", "confidence"): confidence,
-            ("quality", "per"): per,
+            **options.promise_flags(max_risk, confidence, per),
         },
     )
     if not (settings.large.url and settings.large.model):
@@ -63,7 +65,4 @@ def _say_ready(settings: Settings, port: int) -> None:
     if claim is None:
         click.echo("It observes: every request goes to the large model. Set [quality] max_risk to let it learn.")
     else:
-        click.echo(
-            f"Promise: disagreement per {claim.per} at most {100 * claim.max_risk:g} % with "
-            f"{100 * claim.confidence:g} % confidence. It learns in the background."
-        )
+        click.echo(f"Promise: {output.claim(claim)}. It learns in the background.")

@@ -8,6 +8,8 @@ import click
 
 from pilotfish.cli import options, output
 from pilotfish.core.certificate import Certificate, Refusal
+from pilotfish.guarantees.known import known_examples
+from pilotfish.guarantees.new_answers import NewAnswers, new_since
 from pilotfish.store.base import Registry, TaskRecord
 from pilotfish.tasks.find import MAX_ROWS, find_tasks
 
@@ -22,9 +24,15 @@ def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
     counts = place.log.task_counts()
     total = min(MAX_ROWS, sum(count.n_requests for count in counts))
     n_local = {count.task_id: count.n_local for count in counts}
+    records = place.registry.tasks()
+    # Another pass over the log, which only tasks that serve have a use for.
+    known = known_examples(place) if any(record.mode == "serve" for record in records) else {}
     found = [
-        _task(place.registry, record, n_requests.get(record.task_id, 0), n_local.get(record.task_id, 0), total)
-        for record in place.registry.tasks()
+        {
+            **_task(place.registry, record, n_requests.get(record.task_id, 0), n_local.get(record.task_id, 0), total),
+            "new_answers": _new_answers(new_since(record, known.get(record.task_id, []))),
+        }
+        for record in records
     ]
     found.sort(key=lambda task: -int(str(task["requests"])))
     if as_json:
@@ -35,6 +43,7 @@ def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
         click.echo(f"{total:,} requests, but none of their instructions recurs often enough to be a task yet.")
     else:
         _print(found)
+        _print_new_answers(found)
     return 0 if found else 1
 
 
@@ -57,6 +66,13 @@ def _task(registry: Registry, record: TaskRecord, n: int, n_local: int, total: i
         "certificate": certificate.to_json() if isinstance(certificate, Certificate) else None,
         "refusal": last.to_json() if isinstance(last, Refusal) and certificate is None else None,
     }
+
+
+def _new_answers(new: NewAnswers) -> list[dict[str, object]]:
+    """The values that the task's specialist does not know, seen at least twice since it was taught."""
+    return [
+        {"field": field, "value": value, "answers": n, "share": n / new.n_known} for field, value, n in new.listed()
+    ]
 
 
 def _print(found: list[dict[str, object]]) -> None:
@@ -85,3 +101,17 @@ def _print(found: list[dict[str, object]]) -> None:
             ]
         )
     output.print_table(["task", "requests", "share", "answers", "mode", "coverage", "certificate"], rows)
+
+
+def _print_new_answers(found: list[dict[str, object]]) -> None:
+    """One line a task that has any, the most frequent three."""
+    for task in found:
+        new = task["new_answers"]
+        if isinstance(new, list) and new:
+            named = ", ".join(
+                f"{item['field']}{' = ' * bool(item['field'])}{item['value']} "
+                f"({item['answers']:,}, {output.percent(item['share'])})"
+                for item in new[:3]
+            )
+            more = f" and {len(new) - 3:,} more" if len(new) > 3 else ""
+            click.echo(f"New answers since {task['name']} was taught: {named}{more}.")

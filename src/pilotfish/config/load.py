@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
 import json
 import os
 import tomllib
@@ -19,6 +18,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pilotfish.config.settings import SECTIONS, Settings, check_ranges
 from pilotfish.core.errors import ConfigError
+from pilotfish.core.ids import sha256
 
 PREFIX = "PILOTFISH_"
 FILE_NAME = "pilotfish.toml"
@@ -68,7 +68,7 @@ def cache() -> Path:
 
 def settings_sha256(settings: Settings) -> str:
     """The hash of the effective settings that every log row carries."""
-    return hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
 
 
 def _read_file(path: Path | None) -> Values:

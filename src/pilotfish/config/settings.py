@@ -42,6 +42,9 @@ class LargeSettings:
     connect_timeout_s: float = setting(10.0, "Seconds until a connection must stand.")
     input_usd_per_mtok: float | None = setting(None, "Price of a million prompt tokens in US dollars.")
     output_usd_per_mtok: float | None = setting(None, "Price of a million answer tokens in US dollars.")
+    cached_usd_per_mtok: float | None = setting(
+        None, "Price of a million prompt tokens read from the server's cache; that of the others where unset."
+    )
     price_source: str = setting("", "Where and when the prices were read.")
 
     @property
@@ -52,6 +55,7 @@ class LargeSettings:
         return Price(
             input_usd_per_mtok=self.input_usd_per_mtok,
             output_usd_per_mtok=self.output_usd_per_mtok,
+            cached_usd_per_mtok=self.cached_usd_per_mtok,
             source=self.price_source,
         )
 
@@ -119,6 +123,7 @@ _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("large", "connect_timeout_s"): (0.001, 600),
     ("large", "input_usd_per_mtok"): (0, 1e6),
     ("large", "output_usd_per_mtok"): (0, 1e6),
+    ("large", "cached_usd_per_mtok"): (0, 1e6),
     ("quality", "max_risk"): (1e-6, 0.4999),
     ("quality", "confidence"): (0.5, 0.99999),
     ("quality", "audit_rate"): (0.0, 1.0),

@@ -1,4 +1,8 @@
-"""Examples: one input of a task and what the reference answered to it."""
+"""Examples: one input of a task and what the reference answered to it.
+
+They carry how they were sampled, because only rows that were chosen without regard to their content may certify. Where
+they come from (the log, a traffic file) is not known here.
+"""
 
 from __future__ import annotations
 

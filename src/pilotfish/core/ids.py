@@ -1,4 +1,8 @@
-"""Identifiers: request ids that sort by time, and content fingerprints."""
+"""Identifiers: request ids that sort by time, and content fingerprints.
+
+Fingerprints are short names for what is equal, told apart by the store; SHA-256 stands where somebody could profit from
+two contents of one name: artefacts, data, settings.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A printed number: value, unit, n, interval, method, or the reason there is none."""
+"""A printed number: value, unit, n, interval, method, or the reason there is none.
+
+It keeps a figure and its uncertainty together on the way from where it is counted to where it is printed, so that
+nobody prints a 0 for something that was never measured.
+"""
 
 from __future__ import annotations
 

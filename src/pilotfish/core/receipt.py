@@ -1,4 +1,8 @@
-"""Receipts: why this model answered this request, in one closed set of reasons."""
+"""Receipts: why this model answered this request, in one closed set of reasons.
+
+The words here are those of the headers, the log, `pilotfish explain` and the documentation. Who decides for which
+reason is known to `routing/` and the gateway.
+"""
 
 from __future__ import annotations
 

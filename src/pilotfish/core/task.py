@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 Mode = Literal["observe", "shadow", "serve"]
-MODES: tuple[Mode, ...] = ("observe", "shadow", "serve")
 
 ShapeKind = Literal["label", "number", "json", "text"]
 

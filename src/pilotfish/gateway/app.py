@@ -32,7 +32,7 @@ from pilotfish.gateway.rows import RowMaker
 from pilotfish.models.base import Model
 from pilotfish.models.build import large_model
 from pilotfish.store import build as store
-from pilotfish.store.sqlite_log import SqliteLog
+from pilotfish.store.home import open_home
 
 _Answer = Callable[[asgi.ClientHeaders, asgi.Receive, asgi.Send], Awaitable[None]]
 
@@ -50,7 +50,7 @@ class Gateway:
         tasks: LiveTasks,
         learner: Learner,
         models: list[str],
-        n_gaps: Any,  # noqa: ANN401
+        n_gaps: Callable[[], int],
     ) -> None:
         self._chat = chat
         self._tasks = tasks
@@ -142,25 +142,23 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
     the gateway cannot start.
     """
     reference = reference or large_model(settings.large)
-    home = load.home(settings)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(reference.aclose)
-        importer = store.open_importer(home)
+        home = open_home(load.home(settings))
+        stack.callback(home.registry.close)
+        importer = store.open_importer(home.folder)
         stack.callback(importer.close)
-        writer = store.open_writer(home)
+        writer = store.open_writer(home.folder)
         stack.callback(writer.close)
-        registry = store.open_registry(home)
-        stack.callback(registry.close)
-        log = SqliteLog(home / "log.db")
         if settings.log.keep_days is not None:
-            await asyncio.to_thread(store.prune, home, time.time() - settings.log.keep_days * 86400)
+            await asyncio.to_thread(store.prune, home.folder, time.time() - settings.log.keep_days * 86400)
         inference = Inference()
         stack.callback(inference.close)
-        specialists = SpecialistFolder(home / "specialists", cache=load.cache(), encoder=settings.learning.encoder)
-        tasks = LiveTasks(registry, settings, inference=inference, load=specialists.load)
+        specialists = SpecialistFolder(home.specialists, cache=load.cache(), encoder=settings.learning.encoder)
+        tasks = LiveTasks(home.registry, settings, inference=inference, load=specialists.load)
         await tasks.refresh()
         rows = RowMaker(settings, load.settings_sha256(settings), reference.card.price)
-        audits = Audits(reference=reference, tasks=tasks, writer=writer, log=log, rows=rows)
+        audits = Audits(reference=reference, tasks=tasks, writer=writer, log=home.log, rows=rows)
         stack.push_async_callback(audits.aclose)
         chat = Chat(
             reference=reference,
@@ -171,7 +169,7 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
             max_body_bytes=int(settings.server.max_body_mb * 1e6),
         )
         stack.push_async_callback(chat.aclose)
-        learner = Learner(settings, home, log=log, tasks=tasks)
+        learner = Learner(settings, home.folder, log=home.log, tasks=tasks)
         stack.push_async_callback(learner.aclose)
         looking = asyncio.ensure_future(learner.run())
         stack.callback(looking.cancel)

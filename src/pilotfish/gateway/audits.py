@@ -98,6 +98,7 @@ class Audits:
             latency_s=time.perf_counter() - started_s,
         )
         self._writer.append(row)
+        self._tasks.note_reference(live, text)
         prediction = turn.decision.prediction
         if not error and prediction is not None:
             expected = answers.parse(live.record.shape, text) if text is not None else None

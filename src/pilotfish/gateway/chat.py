@@ -191,6 +191,7 @@ class Chat:
             task.add_done_callback(self._shadows.discard)
             return
         self._writer.append(row)
+        self._tasks.note_reference(turn.live, outcome.reference_answer)
         self._audits.note(turn, outcome)
 
     async def _shadow(self, turn: Turn, row: RequestRow) -> None:

@@ -116,7 +116,7 @@ class Learner:
         if pace.proving_since_s is not None:
             later = self._log.rows(LogFilter(task_id=record.task_id, since_s=pace.proving_since_s))
             n_drawn = sum(row.sampling == "audit" and row.reference_answer is not None for row in later)
-        return pace.is_due(n_known, n_drawn, claim.max_risk)
+        return pace.is_due(n_known, n_drawn, claim.max_risk, self._tasks.n_new(record))
 
     async def _learn(self) -> None:
         command = [sys.executable, "-m", "pilotfish", "distil", "--due", "--home", str(self._home), "--progress-json"]

@@ -20,9 +20,11 @@ from pilotfish.core.certificate import Certificate, Claim
 from pilotfish.core.errors import MissingExtraError, SpecialistError
 from pilotfish.core.task import Mode
 from pilotfish.gateway.local import Inference, Predictor
+from pilotfish.guarantees.new_answers import NewAnswers
 from pilotfish.guarantees.pace import Pace
 from pilotfish.routing.cascade import Predict, Prediction
 from pilotfish.routing.policy import Gates, Policy
+from pilotfish.scoring import answers
 from pilotfish.store.base import Event, Registry, TaskRecord
 from pilotfish.tasks.recognise import Recogniser
 
@@ -63,6 +65,7 @@ class LiveTasks:
         self._version = -1
         self._tasks: dict[str, LiveTask] = {}
         self._predictors: dict[str, Predictor | SpecialistError] = {}
+        self._new: dict[str, NewAnswers] = {}
         self.recogniser = Recogniser([])
 
     def get(self, task_id: str) -> LiveTask | None:
@@ -85,7 +88,24 @@ class LiveTasks:
         self._predictors = {sha256: self._predictors[sha256] for sha256 in wanted}
         self.recogniser = Recogniser(self._registry.templates())
         self._tasks = {record.task_id: self._live(record) for record in records}
+        in_force = {live.record.certificate_id for live in self._tasks.values() if live.mode == "serve"}
+        self._new = {certificate_id: new for certificate_id, new in self._new.items() if certificate_id in in_force}
         self._version = version
+
+    def note_reference(self, live: LiveTask | None, text: str | None) -> None:
+        """Take note of an answer of the reference to a request of a task that serves: it may be a new one.
+
+        Without texts in the log nothing could be learnt from it.
+        """
+        if live is not None and live.mode == "serve" and text is not None and self._settings.log.keep_text:
+            shape = live.record.shape
+            new = self._new.setdefault(live.record.certificate_id, NewAnswers(shape))
+            new.see(answers.parse(shape, text))
+
+    def n_new(self, record: TaskRecord) -> int:
+        """How often the most frequent new answer was seen since this gateway runs (the learner counts in the log)."""
+        new = self._new.get(record.certificate_id)
+        return new.most if new is not None else 0
 
     def keep_audit(self, live: LiveTask, audit_state: dict[str, Any]) -> None:
         """Write down the audits so far, unless the task has meanwhile been given another certificate."""

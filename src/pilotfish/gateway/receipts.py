@@ -1,4 +1,8 @@
-"""Receipts as response headers: which model answered, and why."""
+"""Receipts as response headers: which model answered, and why.
+
+Names come from clients and users, so they are made safe for a header here. What the reasons mean is known to
+`core/receipt.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""From one finished request to its log row: what was sampled why, and what privacy leaves out."""
+"""From one finished request to its log row: what was sampled why, and what privacy leaves out.
+
+What `[log] keep_text` excludes is left out here, before anything is written. Costs are unknown where no price was
+stated. When a row is written, and where to, is not known here.
+"""
 
 from __future__ import annotations
 

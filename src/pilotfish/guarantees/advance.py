@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pilotfish.core.certificate import Certificate, Claim
+from pilotfish.core.certificate import Certificate, Claim, Refusal
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
-from pilotfish.guarantees.attempt import Attempt, Options, attempt, expect
-from pilotfish.guarantees.pace import BETTER, Pace, proving_rows
+from pilotfish.guarantees.attempt import Attempt, attempt, expect
+from pilotfish.guarantees.fitting import Options
+from pilotfish.guarantees.new_answers import Serving
+from pilotfish.guarantees.pace import BETTER, HURRY, Pace, proving_rows
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.students.distil import Progress
 
@@ -46,19 +48,21 @@ def advance(
     task: Task,
     examples: Sequence[Example],
     pace: Pace,
-    in_force: Certificate | None,
+    serving: Serving | None,
     embeddings: NDArray[np.float32] | None = None,
 ) -> Attempt | None:
     """Do what is due; the attempt where there was one, None where proving has begun instead.
 
-    `in_force` is the certificate of the specialist that serves now. Changes `pace`.
+    `serving` is what serves the task now. Changes `pace`.
     """
-    if in_force is not None and pace.proving_since_s is None:
-        _begin_to_prove(workshop, task, examples, pace, in_force, embeddings)
-        return None
     options = Options(embeddings=embeddings, progress=workshop.progress)
     if pace.fresh_since_s is not None:
         options["fresh_since_s"] = pace.fresh_since_s
+    is_proven = pace.proving_since_s is not None and n_drawn(pace, examples) >= proving_rows(workshop.claim.max_risk)
+    if serving is not None and (pace.proving_since_s is None or (pace.is_news(serving.new.most) and not is_proven)):
+        # A proof under way of a specialist that does not know the new answers is given up: it has spent nothing.
+        _begin_to_prove(workshop, task, examples, pace, serving, options)
+        return None
     if pace.proving_since_s is None:
         options["is_worth"] = pace.is_worth
     else:
@@ -73,8 +77,21 @@ def advance(
         **options,
     )
     pace.n_attempts += tried.verdict.delta_spent > 0
-    pace.looked(len(examples))
+    pace.looked(len(examples), serving.new.most if serving is not None else 0)
     return tried
+
+
+def replaces(verdict: Certificate | Refusal, serving: Serving | None, examples: Sequence[Example]) -> bool:
+    """Whether what came of an attempt is to serve instead of what serves now, since it answers more.
+
+    The coverage in force was measured before there were new answers, and none of these is answered as it should be:
+    of the traffic that the new certificate was calibrated on, the old one serves so much less.
+    """
+    if serving is None or isinstance(verdict, Refusal):
+        return isinstance(verdict, Certificate)
+    names = set(verdict.details["request_ids"])
+    new = serving.new.share_of([row for row in examples if row.request_id in names])
+    return verdict.coverage > serving.certificate.coverage * (1.0 - new)
 
 
 def _begin_to_prove(
@@ -82,10 +99,14 @@ def _begin_to_prove(
     task: Task,
     examples: Sequence[Example],
     pace: Pace,
-    in_force: Certificate,
-    embeddings: NDArray[np.float32] | None,
+    serving: Serving,
+    options: Options,
 ) -> None:
-    """Fit on all that is known; where that is expected to serve more, later rows are drawn to prove it."""
+    """Fit on all that is known; where that is expected to serve more, later rows are drawn to prove it.
+
+    Where new answers are the reason, what serves covers less by their share among the rows it has not learnt from,
+    and the coin falls more often, which proves sooner by as many calls.
+    """
     expected = expect(
         task,
         examples,
@@ -94,10 +115,13 @@ def _begin_to_prove(
         encoder=workshop.encoder,
         folder=workshop.folder,
         n_calibration=proving_rows(workshop.claim.max_risk),
-        **Options(embeddings=embeddings, progress=workshop.progress),
+        **options,
     )
-    n_known = len(examples)
-    pace.looked(n_known)
-    if expected > in_force.coverage + BETTER:
+    new, coverage = serving.new, serving.certificate.coverage
+    is_news = pace.is_news(new.most)
+    if is_news:
+        coverage *= 1.0 - new.share
+    pace.looked(len(examples), new.most)
+    if expected > coverage + (0.0 if is_news else BETTER):
         # Rows after the latest known one: the specialist is certified on later traffic than it learnt from.
-        pace.begin_to_prove(max(row.time_s for row in examples), in_force.coverage)
+        pace.begin_to_prove(max(row.time_s for row in examples), coverage / HURRY if is_news else coverage)

@@ -1,7 +1,7 @@
 """One attempt at a certificate: fit on some rows, calibrate on later ones with the very artefact that was written.
 
 The number of the attempt decides its share of delta (`stats/spending.py`). It is cheap to refuse, so
-what cannot be certified whatever the student does is refused before anything is fitted, and spends
+what cannot be certified whatever the student does is refused before anything is fitted (`fitting.py`), and spends
 nothing. When to attempt, and what to do with the outcome, is decided by the callers.
 """
 
@@ -9,48 +9,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypedDict, Unpack
-
-import numpy as np
-import numpy.typing as npt
+from typing import Unpack
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal, Shortage
 from pilotfish.core.errors import UserError
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
-from pilotfish.guarantees.certify import MIN_COVERAGE, Evidence, Terms, certify, expected_coverage, policy_of, promise
+from pilotfish.guarantees.certify import MIN_COVERAGE, Evidence, Terms, certify, policy_of, promise
+from pilotfish.guarantees.fitting import Options, fit
 from pilotfish.guarantees.split import Split, asked_again, data_sha256, split, unbiased_rows_for
 from pilotfish.routing.policy import Policy
 from pilotfish.scoring.answers import disagreement
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Predictions, Specialist
 from pilotfish.stats import binomial, spending
-from pilotfish.students.distil import Fitted, OutOfFold, Progress, distil
-
-
-class Options(TypedDict, total=False):
-    """What an attempt can do without.
-
-    `embeddings`, one row an example, saves encoding. `progress` goes to `distil`. `is_worth` judges the coverage that
-    out-of-fold scores let expect: where it says no, the attempt stops before it spends anything.
-    With `calibrate_after_s` rows up to that time teach and the unbiased rows after it calibrate; without it no row
-    up to `fresh_since_s` (a withdrawal) calibrates.
-    """
-
-    embeddings: npt.NDArray[np.float32] | None
-    progress: Progress | None
-    is_worth: Callable[[float], bool]
-    calibrate_after_s: float
-    fresh_since_s: float
+from pilotfish.students.distil import Fitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """What came of it: the verdict, and the specialist with the coverage it let expect, where one was fitted.
+
+    `taught_until_s` is the time of the latest row that taught it, where it was tested.
 
     Only attempts whose verdict has `delta_spent` > 0 looked at calibration answers and count in `number`.
     """
@@ -58,6 +42,7 @@ class Attempt:
     verdict: Certificate | Refusal
     fitted: Fitted | None = None
     expected_coverage: float = 0.0
+    taught_until_s: float = 0.0
 
     @property
     def policy(self) -> Policy:
@@ -88,24 +73,29 @@ def attempt(
     `number` counts from 1 over all attempts ever made for the task that have spent. Too few different texts to
     learn from are a refusal. Raises `SpecialistError` where the folder cannot be read back.
     """
-    parts = split(examples, after_s=options.get("calibrate_after_s"), fresh_since_s=options.get("fresh_since_s"))
-    refusal = _refuse_early(task, examples, claim, number=number, parts=parts)
+    since_s = options.get("fresh_since_s")
+    parts = split(examples, after_s=options.get("calibrate_after_s"), fresh_since_s=since_s)
+    current = [row for row in examples if since_s is None or row.time_s > since_s]
+    refusal = _refuse_early(task, examples, claim, number=number, parts=parts, current=current)
     if refusal is not None:
         return Attempt(verdict=refusal)
     embeddings = options.get("embeddings")
+    teaching = options.copy()
+    teaching["embeddings"] = None if embeddings is None else embeddings[parts.fit]
     try:
-        fitted = distil(
-            [examples[i] for i in parts.fit],
+        student = fit(
             task,
-            encoder,
-            folder,
-            embeddings=None if embeddings is None else embeddings[parts.fit],
-            progress=options.get("progress"),
+            [examples[i] for i in parts.fit],
+            claim,
+            number=number,
+            encoder=encoder,
+            folder=folder,
+            n_calibration=len(parts.calibration),
+            **teaching,
         )
     except UserError as error:
         return Attempt(verdict=_refusal(task, claim, number, "variety", error.message))
-    look = _look(fitted.out_of_fold, [examples[i] for i in parts.fit])
-    expected = expected_coverage(look, len(parts.calibration), claim, number)
+    fitted, expected = student.fitted, student.expected_coverage
     if not options.get("is_worth", _always)(expected):
         refusal = _wait(task, claim, number, expected)
         return Attempt(verdict=refusal, fitted=fitted, expected_coverage=expected)
@@ -123,11 +113,12 @@ def attempt(
         data_sha256=data_sha256(rows),
         artefact_sha256=specialist.sha256,
         request_ids=tuple(row.request_id for row in rows),
-        asked_again=asked_again(examples),
-        n_answers=None if "calibrate_after_s" in options else sum(row.is_unbiased for row in examples),
+        asked_again=asked_again(current),
+        n_answers=None if "calibrate_after_s" in options else sum(row.is_unbiased for row in current),
     )
-    verdict = certify(_with_rows(look, predicted, rows), claim, terms)
-    return Attempt(verdict=verdict, fitted=fitted, expected_coverage=expected)
+    verdict = certify(_with_rows(student.look, predicted, rows), claim, terms)
+    taught_until_s = examples[parts.fit[-1]].time_s
+    return Attempt(verdict=verdict, fitted=fitted, expected_coverage=expected, taught_until_s=taught_until_s)
 
 
 def expect(
@@ -146,33 +137,19 @@ def expect(
     Looks at out-of-fold scores alone: it costs CPU and no delta. 0 where there is too little to learn from.
     """
     try:
-        fitted = distil(
-            examples,
+        student = fit(
             task,
-            encoder,
-            folder,
-            embeddings=options.get("embeddings"),
-            progress=options.get("progress"),
+            examples,
+            claim,
+            number=number,
+            encoder=encoder,
+            folder=folder,
+            n_calibration=n_calibration,
+            **options,
         )
     except UserError:
         return 0.0
-    return expected_coverage(_look(fitted.out_of_fold, examples), n_calibration, claim, number)
-
-
-def _look(fold: OutOfFold, fitting_rows: Sequence[Example]) -> Evidence:
-    """The evidence without calibration rows, from the unbiased fitting rows.
-
-    Deferred rows are the hard ones: their out-of-fold scores would let expect too little coverage, and start the
-    test too high.
-    """
-    # `distil` keeps the latest rows where there are very many.
-    scored = fitting_rows[len(fitting_rows) - len(fold.certainty) :]
-    unbiased = [row.is_unbiased for row in scored]
-    return Evidence(
-        fold_losses=fold.disagreement[unbiased].tolist(),
-        fold_certainty=fold.certainty[unbiased].tolist(),
-        fold_scope=fold.scope[unbiased].tolist(),
-    )
+    return student.expected_coverage
 
 
 def _with_rows(look: Evidence, said: Predictions, rows: Sequence[Example]) -> Evidence:
@@ -198,10 +175,10 @@ def smallest_testable(claim: Claim, number: int) -> int | None:
 
 
 def _refuse_early(
-    task: Task, examples: Sequence[Example], claim: Claim, *, number: int, parts: Split
+    task: Task, examples: Sequence[Example], claim: Claim, *, number: int, parts: Split, current: Sequence[Example]
 ) -> Refusal | None:
-    """The refusal that needs no specialist, or None."""
-    n_unbiased = sum(row.is_unbiased for row in examples)
+    """The refusal that needs no specialist, or None; `current` are the examples that may calibrate."""
+    n_unbiased = sum(row.is_unbiased for row in current)
     if not task.shape.is_closed:
         why = f"the answers form no closed set ({task.shape.why_open})"
         return _refusal(task, claim, number, "closed answers", why)

@@ -7,23 +7,24 @@ log and the registry only. Nothing is adopted without a certificate, and a task 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal
 from pilotfish.core.example import Example
-from pilotfish.core.log_row import RequestRow
 from pilotfish.core.task import Task
-from pilotfish.guarantees.advance import Workshop, advance, n_drawn
+from pilotfish.guarantees.advance import Workshop, advance, n_drawn, replaces
+from pilotfish.guarantees.known import known_examples
+from pilotfish.guarantees.new_answers import NewAnswers, Serving, answerable, new_since, untaught
 from pilotfish.guarantees.pace import Pace
-from pilotfish.scoring import answers
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.store.base import Event, TaskRecord
 from pilotfish.store.home import Home
 from pilotfish.students.distil import Progress
-from pilotfish.tasks.find import find_tasks, newest
-from pilotfish.tasks.recognise import Recogniser
+from pilotfish.tasks.find import find_tasks
+
+__all__ = ["Outcome", "known_examples", "learn"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,77 +64,68 @@ def learn(
             if task.id != only:
                 continue
             own.is_patient = False
-        elif (
-            record.is_held
-            or not task.shape.is_closed
-            or not own.is_due(len(known), n_drawn(own, known), claim.max_risk)
-        ):
+        elif record.is_held or not task.shape.is_closed:
+            continue
+        new = new_since(record, known)
+        if not only and not own.is_due(len(known), n_drawn(own, known), claim.max_risk, new.most):
             continue
         workshop = Workshop(claim=claim, encoder=load_encoder(), folder=home.specialists, progress=progress)
-        outcome = _step(home, workshop, task, record, known, own)
+        outcome = _step(home, workshop, task, _Due(record=record, known=known, pace=own, new=new))
         if outcome is not None:
             outcomes.append(outcome)
     return outcomes
 
 
-def known_examples(home: Home) -> dict[str, list[Example]]:
-    """What is known of each task by its id, in time order: rows whose reference answer stands in the log."""
-    recogniser = Recogniser(home.registry.templates())
-    texts: dict[str, list[tuple[str, str, RequestRow]]] = defaultdict(list)
-    for row in newest(home.log):
-        if row.reference_answer is None or row.input is None:
-            continue
-        found = recogniser.split(row.instructions_id, row.input)
-        if found.text is not None:
-            texts[found.task_id].append((found.text, row.reference_answer, row))
-    examples = {}
-    for found_id, known in texts.items():
-        shape = answers.settle(answer for _, answer, _ in known)
-        examples[found_id] = [
-            Example(
-                text=text,
-                answer=answers.parse(shape, answer) if shape.is_closed else None,
-                time_s=row.time_s,
-                sampling=row.sampling,
-                probability=row.probability,
-                request_id=row.request_id,
-            )
-            for text, answer, row in known
-        ]
-    return examples
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Due:
+    """What is known of a task that is due."""
+
+    record: TaskRecord
+    known: list[Example]
+    pace: Pace
+    new: NewAnswers
 
 
-def _step(
-    home: Home, workshop: Workshop, task: Task, record: TaskRecord, known: list[Example], pace: Pace
-) -> Outcome | None:
+def _step(home: Home, workshop: Workshop, task: Task, due: _Due) -> Outcome | None:
     started = time.perf_counter()
-    in_force = home.registry.certificate(record.certificate_id) if record.mode == "serve" else None
-    if in_force is not None and not in_force.claim.covers(workshop.claim):
-        in_force = None  # a stricter promise is asked for now, under which it does not serve
-    tried = advance(workshop, task, known, pace, in_force)
+    record, known, pace = due.record, due.known, due.pace
+    serving = _serving(home, workshop.claim, due)
+    if serving is not None and pace.is_news(due.new.most):
+        details = {"values": due.new.listed(), "n_known": due.new.n_known, "share": due.new.share}
+        _tell(home, record, "new-answers", due.new.message(), details)
+    tried = advance(workshop, task, known, pace, serving)
     home.registry.update_task(record.task_id, pace=pace.to_json())
     if tried is None:
         return None
     verdict = tried.verdict
-    # Nothing that a certificate in force already does better is adopted.
     adopted = False
-    if isinstance(verdict, Certificate) and (in_force is None or verdict.coverage > in_force.coverage):
+    # Nothing that a certificate in force already does better is adopted.
+    if isinstance(verdict, Certificate) and replaces(verdict, serving, known):
         adopted = home.registry.adopt(verdict)
-        if adopted:
-            home.registry.update_task(record.task_id, shape=task.shape)
     else:
         home.registry.add_verdict(verdict)
+    if adopted and tried.fitted is not None:
+        shape = answerable(task.shape, tried.fitted.classes)
+        pace.adopted(tried.taught_until_s, untaught(shape, known, tried.taught_until_s).most)
+        home.registry.update_task(record.task_id, shape=shape, pace=pace.to_json())
     seconds = time.perf_counter() - started
-    home.registry.add_event(
-        Event(
-            time_s=time.time(),
-            task_id=record.task_id,
-            kind=_kind(verdict),
-            message=_message(verdict),
-            details={"n_known": len(known), "seconds": round(seconds, 2), "adopted": adopted},
-        )
-    )
+    details = {"n_known": len(known), "seconds": round(seconds, 2), "adopted": adopted}
+    _tell(home, record, _kind(verdict), _message(verdict), details)
     return Outcome(task=record, verdict=verdict, is_adopted=adopted, n_known=len(known), seconds=seconds)
+
+
+def _serving(home: Home, claim: Claim, due: _Due) -> Serving | None:
+    """What serves; nothing does where a stricter promise is asked for than the one in force."""
+    record = due.record
+    certificate = home.registry.certificate(record.certificate_id) if record.mode == "serve" else None
+    if certificate is None or not certificate.claim.covers(claim):
+        return None
+    return Serving(certificate=certificate, new=due.new)
+
+
+def _tell(home: Home, record: TaskRecord, kind: str, message: str, details: dict[str, Any]) -> None:
+    event = Event(time_s=time.time(), task_id=record.task_id, kind=kind, message=message, details=details)
+    home.registry.add_event(event)
 
 
 def _kind(verdict: Certificate | Refusal) -> str:

@@ -1,4 +1,8 @@
-"""The job protocol: work that runs beside the gateway and must never slow it or outlive it."""
+"""The job protocol: work that runs beside the gateway and must never slow it or outlive it.
+
+A job is seen through its progress and its end alone; what it does is known to whoever starts it, how it is run
+to the files beside.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The model protocol: anything that answers a chat request.
 
-An HTTP endpoint, a recording, a scripted double and a cascade of them all look like this, so the
-gateway sees one object and a cascade can be replayed and certified like any model.
+An HTTP endpoint, a recording and a scripted double all look like this, so the gateway, the demo and
+the tests of users stand in front of any of them. How one is reached is known to the files beside.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ class ModelCard:
     """What a model is. `price` is None where nobody stated one (never 0)."""
 
     name: str
-    is_local: bool
-    context_tokens: int | None = None
     price: Price | None = None
 
 

@@ -1,4 +1,8 @@
-"""Settings to models: the one place where a key is read from the environment."""
+"""Settings to models: the one place where a key is read from the environment.
+
+The key goes from here into the model's own headers and nowhere else: it stands in no settings, no log row and no
+message of an error.
+"""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class HttpModel:
             connect_timeout_s=connect_timeout_s,
         )
         self._own_headers = (("authorization", f"Bearer {key}"),) if key else ()
-        self._card = ModelCard(name=name, is_local=False, price=price)
+        self._card = ModelCard(name=name, price=price)
 
     @property
     def card(self) -> ModelCard:

@@ -51,7 +51,7 @@ class RecordedModel:
         delay_s: float = 0.0,
         price: Price | None = None,
     ) -> None:
-        self._card = ModelCard(name=name, is_local=False, price=price)
+        self._card = ModelCard(name=name, price=price)
         self._delay_s = delay_s
         self._answers: dict[str, list[tuple[str, Usage | None]]] = {}
         for exchange in exchanges:

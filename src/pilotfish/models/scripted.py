@@ -50,7 +50,7 @@ class ScriptedModel:
         if not callable(script) and not script:
             raise ValueError("A script needs at least one step.")
         self._script = script
-        self._card = ModelCard(name=name, is_local=False, price=price)
+        self._card = ModelCard(name=name, price=price)
         self.requests: list[ChatRequest] = []
         self.n_cancelled = 0
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,8 +25,7 @@ from pilotfish.scoring import answers
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Specialist
 from pilotfish.store.traffic import Traffic
-
-Progress = Callable[[str, int, int], None]
+from pilotfish.students.distil import Progress
 
 N_TIMED = 200
 """Local decisions timed one by one for the latency figures."""

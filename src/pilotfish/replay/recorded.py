@@ -75,7 +75,7 @@ def by_task(exchanges: Sequence[Exchange]) -> tuple[list[TaskTraffic], list[Exch
             for (key, text), exchange in zip(messages, exchanges, strict=True)
         ),
         templates,
-    ).tasks
+    )
     rows, others = _rows(exchanges, messages, templates, {task.id for task in tasks})
     known_from = {key: place for group in groups.values() for key, place in group.known_from.items()}
     found_tasks = [

@@ -18,9 +18,10 @@ from pilotfish.core.certificate import Certificate, Refusal
 from pilotfish.core.example import Example, Sampling
 from pilotfish.core.messages import Usage
 from pilotfish.core.task import AnswerShape, Mode, Task
-from pilotfish.guarantees.advance import Workshop, advance
+from pilotfish.guarantees.advance import Workshop, advance, replaces
 from pilotfish.guarantees.attempt import Attempt
 from pilotfish.guarantees.audit import Audit
+from pilotfish.guarantees.new_answers import NewAnswers, Serving, answerable, untaught
 from pilotfish.guarantees.pace import Pace
 from pilotfish.routing.policy import Gates, Policy
 from pilotfish.scoring import answers
@@ -133,6 +134,7 @@ class _Serving:
     shape: AnswerShape
     naive: Policy | None
     audit: Audit
+    new: NewAnswers
     start: int = 0
     answers: list[tuple[str, ...]] = field(default_factory=list)
     certainty: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -162,7 +164,8 @@ class Timeline:
         for index, row in enumerate(self.result.rows):
             show(index + 1)
             may_act = row.position >= self._setup.serve_from
-            if may_act and self._pace.is_due(len(self._known), self._n_drawn, max_risk):
+            n_new = self._serving.new.most if self._serving is not None else 0
+            if may_act and self._pace.is_due(len(self._known), self._n_drawn, max_risk, n_new):
                 self._learn(index)
             if self._serving is None:
                 self._known.append((index, "observe", 1.0))
@@ -182,6 +185,8 @@ class Timeline:
         result.ran[index], result.differs[index], result.served[index] = True, differs, local
         result.audited[index] = coin
         result.naive[index] = serving.naive is not None and serving.naive.decide(certainty, scope) == "certified"
+        if coin or not local:
+            serving.new.see(reference)
         if coin:
             self._known.append((index, "audit", probability))
             self._n_drawn += 1
@@ -206,17 +211,19 @@ class Timeline:
         known = [i for i, _, _ in self._known]
         shape = answers.settle(rows[i].answer for i in known)
         task = replace(self.result.task, shape=shape)
-        in_force = self._serving.certificate if self._serving is not None else None
+        current = self._serving
+        serving = None if current is None else Serving(certificate=current.certificate, new=current.new)
+        examples = self._examples(shape)
         embeddings = self._embeddings.upto(index)[known] if shape.is_closed else None
-        tried = advance(self._setup.workshop, task, self._examples(shape), self._pace, in_force, embeddings)
+        tried = advance(self._setup.workshop, task, examples, self._pace, serving, embeddings)
         if tried is None:
             self._n_drawn = 0
             return
         self.result.task = task
         self.result.verdicts.append((rows[index].position, tried))
         certificate = tried.verdict
-        if isinstance(certificate, Certificate) and (in_force is None or certificate.coverage > in_force.coverage):
-            self._adopt(index, tried, certificate, shape)
+        if isinstance(certificate, Certificate) and replaces(certificate, serving, examples):
+            self._adopt(index, tried, certificate, task.shape)
 
     def _examples(self, shape: AnswerShape) -> list[Example]:
         rows = self.result.rows
@@ -234,6 +241,9 @@ class Timeline:
 
     def _adopt(self, index: int, tried: Attempt, certificate: Certificate, shape: AnswerShape) -> None:
         assert tried.fitted is not None
+        shape = answerable(shape, tried.fitted.classes)
+        new = untaught(shape, self._examples(shape), tried.taught_until_s)
+        self._pace.adopted(tried.taught_until_s, new.most)
         self.result.adopted.append((self.result.rows[index].position, tried))
         self._serving = _Serving(
             specialist=Specialist.load(tried.fitted.folder, self._setup.workshop.encoder),
@@ -242,6 +252,7 @@ class Timeline:
             shape=shape,
             naive=naive_policy(certificate),
             audit=Audit.start(certificate),
+            new=new,
             start=index,
         )
 

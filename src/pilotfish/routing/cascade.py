@@ -1,20 +1,19 @@
 """The live decision: try the specialist, accept its answer or defer to the reference.
 
-A cascade is itself a model, so it can stand wherever one can. The gateway calls `decide` and relays
-the reference itself; in-process users call `answer`. Both go through the same policy as backtest and
-certification. What runs the specialist is passed in: this file knows neither threads nor folders.
+The decision goes through the same policy as backtest and certification, and never fails: whatever is
+wrong with a specialist defers. Relaying the reference is the gateway's business. What runs the specialist
+is passed in: this file knows neither threads nor folders.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pilotfish.core.errors import SpecialistError
 from pilotfish.core.messages import Answer, ChatRequest
 from pilotfish.core.receipt import Reason
 from pilotfish.models import wire
-from pilotfish.models.base import Model, ModelCard
 from pilotfish.routing.policy import Policy
 
 
@@ -70,63 +69,6 @@ async def decide(request: ChatRequest, text: str | None, predict: Predict, polic
 def local_name(task_name: str) -> str:
     """The `model` field of answers given by the specialist of a task."""
     return f"pilotfish/{task_name}"
-
-
-class Cascade:
-    """The specialist of one task in front of the reference, as one model."""
-
-    def __init__(
-        self,
-        *,
-        task_name: str,
-        reference: Model,
-        predict: Predict,
-        policy: Policy,
-        text_of: Callable[[ChatRequest], str | None],
-    ) -> None:
-        """`text_of` finds a request's input, such as `lambda request: recogniser.recognise(request).text`."""
-        self._name = local_name(task_name)
-        self._reference = reference
-        self._predict = predict
-        self._policy = policy
-        self._text_of = text_of
-
-    @property
-    def card(self) -> ModelCard:
-        """The reference's price and context: the cascade costs at most that."""
-        card = self._reference.card
-        return ModelCard(
-            name=f"{self._name} or {card.name}", is_local=False, context_tokens=card.context_tokens, price=card.price
-        )
-
-    async def decide(self, request: ChatRequest) -> Decision:
-        """What `answer` would do with `request`."""
-        return await decide(request, self._text_of(request), self._predict, self._policy)
-
-    async def answer(self, request: ChatRequest) -> Answer:
-        """The specialist's answer where the policy accepts it, else the reference's."""
-        decision = await self.decide(request)
-        if decision.is_local and decision.prediction is not None:
-            return local_answer(decision.prediction, self._name)
-        return await self._reference.answer(request)
-
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[bytes, None]:
-        """The same as server-sent events."""
-        decision = await self.decide(request)
-        if decision.is_local and decision.prediction is not None:
-            for event in local_stream(decision.prediction, self._name, request):
-                yield event
-            return
-        pieces = self._reference.stream(request)
-        try:
-            async for piece in pieces:
-                yield piece
-        finally:
-            await pieces.aclose()
-
-    async def aclose(self) -> None:
-        """Close the reference."""
-        await self._reference.aclose()
 
 
 def local_answer(prediction: Prediction, name: str) -> Answer:

@@ -8,7 +8,6 @@ factor 1.4 in bulk (13,083 banking77 texts: 15 CPU-s) and makes calibrating and 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotfish.core.errors import MissingExtraError, SpecialistError
+from pilotfish.core.ids import sha256
 
 # Else onnxruntime (1.31) writes a device id to the user's cache and reports to Microsoft, from its import on.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -67,7 +67,7 @@ class Encoder:
             if card["format"] > FORMAT:
                 raise SpecialistError(f"The encoder {folder.name} has a newer format.", hint="Update pilotfish.")
             contents = {name: (folder / name).read_bytes() for name in (GRAPH, TOKENIZER)}
-            wrong = [name for name in contents if hashlib.sha256(contents[name]).hexdigest() != card["files"][name]]
+            wrong = [name for name in contents if sha256(contents[name]) != card["files"][name]]
             card = {key: card[key] for key in ("name", "dimension", "max_tokens")}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SpecialistError(f"The encoder {folder.name} cannot be read: {error}") from error
@@ -76,7 +76,7 @@ class Encoder:
         tokenizer = Tokenizer.from_str(contents[TOKENIZER].decode())
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        return cls(_session(contents[GRAPH]), tokenizer, card, hashlib.sha256(written).hexdigest())
+        return cls(_session(contents[GRAPH]), tokenizer, card, sha256(written))
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The embeddings, float32 [n, dimension], each of length 1. Of a text over `max_tokens` both ends are read.

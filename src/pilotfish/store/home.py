@@ -1,4 +1,8 @@
-"""A user's home folder, opened: the log, the registry and the folder of specialists in one hand."""
+"""A user's home folder, opened: the log, the registry and the folder of specialists in one hand.
+
+Commands and learning work on one of these. The names of the files in it are known to `build.py`, what stands in them
+to the store's other files.
+"""
 
 from __future__ import annotations
 

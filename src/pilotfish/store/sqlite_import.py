@@ -7,6 +7,7 @@ is deleted only once its writer is gone and all of it is committed. One process 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import threading
 import time
@@ -26,6 +27,7 @@ IMPORT_EVERY_S = 0.5
 _LIMIT = 1 << 63
 
 _decode = msgspec.json.Decoder(SpoolLine).decode
+_log = logging.getLogger(__name__)
 
 
 def _insert(table: str, columns: tuple[str, ...], conflict: str) -> str:
@@ -115,8 +117,8 @@ def _is_storable(row: LogRow | GapRow) -> bool:
 class Importer:
     """Imports the spool every half second in a thread of its own.
 
-    A failure (disk full, database locked for long) is kept in `last_error` and tried again: the rows are safe in the
-    spool meanwhile.
+    A failure (disk full, database locked for long) is said once, kept in `last_error` and tried again: the rows are
+    safe in the spool meanwhile.
     """
 
     def __init__(self, spool: Path, database: Path, *, every_s: float = IMPORT_EVERY_S) -> None:
@@ -145,6 +147,8 @@ class Importer:
         try:
             import_spool(self._spool, self._database, self._connection)
         except StoreError as error:
+            if str(error) != self.last_error:
+                _log.warning("Logged requests wait in the spool: %s", error)
             self.last_error = str(error)
         else:
             self.last_error = ""

@@ -70,10 +70,12 @@ class OutOfFold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """A written specialist: its folder, named after its identity `sha256`, and what learning told."""
+    """A written specialist: its folder, named after its identity `sha256`, the values that it answers, per field, and
+    what learning told."""
 
     folder: Path
     sha256: str
+    classes: tuple[tuple[str, ...], ...]
     out_of_fold: OutOfFold
     seconds: float
 
@@ -149,7 +151,9 @@ def distil(
     for index, field in enumerate(fields):
         tensors |= {f"{index}.{name}": getattr(field.head, name) for name in Head.__dataclass_fields__}
     folder, identity = _write(home, card, tensors)
-    return Fitted(folder=folder, sha256=identity, out_of_fold=out_of_fold, seconds=time.monotonic() - started)
+    return Fitted(
+        folder=folder, sha256=identity, classes=classes, out_of_fold=out_of_fold, seconds=time.monotonic() - started
+    )
 
 
 def _distinct(examples: Sequence[Example], task: Task) -> _Texts:

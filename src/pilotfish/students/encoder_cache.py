@@ -7,13 +7,13 @@ the later finds the earlier's folder and uses it. Every load checks the hashes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
 from pathlib import Path
 
 from pilotfish.core.errors import SpecialistError
+from pilotfish.core.ids import sha256
 from pilotfish.specialists import encoder as artefact
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.students import encoder_graph, weights
@@ -30,8 +30,8 @@ def open_encoder(cache: Path, source: str = weights.DEFAULT) -> Encoder:
     """
     known = weights.KNOWN_SHA256.get(source)
     found = None if known else weights.find(source)
-    name, sha256 = (source, known) if known else (found.name, found.sha256) if found else ("", "")
-    folder = cache / "encoders" / f"{name}-{sha256[:12]}"
+    name, weights_sha256 = (source, known) if known else (found.name, found.sha256) if found else ("", "")
+    folder = cache / "encoders" / f"{name}-{weights_sha256[:12]}"
     try:
         return Encoder.load(folder)
     except SpecialistError:
@@ -69,6 +69,6 @@ def _write(folder: Path, found: weights.Weights) -> None:
         "dimension": architecture.dimension,
         "max_tokens": min(MAX_TOKENS, architecture.max_tokens),
         "weights_sha256": found.sha256,
-        "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+        "files": {name: sha256(content) for name, content in contents.items()},
     }
     (folder / artefact.CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")

@@ -42,7 +42,7 @@ def find_tasks(home: Home) -> list[Task]:
             for row in rows
         ),
         templates,
-    ).tasks
+    )
     return [_record(home.registry, task) for task in tasks]
 
 

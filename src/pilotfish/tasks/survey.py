@@ -2,7 +2,7 @@
 
 It reads plain records, so that the log, a traffic file and a test are surveyed alike, and hands back nouns only: it
 decides neither what is learnt nor what is served. Requests without instructions whose answers are free text
-are single conversations; they share an id for want of anything to tell them apart, and are counted, not listed.
+are single conversations; they share an id for want of anything to tell them apart, and are not listed.
 """
 
 from __future__ import annotations
@@ -45,18 +45,6 @@ class Exchange:
     answer: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
-    """The recurring tasks, most frequent first, and how many of `n_requests` belong to none of them.
-
-    `n_conversations` counts single conversations and tasks too rare to count as recurring.
-    """
-
-    tasks: list[Task]
-    n_requests: int
-    n_conversations: int
-
-
 @dataclass(slots=True)
 class _Group:
     instructions_id: str
@@ -66,10 +54,8 @@ class _Group:
     answers: list[str] = field(default_factory=list)
 
 
-def survey(
-    exchanges: Iterable[Exchange], templates: Sequence[Template] = (), min_requests: int = MIN_REQUESTS
-) -> Survey:
-    """The tasks of a log, given in the order of time.
+def survey(exchanges: Iterable[Exchange], templates: Sequence[Template] = ()) -> list[Task]:
+    """The recurring tasks of a log that is given in the order of time, most frequent first.
 
     Names go to tasks in the order of their first request, so that a growing log renames none that is listed.
     """
@@ -77,7 +63,7 @@ def survey(
     tasks: list[Task] = []
     names: set[str] = set()
     for found, group in groups.items():
-        if group.n_requests < min_requests:
+        if group.n_requests < MIN_REQUESTS:
             continue
         shape = settle(group.answers)
         if not (group.instructions or group.constant or shape.is_closed):
@@ -93,10 +79,7 @@ def survey(
             n_requests=group.n_requests,
         )
         tasks.append(task)
-    n_requests = sum(group.n_requests for group in groups.values())
-    n_recurring = sum(task.n_requests for task in tasks)
-    tasks.sort(key=lambda task: -task.n_requests)
-    return Survey(tasks=tasks, n_requests=n_requests, n_conversations=n_requests - n_recurring)
+    return sorted(tasks, key=lambda task: -task.n_requests)
 
 
 def _group(exchanges: Iterable[Exchange], templates: Sequence[Template]) -> dict[str, _Group]:

@@ -7,6 +7,7 @@ import pytest
 from pilotfish.core.certificate import Certificate, Claim, Refusal
 from pilotfish.core.example import Example
 from pilotfish.guarantees.advance import Workshop, advance, n_drawn
+from pilotfish.guarantees.new_answers import NewAnswers, Serving
 from pilotfish.guarantees.pace import Pace
 from tools.served_home import sentences
 from tools.tiny_models import open_tiny_encoder
@@ -58,7 +59,8 @@ def test_the_number_of_the_attempt_is_that_of_those_that_spent(workshop):
 
 
 def _in_force(tried, coverage):
-    return dataclasses.replace(tried.verdict, coverage=coverage)
+    certificate = dataclasses.replace(tried.verdict, coverage=coverage)
+    return Serving(certificate=certificate, new=NewAnswers(colour_task(PAIRS).shape))
 
 
 def test_a_serving_task_is_not_attempted_but_proven(workshop):

@@ -225,3 +225,37 @@ def test_the_audit_of_a_certificate_takes_what_calibration_makes_likely_as_quiet
     quiet = Audit.start(certificate).watch.quiet_risk
     assert quiet == pytest.approx(min(max(likely, 0.025), 0.1))
     assert quiet > certificate.errors / certificate.n_served
+
+
+def _turned(rows, upto):
+    """The same, with all answers of the first rows exchanged: a reference that has since changed its mind."""
+    names = dict(zip(CLASSES, [*list(CLASSES)[1:], "refund"], strict=True))
+    return [dataclasses.replace(row, answer=(names[row.answer[0]],)) for row in rows[:upto]] + rows[upto:]
+
+
+def test_after_a_withdrawal_stale_rows_neither_teach_nor_count_where_they_are_wrong(tmp_path):
+    rows = _turned(_examples(1000), 500)
+    options = {"number": 1, "encoder": ENCODER, "folder": tmp_path}
+    tried = attempt(TASK, rows, CLAIM, fresh_since_s=499.0, **options)
+    alone = attempt(TASK, rows[500:], CLAIM, **options)
+    assert isinstance(tried.verdict, Certificate)
+    assert tried.fitted.sha256 == alone.fitted.sha256
+    assert tried.verdict.min_certainty == alone.verdict.min_certainty
+    assert attempt(TASK, rows, CLAIM, **options).expected_coverage < 0.5 < tried.expected_coverage
+
+
+def test_the_choice_between_the_two_never_sees_a_calibration_answer(tmp_path):
+    rows = _turned(_examples(1000), 500)
+    options = {"number": 1, "encoder": ENCODER, "folder": tmp_path, "fresh_since_s": 499.0}
+    other = rows[:750] + [dataclasses.replace(row, answer=("refund",)) for row in rows[750:]]
+    tried, poisoned = attempt(TASK, rows, CLAIM, **options), attempt(TASK, other, CLAIM, **options)
+    assert tried.verdict.n == 250
+    assert tried.fitted.sha256 == poisoned.fitted.sha256
+    assert tried.expected_coverage == poisoned.expected_coverage
+
+
+def test_too_few_fresh_rows_to_learn_from_leave_the_others_to_teach(tmp_path):
+    """One fresh text, asked again and again."""
+    rows = [dataclasses.replace(row, text="money please") if i >= 400 else row for i, row in enumerate(_examples(700))]
+    options = {"number": 1, "encoder": ENCODER, "folder": tmp_path, "is_worth": lambda _: False}
+    assert attempt(TASK, rows, CLAIM, fresh_since_s=399.0, **options).fitted is not None

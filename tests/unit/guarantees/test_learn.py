@@ -8,6 +8,7 @@ import pytest
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal
 from pilotfish.guarantees.learn import known_examples, learn
+from pilotfish.guarantees.new_answers import new_since
 from pilotfish.guarantees.pace import Pace
 from pilotfish.specialists.card import read_folder
 from pilotfish.store.build import open_writer
@@ -179,3 +180,36 @@ def test_an_intent_that_appears_while_serving_is_learnt(place, encoder):
     record = place.registry.task(TASK_ID)
     assert "violet" in record.shape.fields[0].values
     assert "violet" in read_folder(place.specialists / record.specialist_sha256[:16]).card.classes[0]
+
+
+def _violet(pairs):
+    return [(text.replace(" is red", " is violet"), answer.replace("red", "violet")) for text, answer in pairs]
+
+
+def test_a_new_answer_is_proven_at_once_told_and_replaces_the_certificate(place, encoder):
+    """The log has not grown by half, and the certificate in force claims all: it is the new answer that counts."""
+    claim = Claim(max_risk=0.1, per="traffic")
+    place = _log(place, sentences(600))
+    (first,) = _learn(place, encoder, claim=claim, only=TASK_ID)
+    assert first.is_adopted
+    new = _violet(sentences(700, seed=5))
+    few = [pair for pair in new if pair[1] == "violet"][:20]
+    place = _log(place, few[:19], start=600, sampling="deferred", mode="serve")
+    assert _learn(place, encoder, claim=claim) == []
+    assert [event.kind for event in place.registry.events(TASK_ID)] == ["certified"]
+    place = _log(place, few[19:], start=619, sampling="deferred", mode="serve")
+    assert _learn(place, encoder, claim=claim) == []
+    (event, _) = place.registry.events(TASK_ID)
+    assert (event.kind, event.details["values"]) == ("new-answers", [["", "violet", 20]])
+    assert "now answers 'violet'" in event.message
+    pace = Pace.from_json(place.registry.task(TASK_ID).pace)
+    assert pace.proving_since_s == 619.0
+    assert pace.coin(0.02) > 0.4, "it is proven in a hurry"
+    place = _log(place, new[100:320], start=620, sampling="audit", mode="serve")
+    (second,) = _learn(place, encoder, claim=claim)
+    assert second.is_adopted
+    record = place.registry.task(TASK_ID)
+    assert record.certificate_id == second.verdict.id
+    assert "violet" in record.shape.fields[0].values
+    assert place.registry.certificate(first.verdict.id) == first.verdict, "old ones stay readable"
+    assert new_since(record, known_examples(place)[TASK_ID]).most == 0

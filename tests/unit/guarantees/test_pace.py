@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pilotfish.guarantees.pace import ENOUGH, GAIN, PROVING_COST, Pace, proving_rows
+from pilotfish.guarantees.pace import ENOUGH, GAIN, NEW_ANSWERS, PROVING_COST, Pace, proving_rows
 
 
 def test_a_look_is_due_after_the_first_answers_and_when_they_have_grown():
@@ -73,6 +73,40 @@ def test_after_a_withdrawal_it_begins_again():
     pace.begin_again(1000, 77.0)
     assert (pace.due_at, pace.expected, pace.proving_since_s, pace.fresh_since_s) == (1300, 0.0, None, 77.0)
     assert pace.n_attempts == 2, "what was spent stays spent"
+
+
+def test_after_a_withdrawal_only_fresh_answers_have_to_grow():
+    pace = Pace(first_after=100, growth=1.5)
+    pace.begin_again(2000, 77.0)
+    pace.looked(2100)
+    assert pace.due_at == 2150
+    pace.looked(1900)
+    assert pace.due_at == 2000, "the log was pruned meanwhile"
+
+
+def test_a_new_answer_makes_a_look_due_at_once_and_again_when_it_has_grown():
+    pace = Pace()
+    pace.looked(1000)
+    pace.adopted(77.0)
+    assert [pace.is_due(1001, 0, 0.05, n) for n in (0, NEW_ANSWERS - 1, NEW_ANSWERS)] == [False, False, True]
+    pace.looked(1001, NEW_ANSWERS)
+    assert [pace.is_due(1002, 0, 0.05, n) for n in (NEW_ANSWERS, 29, 30)] == [False, False, True]
+    pace.begin_to_prove(78.0, 0.5)
+    assert [pace.is_due(1002, 0, 0.05, n) for n in (29, 30)] == [False, True], "what is proven does not know it"
+    pace.looked(1002, 30)
+    pace.adopted(79.0, NEW_ANSWERS - 1)
+    assert not pace.is_due(1002, 0, 0.05)
+    pace.adopted(79.0, NEW_ANSWERS)
+    assert pace.new_due_at == NEW_ANSWERS
+    assert pace.is_due(1002, 0, 0.05)
+    pace.begin_again(1100, 80.0)
+    assert pace.taught_until_s is None
+
+
+def test_the_coin_falls_always_where_nothing_can_be_answered_any_more():
+    pace = Pace()
+    pace.begin_to_prove(0.0, 0.0)
+    assert pace.coin(0.02) == 1.0
 
 
 def test_the_rows_that_prove_allow_for_twenty_errors():

@@ -10,7 +10,7 @@ import pytest
 from pilotfish.core.certificate import Certificate, Claim, Refusal
 from pilotfish.guarantees.advance import Workshop
 from pilotfish.replay.timeline import Embeddings, Setup, Timeline
-from tools.served_home import sentences
+from tools.served_home import COLOURS, sentences
 from tools.traffic import changed, colour_task, many_words, noisy, task_rows
 
 CLAIM = Claim(max_risk=0.1, per="traffic")
@@ -170,3 +170,50 @@ def test_the_naive_threshold_stands_behind_the_same_scope_gate(replay):
     assert found.adopted
     assert found.naive.sum() >= found.served.sum()
     assert not (found.naive & ~found.ran).any()
+
+
+def swapped(pairs):
+    """The same texts under a reference that has exchanged all names."""
+    names = dict(zip(COLOURS, (*COLOURS[1:], COLOURS[0]), strict=True))
+    return [(text, names[colour]) for text, colour in pairs]
+
+
+def test_a_reference_that_exchanges_all_names_is_certified_again_soon(replay):
+    """What was known before is wrong now: it neither teaches nor counts as a loss."""
+    found = replay(sentences(600, seed=1) + swapped(sentences(500, seed=2)))
+    (_, first), (again, last) = found.adopted
+    assert 600 < found.withdrawn_at < 700
+    assert again - found.withdrawn_at < 200
+    assert last.verdict.coverage > 0.9
+    assert found.mode == "serve"
+    assert (found.served & found.differs)[again:].mean() < 0.1
+    assert last.fitted.sha256 != first.fitted.sha256
+
+
+def some_violet(pairs, every=3):
+    """Some requests are about a colour that was never asked for before."""
+    return [
+        (text.replace(" is red", " is violet"), "violet") if i % every == 0 and colour == "red" else (text, colour)
+        for i, (text, colour) in enumerate(pairs)
+    ]
+
+
+def test_a_new_answer_is_learnt_and_the_fresh_certificate_replaces_the_old_one(replay):
+    found = replay(sentences(400, seed=1) + some_violet(sentences(1100, seed=2)), audit_rate=0.05)
+    (_, first), (position, last) = found.adopted
+    is_violet = np.array([row.answer == "violet" for row in found.rows])
+    assert found.withdrawn_at is None
+    assert (~found.served)[is_violet][:20].all(), "the first are deferred"
+    assert found.served[position:][is_violet[position:]].mean() > 0.85
+    assert not (found.served & found.differs)[position:].any()
+    assert "violet" not in first.fitted.classes[0]
+    assert "violet" in last.fitted.classes[0]
+    assert first.verdict.claim == last.verdict.claim
+    proof = [int(key) - 1 for key in last.verdict.details["request_ids"]]
+    assert found.audited[proof].all()
+
+
+def test_without_a_new_answer_the_same_traffic_starts_no_proof(replay):
+    """The control of the test above: it was the new answer, not the growth of the log."""
+    found = replay(sentences(1500, seed=1), audit_rate=0.05)
+    assert len(found.adopted) == 1

@@ -5,9 +5,8 @@ import asyncio
 import pytest
 
 from pilotfish.core.errors import SpecialistError
-from pilotfish.core.messages import ChatRequest, Message, Price
-from pilotfish.models.scripted import ScriptedModel
-from pilotfish.routing.cascade import Cascade, Prediction, decide
+from pilotfish.core.messages import ChatRequest, Message
+from pilotfish.routing.cascade import Prediction, decide
 from pilotfish.routing.policy import Gates, Policy
 
 POLICY = Policy(Gates(min_certainty=0.9, min_scope=0.5))
@@ -65,33 +64,3 @@ def test_what_no_specialist_can_honour_is_not_even_tried(asked: ChatRequest, tex
     specialist = Specialist(said(1.0))
     assert asyncio.run(decide(asked, text, specialist, POLICY)).reason == reason
     assert specialist.texts == []
-
-
-def cascade(specialist: Specialist) -> tuple[Cascade, ScriptedModel]:
-    price = Price(input_usd_per_mtok=1.0, output_usd_per_mtok=2.0)
-    reference = ScriptedModel(["from the reference"], name="big", price=price)
-    built = Cascade(
-        task_name="intents",
-        reference=reference,
-        predict=specialist,
-        policy=POLICY,
-        text_of=lambda asked: asked.messages[0].text,
-    )
-    return built, reference
-
-
-def test_an_accepted_answer_costs_nothing_and_never_reaches_the_reference() -> None:
-    model, reference = cascade(Specialist(said(1.0)))
-    answer = asyncio.run(model.answer(request()))
-    assert (answer.text, answer.model) == ("refund", "pilotfish/intents")
-    assert answer.usage is not None
-    assert answer.usage.prompt + answer.usage.completion == 0
-    assert reference.requests == []
-
-
-def test_a_deferred_request_is_the_references() -> None:
-    model, reference = cascade(Specialist(said(0.1)))
-    answer = asyncio.run(model.answer(request()))
-    assert (answer.text, answer.model) == ("from the reference", "big")
-    assert len(reference.requests) == 1
-    assert model.card.price == reference.card.price

@@ -188,7 +188,7 @@ def test_a_full_disk_while_importing_keeps_the_rows_in_the_spool(spool: Path) ->
     assert len(ids(spool)) == 2000
 
 
-def test_the_importer_thread_outlives_a_failure(tmp_path: Path) -> None:
+def test_the_importer_thread_outlives_a_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = open_log(tmp_path)
     importer = open_importer(tmp_path)
     with closing(sqlite3.connect(tmp_path / "log.db")) as connection:
@@ -201,5 +201,6 @@ def test_the_importer_thread_outlives_a_failure(tmp_path: Path) -> None:
         connection.execute("ALTER TABLE away RENAME TO requests")
     importer.close()
     assert importer.last_error == ""
+    assert [record.getMessage()[:33] for record in caplog.records] == ["Logged requests wait in the spool"]
     assert [row.request_id for row in log.rows(LogFilter())] == ["a"]
     assert os.listdir(tmp_path / "spool") == ["import.lock"]

@@ -109,6 +109,22 @@ def test_pairs_by_any_obvious_name_take_the_given_instructions(tmp_path: Path, r
     assert exchange.answer == answer
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [SYSTEM, USER], "output": "refund"},
+        {"messages": [SYSTEM, USER, ASSISTANT]},
+        {"input": "money back please", "output": "refund"},
+        {"request": {"messages": [SYSTEM, USER]}, "response": "refund"},
+    ],
+    ids=", ".join,
+)
+def test_usage_beside_the_answer_is_read(tmp_path: Path, row: dict[str, object]) -> None:
+    usage = {"prompt_tokens": 20, "completion_tokens": 2}
+    (exchange,) = read_traffic(lines(tmp_path / "t.jsonl", {**row, "usage": usage})).exchanges
+    assert exchange.usage == Usage(prompt=20, completion=2)
+
+
 def test_a_logged_request_keeps_options_model_usage_and_latency(tmp_path: Path) -> None:
     request = {
         "model": "asked",

@@ -21,49 +21,47 @@ def chat(n: int) -> list[Exchange]:
     return [exchange("none", "", f"tell me {k}", f"a long story about number {k}") for k in range(n)]
 
 
-def test_recurring_tasks_are_listed_most_frequent_first_and_the_rest_is_counted() -> None:
+def test_recurring_tasks_are_listed_most_frequent_first_and_the_rest_is_not() -> None:
     rows = chat(50) + labelled("a", "Detect spam.", 30) + labelled("none", "", 40, SORT.prefix)
     rows += labelled("rare", "Detect fraud.", 5)
     found = survey(rows, [SORT])
-    assert [(task.id, task.n_requests, task.name) for task in found.tasks] == [
+    assert [(task.id, task.n_requests, task.name) for task in found] == [
         (task_id(SORT), 40, "classify-urgency"),
         ("a", 30, "detect-spam"),
     ]
-    assert (found.n_requests, found.n_conversations) == (125, 55)
-    assert found.tasks[0].instructions_id == "none"
-    assert found.tasks[0].instructions == SORT.prefix + "{input}"
-    assert found.tasks[0].shape.kind == "label"
+    assert found[0].instructions_id == "none"
+    assert found[0].instructions == SORT.prefix + "{input}"
+    assert found[0].shape.kind == "label"
 
 
 def test_instructions_with_free_answers_are_a_task_that_is_only_observed() -> None:
     rows = [exchange("s", "Summarize the mail.", f"mail {k}", f"a summary of mail number {k}") for k in range(30)]
-    (task,) = survey(rows).tasks
+    (task,) = survey(rows)
     assert (task.name, task.shape.kind) == ("summarize-mail", "text")
     assert task.shape.why_open
 
 
 def test_plain_inputs_with_closed_answers_are_named_by_their_answers() -> None:
-    (task,) = survey(labelled("none", "", 30)).tasks
+    (task,) = survey(labelled("none", "", 30))
     assert task.name == "yes-no"
 
 
 def test_names_are_unique_short_and_stay_when_the_log_grows() -> None:
     long = "Determine internationalization characteristics responsibilities representation of correspondence"
     rows = labelled("1111aaaa", long, 30) + labelled("2222bbbb", long, 40)
-    names = {task.id: task.name for task in survey(rows).tasks}
+    names = {task.id: task.name for task in survey(rows)}
     assert names["1111aaaa"] == "determine-internationalization"
     assert names["2222bbbb"] == "determine-internationalization-2222"
     assert all(len(name) <= MAX_NAME_CHARACTERS for name in names.values())
-    grown = {task.id: task.name for task in survey(rows + labelled("3333", "Detect spam.", 90)).tasks}
+    grown = {task.id: task.name for task in survey(rows + labelled("3333", "Detect spam.", 90))}
     assert names.items() <= grown.items()
 
 
 def test_requests_without_text_or_answer_are_counted() -> None:
     rows = [*labelled("a", "Detect spam.", 30), exchange("a", "Detect spam.", None, None)]
-    (task,) = survey(rows).tasks
+    (task,) = survey(rows)
     assert task.n_requests == 31
 
 
 def test_an_empty_log_holds_no_task() -> None:
-    found = survey([])
-    assert (found.tasks, found.n_requests, found.n_conversations) == ([], 0, 0)
+    assert survey([]) == []
