@@ -129,7 +129,7 @@ def _refused(place: Home, record: TaskRecord, as_json: bool) -> int:
 
 
 def _plan(place: Home, task: str, settings: Settings, as_json: bool) -> int:
-    from pilotfish.guarantees.learn import known_examples
+    from pilotfish.guarantees.known import known_examples
     from pilotfish.guarantees.plan import plan
     from pilotfish.students.encoder_cache import open_encoder
     from pilotfish.tasks.find import find_tasks

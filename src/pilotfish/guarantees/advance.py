@@ -6,6 +6,7 @@ what came of it; who stores the pace, adopts the certificate and tosses the coin
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,3 +126,5 @@ def _begin_to_prove(
     if expected > coverage + (0.0 if is_news else BETTER):
         # Rows after the latest known one: the specialist is certified on later traffic than it learnt from.
         pace.begin_to_prove(max(row.time_s for row in examples), coverage / HURRY if is_news else coverage)
+        if is_news:
+            pace.new_due_at = sys.maxsize  # what is proven now knows them

@@ -139,6 +139,6 @@ def _message(verdict: Certificate | Refusal) -> str:
     if isinstance(verdict, Refusal):
         return verdict.message
     return (
-        f"Risk per {verdict.claim.per} at most {verdict.claim.max_risk:g} at coverage {verdict.coverage:.3f}, "
-        f"attempt {verdict.attempt}."
+        f"Risk per {verdict.claim.per} at most {verdict.claim.max_risk:g} while {100 * verdict.coverage:.0f} % are "
+        f"answered locally (attempt {verdict.attempt}, {verdict.n:,} calibration rows)."
     )

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from pilotfish.core.log_row import RequestRow
 from pilotfish.core.task import Task, Template
-from pilotfish.store.base import Log, LogFilter, Registry, TaskRecord
+from pilotfish.store.base import Event, Log, LogFilter, Registry, TaskRecord
 from pilotfish.store.home import Home
 from pilotfish.tasks.recognise import task_id
 from pilotfish.tasks.survey import Exchange, survey
@@ -79,8 +79,19 @@ def _record(registry: Registry, task: Task) -> Task:
                 updated_s=time.time(),
             )
         )
+        registry.add_event(
+            Event(time_s=time.time(), task_id=task.id, kind="recognised", message=_description(task), details={})
+        )
         return task
     if not known.certificate_id and known.shape != task.shape:
         # A task that was certified keeps the shape that its specialist answers in.
         registry.update_task(task.id, shape=task.shape)
     return replace(task, name=known.name, mode=known.mode)
+
+
+def _description(task: Task) -> str:
+    """What was recognised, in a sentence."""
+    if not task.shape.is_closed:
+        return f"{task.n_requests:,} requests share instructions; only observed: {task.shape.why_open}."
+    fields = ", ".join(f"{field.name or task.shape.kind} ({len(field.values)} values)" for field in task.shape.fields)
+    return f"{task.n_requests:,} requests share instructions; each answer is one of a closed set: {fields}."

@@ -58,7 +58,8 @@ def test_a_task_is_found_learnt_certified_and_adopted(place, encoder):
     assert (record.mode, record.certificate_id) == ("serve", outcome.verdict.id)
     assert read_folder(place.specialists / record.specialist_sha256[:16]).sha256 == record.specialist_sha256
     assert record.pace["due_at"] == 480
-    (event,) = place.registry.events(TASK_ID)
+    event, recognised = place.registry.events(TASK_ID)
+    assert recognised.kind == "recognised"
     assert (event.kind, event.details["adopted"], event.details["n_known"]) == ("certified", True, 320)
 
 
@@ -196,10 +197,10 @@ def test_a_new_answer_is_proven_at_once_told_and_replaces_the_certificate(place,
     few = [pair for pair in new if pair[1] == "violet"][:20]
     place = _log(place, few[:19], start=600, sampling="deferred", mode="serve")
     assert _learn(place, encoder, claim=claim) == []
-    assert [event.kind for event in place.registry.events(TASK_ID)] == ["certified"]
+    assert [event.kind for event in place.registry.events(TASK_ID)] == ["certified", "recognised"]
     place = _log(place, few[19:], start=619, sampling="deferred", mode="serve")
     assert _learn(place, encoder, claim=claim) == []
-    (event, _) = place.registry.events(TASK_ID)
+    event = place.registry.events(TASK_ID)[0]
     assert (event.kind, event.details["values"]) == ("new-answers", [["", "violet", 20]])
     assert "now answers 'violet'" in event.message
     pace = Pace.from_json(place.registry.task(TASK_ID).pace)

@@ -65,7 +65,7 @@ def test_the_share_of_rows_that_the_specialist_cannot_answer():
     assert NewAnswers(LABEL).share_of([]) == 0.0
 
 
-def test_only_answers_since_the_adoption_of_a_certificate_that_serves_count():
+def test_only_answers_since_a_specialist_that_serves_was_taught_count():
     rows = _rows("violet", "violet", "violet", "red")
     pace = Pace()
     assert new_since(task_record(LABEL, mode="serve", pace=pace), rows).n_known == 0
