@@ -24,8 +24,6 @@ from pilotfish.store.home import Home
 from pilotfish.students.distil import Progress
 from pilotfish.tasks.find import find_tasks
 
-__all__ = ["Outcome", "known_examples", "learn"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:

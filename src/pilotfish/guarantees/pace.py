@@ -21,10 +21,11 @@ from typing import Any
 
 from pilotfish.guarantees.certify import MIN_COVERAGE
 
-# Measured on banking77 (November 2026, per traffic 5 %): certified at 1,013 rows 57 %, at 1,520 78 %, at 2,278 85 %;
-# serving from 1,520 on answers most of 13,083 requests. Ten points tell the steep part of that curve from the flat one.
+# Serving at half of the traffic and proving a better specialist then is as good as waiting longer, and surer: measured
+# in November 2026 with ENOUGH at 0.35, 0.5 and 0.9, 69.9, 68.7 and 71.7 % of banking77's 13,083 requests were answered
+# locally (5 % per traffic), and 39.4, 38.1 and 35.4 % of the support desk's.
 GAIN = 0.1
-ENOUGH = 0.9
+ENOUGH = 0.5
 # A certificate that raises coverage by less is not worth the audits that prove it.
 BETTER = 0.03
 # Extra reference calls per request while a better specialist is proven: a coin of 1 where little is served, of 0.2

@@ -27,11 +27,11 @@ def test_a_look_never_leaves_the_next_one_due_at_once():
     [
         ([0.0], [False]),  # nothing to serve
         ([0.05, 0.09], [False, False]),  # less than a certificate is worth
-        ([0.5], [False]),  # it has only begun to grow
-        ([0.5, 0.8, 0.82], [False, False, True]),  # it has stopped to grow
+        ([0.3], [False]),  # it has only begun to grow
+        ([0.2, 0.4, 0.42], [False, False, True]),  # it has stopped to grow
         ([ENOUGH], [True]),  # enough at once
-        ([0.5, 0.5 + GAIN], [False, True]),  # the least growth that does not pay to wait for
-        ([0.5, 0.3], [False, True]),
+        ([0.25, 0.25 + GAIN], [False, True]),  # the least growth that does not pay to wait for
+        ([0.4, 0.3], [False, True]),
     ],
 )
 def test_delta_is_spent_when_waiting_no_longer_pays(looks, worth):
