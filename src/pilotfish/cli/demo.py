@@ -54,10 +54,17 @@ EXAMPLE_PRICE = (2.5, 10.0)
 @click.command("demo", help="Run the whole loop on bundled example traffic, in about a minute, all on this machine.")
 @click.option("--max-risk", default=0.05, show_default=True, help="Tolerated disagreement with the large model.")
 @click.option("--per", type=click.Choice(["answer", "traffic"]), default="traffic", show_default=True)
-@click.option("--requests", "limit", type=click.IntRange(1), help="Only the first N requests.")
+@click.option(
+    "--requests",
+    "limit",
+    default=4000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many of the 5,843 requests.",
+)
 @click.option("--home", type=click.Path(path_type=Path), help="Keep log, registry and specialists in this folder.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
-def command(max_risk: float, per: str, limit: int | None, home: Path | None, as_json: bool) -> int:
+def command(max_risk: float, per: str, limit: int, home: Path | None, as_json: bool) -> int:
     started = time.monotonic()
     exchanges = _bundled()[:limit]
     say = (lambda _: None) if as_json else click.echo
