@@ -70,7 +70,7 @@ class Gateway:
     async def __call__(self, scope: asgi.Message, receive: asgi.Receive, send: asgi.Send) -> None:
         """Answer one ASGI event stream; whatever escapes becomes a 500 that tells nothing."""
         if scope["type"] != "http":
-            raise NotImplementedError(f"The gateway speaks no {scope['type']}.")
+            raise RuntimeError(f"The gateway speaks no {scope['type']}.")
         has_begun = False
 
         def sending(message: asgi.Message) -> Awaitable[None]:

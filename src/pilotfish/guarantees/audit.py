@@ -37,7 +37,7 @@ class Audit:
         """The audit of a certificate. The quiet risk is what calibration makes likely, up to the promise itself.
 
         Not the rate seen, which is low by the choice of the threshold: with it 10 % of kept promises of 5 % per answer
-        were withdrawn within 6,000 audits. Its 80 % upper bound kept them to 4 % (`benchmarks/audits.py`).
+        were withdrawn within 6,000 audits. Its 80 % upper bound kept them to 3 % or less (`benchmarks/audits.py`).
         """
         claim = certificate.claim
         base = certificate.n_served if claim.per == "answer" else certificate.n
