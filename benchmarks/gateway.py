@@ -6,7 +6,7 @@ The model server is nginx answering one fixed chat completion; the gateways run 
 (wrk, keep-alive) on core 1, each run after the machine has become quiet. CPU is user and system time of the gateway's
 whole process tree over the answered requests; ratios are taken inside one round and the median over rounds is
 reported. Pilotfish logs every request and imports the log into SQLite; nginx keeps no access log. LiteLLM runs from a
-virtual environment of its own (PATH, default /tmp/litellm) and is skipped where there is none. Writes
+virtual environment of its own (PATH, default .venv-litellm) and is skipped where there is none. Writes
 benchmarks/results/gateway-DATE.json.
 """
 
@@ -304,7 +304,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--litellm", type=Path, default=Path("/tmp/litellm"))
+    parser.add_argument("--litellm", type=Path, default=Path(".venv-litellm"))
     options = parser.parse_args()
     missing = [name for name in ("nginx", "wrk", "taskset") if shutil.which(name) is None]
     if missing:
