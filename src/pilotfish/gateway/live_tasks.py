@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from pilotfish.config.settings import Settings
-from pilotfish.core.certificate import Certificate, Claim
+from pilotfish.core.certificate import Certificate
 from pilotfish.core.errors import MissingExtraError, SpecialistError
 from pilotfish.core.task import Mode
 from pilotfish.gateway.local import Inference, Predictor
@@ -159,7 +159,8 @@ class LiveTasks:
         certificate = self._registry.certificate(record.certificate_id) if record.certificate_id else None
         if certificate is not None and certificate.artefact_sha256 != record.specialist_sha256:
             certificate = None
-        if mode == "serve" and (certificate is None or not _covers(certificate.claim, self._claim)):
+        is_promised = certificate is not None and self._claim is not None and certificate.claim.covers(self._claim)
+        if mode == "serve" and not is_promised:
             mode = "observe"
         if mode == "observe" or not record.specialist_sha256:
             return LiveTask(record=record, mode="observe")
@@ -185,13 +186,3 @@ class LiveTasks:
 
 async def _fail(error: SpecialistError, text: str) -> Prediction | None:
     raise SpecialistError(error.message)
-
-
-def _covers(given: Claim, wanted: Claim | None) -> bool:
-    """Whether a promise already given is at least the one now asked for."""
-    return (
-        wanted is not None
-        and given.per == wanted.per
-        and given.max_risk <= wanted.max_risk
-        and given.confidence >= wanted.confidence
-    )
