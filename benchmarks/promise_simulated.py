@@ -3,9 +3,10 @@
     python benchmarks/promise_simulated.py [--runs 1000] [--quick]
 
 Five tables: one attempt at the whole delta; twenty attempts on growing data; the scope gate beside the certainty
-gate; renewal from rows that a coin drew after serving began; rows drawn with unequal probabilities. Beside each stands the naive threshold (the lowest
-whose observed risk keeps the promise), and the speed of one certificate closes. "Broken" is the share of all
-deployments that hold a false promise; it may exceed delta = 5 % by the simulation's error only.
+gate; renewal from rows that a coin drew after serving began; rows drawn with unequal probabilities. Beside each stands
+the naive threshold (the lowest whose observed risk keeps the promise), and the speed of one certificate closes.
+"Broken" is the share of all deployments that hold a false promise; it may exceed delta = 5 % by the simulation's error
+only.
 Writes benchmarks/results/promise_simulated-DATE.json.
 """
 

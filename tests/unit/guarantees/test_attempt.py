@@ -264,10 +264,10 @@ def test_too_few_fresh_rows_to_learn_from_leave_the_others_to_teach(tmp_path):
 @pytest.mark.parametrize("per", ["answer", "traffic"])
 def test_rows_of_two_coins_are_weighed_and_the_certificate_recomputes(tmp_path, per):
     rows = [
-        dataclasses.replace(row, sampling="audit", probability=0.05 if i % 3 else 0.2) if i >= 500 else row
+        dataclasses.replace(row, sampling="audit", probability=0.05 if i % 2 else 0.4) if i >= 500 else row
         for i, row in enumerate(_examples(900))
     ]
-    claim = Claim(max_risk=0.15, per=per)
+    claim = Claim(max_risk=0.13, per=per)
     found = attempt(TASK, rows, claim, number=1, encoder=ENCODER, folder=tmp_path)
     certificate = found.verdict
     assert isinstance(certificate, Certificate)
