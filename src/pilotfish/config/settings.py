@@ -97,7 +97,7 @@ class ConsistencySettings:
     answers: int = setting(2, "How often such a request is asked in all; with 3 the majority is the standard.")
 
     @property
-    def n_answers(self) -> int:
+    def n_votes(self) -> int:
         """How many answers make the one that a promise is about: 1, or 3 where their majority is asked for."""
         return self.answers if self.calls and self.answers > 2 else 1
 

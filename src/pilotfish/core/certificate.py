@@ -88,16 +88,16 @@ class Certificate:
         return fingerprint(json.dumps(self.to_json(with_id=False), sort_keys=True))
 
     @property
-    def n_answers(self) -> int:
+    def n_votes(self) -> int:
         """How many answers of the reference make the one that counts: 3 where it is their majority, else 1."""
         return 3 if self.scorer == SCORERS[3] else 1
 
-    def keeps(self, wanted: Claim, n_answers: int) -> bool:
-        """Whether it may serve where `wanted` is asked for, with promises about `n_answers` answers.
+    def keeps(self, wanted: Claim, n_votes: int) -> bool:
+        """Whether it may serve where `wanted` is asked for, with promises about `n_votes` answers.
 
         A promise about a majority serves only while majorities are asked for: its audits need three calls each.
         """
-        return self.claim.covers(wanted) and self.n_answers <= n_answers
+        return self.claim.covers(wanted) and self.n_votes <= n_votes
 
     def to_json(self, *, with_id: bool = True) -> dict[str, Any]:
         """A JSON object; `from_json` reads it back."""

@@ -111,17 +111,17 @@ class Audits:
         certificate = live.certificate
         assert certificate is not None
         said = [text]
-        if certificate.n_answers > 1:
-            said += await self._repeats.ask_again(turn, certificate.n_answers - 1, drawn)
+        if certificate.n_votes > 1:
+            said += await self._repeats.ask_again(turn, certificate.n_votes - 1, drawn)
         await self._compare(turn, live, said)
-        if certificate.n_answers == 1 and drawn.n:
+        if certificate.n_votes == 1 and drawn.n:
             await self._repeats.ask_again(turn, drawn.n, drawn)
 
     async def _compare(self, turn: Turn, live: LiveTask, said: list[str | None]) -> None:
         """Record the loss against what the certificate is about; with fewer answers than that it is no evidence."""
         prediction, certificate, shape = turn.decision.prediction, live.certificate, live.record.shape
         assert certificate is not None
-        if prediction is not None and len(said) == certificate.n_answers:
+        if prediction is not None and len(said) == certificate.n_votes:
             expected = answers.majority([None if text is None else answers.parse(shape, text) for text in said])
             await self._record(live, loss=answers.disagreement(prediction.values, expected), is_local=True)
 

@@ -195,7 +195,7 @@ class Repeats:
             return Draw()
         if turn.sampling not in ("observe", "audit") or len(self._pending) >= MAX_PENDING:
             return Draw()
-        if self._settings.n_answers == 1 and random.random() >= SHARE:
+        if self._settings.n_votes == 1 and random.random() >= SHARE:
             return Draw()
         n, expected_usd = self._settings.answers - 1, self._budget.expected_usd(turn.task_id)
         is_taken = self._budget.take(turn.task_id, n, expected_usd)

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from pilotfish.core.certificate import Certificate, Claim, Refusal, Shortage
+from pilotfish.core.certificate import SCORERS, Certificate, Claim, Refusal, Shortage
+from pilotfish.guarantees.consistency import Repeated, standard_floor, why
 from pilotfish.guarantees.split import unbiased_rows_for
 from pilotfish.routing.policy import Gates, Policy
 from pilotfish.stats import binomial, sequence, spending, weighted
@@ -53,8 +54,9 @@ class Evidence:
 class Terms:
     """What a certificate says beside its numbers. `attempt` counts all attempts ever made for the task.
 
-    `asked_again` is (how often the reference differed from itself, how many questions it got twice). `n_answers` is
-    how many unbiased answers the calibration rows were split from; without it a refusal counts calibration rows.
+    `asked_again` is how often the reference differed from itself, `n_votes` how many of its answers make the one that
+    counts. `n_answers` is how many unbiased answers the calibration rows were split from; without it a refusal counts
+    calibration rows.
     """
 
     task_id: str
@@ -62,11 +64,11 @@ class Terms:
     attempt: int
     created_at: str
     split_rule: str = ""
-    scorer: str = "exact equality of all fields"
     data_sha256: str = ""
     artefact_sha256: str = ""
     request_ids: tuple[str, ...] = ()
-    asked_again: tuple[int, int] = (0, 0)
+    asked_again: Repeated = Repeated(0, 0)
+    n_votes: int = 1
     n_answers: int | None = None
 
 
@@ -104,13 +106,14 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         start_certainty=order[0] if order else rows.points[0].threshold,
         procedure=WEIGHTED_PROCEDURE if gate.drawn else PROCEDURE[claim.per],
         split_rule=terms.split_rule,
-        scorer=terms.scorer,
+        scorer=SCORERS[terms.n_votes],
         data_sha256=terms.data_sha256,
         artefact_sha256=terms.artefact_sha256,
         created_at=terms.created_at,
         details={
             "order_of_tests": order,
             "request_ids": list(terms.request_ids),
+            "consistency": terms.asked_again.to_json(),
             "naive": {"min_certainty": naive.threshold, "n_served": naive.n_served, "errors": naive.errors}
             if naive
             else None,
@@ -140,6 +143,22 @@ def expected_coverage(evidence: Evidence, n: int, claim: Claim, attempt: int) ->
     """The coverage to expect from `n` calibration rows; looks at the out-of-fold rows alone and spends nothing."""
     delta = spending.share(claim.delta, attempt)
     return max(_expected(gate.fold, n, claim, delta) for gate in _gates(evidence))
+
+
+def surest(look: Evidence, n: int, claim: Claim, attempt: int) -> list[bool] | None:
+    """Which out-of-fold rows any certificate from `n` calibration rows would serve; None where none is to be expected.
+
+    Per answer those above the start of the test, which only ever goes down from there; per traffic the surest tenth.
+    """
+    delta = spending.share(claim.delta, attempt)
+    gate = max(_gates(look), key=lambda gate: _expected(gate.fold, n, claim, delta))
+    if _expected(gate.fold, n, claim, delta) < MIN_COVERAGE:
+        return None
+    if claim.per == "answer":
+        start = sequence.plan(gate.fold, n, claim.max_risk, delta)[0]
+    else:
+        start = next(p.threshold for p in gate.fold.points if p.n_served >= MIN_COVERAGE * gate.fold.n_rows)
+    return [score >= start for score in _scores(look.fold_certainty, look.fold_scope, gate.min_scope)]
 
 
 def answers_needed(evidence: Evidence, claim: Claim, attempt: int) -> int | None:
@@ -286,7 +305,6 @@ def _refuse(gates: Sequence[_Gate], claim: Claim, terms: Terms) -> Refusal:
     # Whoever asks for it makes the next attempt, and what is missing is counted at that attempt's share too.
     next_delta = spending.share(claim.delta, terms.attempt + 1)
     passing = _passing_risk(gates, claim, next_delta)
-    differed, asked = terms.asked_again
     today = f"today {passing * 100:.3g} % would pass" if passing else "today not even 50 % would pass"
     short: int | None = None
     reason: Shortage
@@ -297,20 +315,19 @@ def _refuse(gates: Sequence[_Gate], claim: Claim, terms: Terms) -> Refusal:
         needed = max(needed, math.ceil(1.1 * rows.n_rows))
         if terms.n_answers is not None:
             needed, known = unbiased_rows_for(needed), terms.n_answers
-    if asked and binomial.lower(differed, asked, claim.delta) > claim.max_risk:
-        reason = "consistency"
-        why = f"the reference differed from itself in {differed} of {asked} questions it was asked twice"
+    if standard_floor(terms.asked_again, terms.n_votes) > claim.max_risk:
+        reason, said = "consistency", why(terms.asked_again, terms.n_votes)
     elif needed is None:
-        reason, why = "agreement", "the specialist and the reference part too often"
+        reason, said = "agreement", "the specialist and the reference part too often"
     else:
         reason, short = "examples", max(1, needed - known)
-        why = f"about {short:,} more unbiased answers are needed to test it, after {known:,}"
+        said = f"about {short:,} more unbiased answers are needed to test it, after {known:,}"
     return Refusal(
         task_id=terms.task_id,
         task_name=terms.task_name,
         claim=claim,
         short_of=reason,
-        message=f"Cannot promise that {promise(claim)}: {why}; {today}.",
+        message=f"Cannot promise that {promise(claim)}: {said}; {today}.",
         n=rows.n_rows,
         examples_short=short,
         passing_risk=passing,

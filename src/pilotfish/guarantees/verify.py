@@ -14,11 +14,13 @@ from typing import NamedTuple
 
 from pilotfish.core.certificate import Certificate
 from pilotfish.core.errors import SpecialistError, TaskError
-from pilotfish.core.example import Example
+from pilotfish.core.example import UNBIASED, Example
 from pilotfish.core.task import AnswerShape
 from pilotfish.guarantees.certify import choose, drawn, gated, policy_of
+from pilotfish.guarantees.consistency import with_votes
+from pilotfish.guarantees.known import example, repeated
 from pilotfish.guarantees.split import data_sha256
-from pilotfish.scoring.answers import disagreement, parse
+from pilotfish.scoring.answers import disagreement
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Specialist
 from pilotfish.stats import spending, weighted
@@ -79,16 +81,9 @@ def logged(home: Home, certificate: Certificate, shape: AnswerShape) -> list[Exa
             continue
         found = recogniser.split(row.instructions_id, row.input)
         if found.task_id == certificate.task_id and found.text is not None:
-            examples.append(
-                Example(
-                    text=found.text,
-                    answer=parse(shape, row.reference_answer),
-                    time_s=row.time_s,
-                    sampling=row.sampling,
-                    probability=row.probability,
-                    request_id=request_id,
-                )
-            )
+            again = repeated(home.log, request_id)[request_id] if certificate.n_votes > 1 else []
+            read = example(found.text, row.reference_answer, row, shape, again)
+            examples.append(with_votes(read, certificate.n_votes))
     return examples
 
 
@@ -157,8 +152,11 @@ def _of_rows(certificate: Certificate, rows: Sequence[Example]) -> list[Differen
         return [
             _differs("request_ids", f"{len(names)} rows", f"{len(missing)} of them missing in the log ({first}, …)")
         ]
-    found = _compare(certificate, {"n": len(rows), "data_sha256": data_sha256(rows)})
-    biased = [row.request_id for row in rows if not row.is_unbiased]
+    found = _compare(certificate, {"n": len(rows), "data_sha256": data_sha256(rows, certificate.n_votes)})
+    short = [row.request_id for row in rows if not row.is_complete]
+    if short:
+        found.append(_differs("scorer", certificate.scorer, f"{len(short)} rows with fewer answers ({short[0]}, …)"))
+    biased = [row.request_id for row in rows if row.sampling not in UNBIASED]
     if biased:
         found.append(_differs("sampling", "unbiased rows", f"{len(biased)} biased rows ({biased[0]}, …)"))
     return found
