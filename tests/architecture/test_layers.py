@@ -20,7 +20,9 @@ LAYERS = {
     "pages": 1,
     "models": 2,
     "store": 2,
+    "meters": 2,
     "jobs": 2,
+    "evals": 3,
     "tasks": 3,
     "students": 3,
     "routing": 3,
@@ -42,11 +44,13 @@ OWNERS = {
     "onnxruntime": ["specialists/encoder.py", "students/encoder_graph.py"],
     "tokenizers": ["specialists/encoder.py"],
     "safetensors": ["specialists/", "students/"],
-    "numpy": ["specialists/", "students/", "guarantees/", "replay/"],
+    "numpy": ["specialists/", "students/", "guarantees/", "replay/", "stats/resampled_pairs.py"],
     "openai": ["cli/demo"],
+    "torch": ["models/local_weights.py"],
+    "transformers": ["models/local_weights.py"],
 }
 
-NEVER = ("torch", "transformers", "pandas", "httpx", "requests", "pydantic", "starlette", "pickle")
+NEVER = ("pandas", "httpx", "requests", "pydantic", "starlette", "pickle")
 
 
 def modules() -> list[Path]:

@@ -76,6 +76,13 @@ def note(label: str, corner: Literal["top left", "top right", "bottom left", "bo
     return f'<text y="{y}" {place}{style}>{escape(label)}</text>'
 
 
+def name(place: Place, label: str) -> str:
+    """A text just above a mark, kept inside the plot."""
+    x, y = _x(place[0]), _y(place[1]) - 8
+    anchor = "start" if place[0] < 0.2 else "end" if place[0] > 0.8 else "middle"
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(label)}</text>'
+
+
 def _x(share: float) -> float:
     return PAD + (WIDTH - 2 * PAD) * share
 

@@ -1,0 +1,76 @@
+"""Where `compare` finds models, and with which policy a cascade accepts: the wiring that only a command may do.
+
+A task of the home brings its specialist and its certificate's gates; a stated certainty makes gates of its own. Both go
+through the one policy object that serves live.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from pilotfish.cli.options import find_task
+from pilotfish.config import load
+from pilotfish.config.settings import Settings
+from pilotfish.core.errors import ConfigError, TaskError
+from pilotfish.core.messages import Price
+from pilotfish.evals.answerers import Accepts, Sampling
+from pilotfish.evals.candidates import Place
+from pilotfish.routing.policy import Gates, Policy
+from pilotfish.specialists.encoder import Encoder
+from pilotfish.store.home import open_home
+
+
+def place_of(settings: Settings, flags: dict[str, Any]) -> Place:
+    """Where models are looked for. Raises `ConfigError` where a price cannot be read."""
+
+    def open_encoder() -> Encoder:
+        from pilotfish.students.encoder_cache import open_encoder
+
+        return open_encoder(load.cache(), settings.learning.encoder)
+
+    return Place(
+        large=settings.large,
+        open_encoder=open_encoder,
+        find_task=lambda name: _task(load.home(settings), name),
+        accept=lambda least: accepts(Gates(min_certainty=least, min_scope=-math.inf)),
+        prices={name: _price(name, text) for name, text in flags["prices"]},
+        sampling=Sampling(
+            temperature=flags["temperature"], max_tokens=flags["max_tokens"], wants_certainty=flags["logprobs"]
+        ),
+        key_env=flags["key_env"],
+    )
+
+
+def accepts(gates: Gates) -> Accepts:
+    """The policy's decision as a yes or no."""
+    policy = Policy(gates)
+    return lambda certainty, scope: policy.decide(certainty, scope) == "certified"
+
+
+def _task(home: Path, name: str) -> tuple[Path, Accepts | None]:
+    """The folder of a task's specialist, and the policy of its certificate where it has one."""
+    if not home.is_dir():
+        raise TaskError(f"There is no task {name!r}: there is no home yet.")
+    opened = open_home(home)
+    record = find_task(opened.registry, name)
+    if not record.specialist_sha256:
+        raise ConfigError(f"The task {name!r} has no specialist.", hint="Learn one: pilotfish distil.")
+    certificate = opened.registry.certificate(record.certificate_id) if record.certificate_id else None
+    folder = opened.specialists / record.specialist_sha256[:16]
+    if certificate is None:
+        return folder, None
+    return folder, accepts(Gates(min_certainty=certificate.min_certainty, min_scope=certificate.min_scope))
+
+
+def _price(name: str, text: str) -> Price:
+    amounts, _, source = text.partition("@")
+    each, _, answer = amounts.partition("/")
+    try:
+        return Price(input_usd_per_mtok=float(each), output_usd_per_mtok=float(answer or each), source=source)
+    except ValueError as error:
+        raise ConfigError(
+            f"The price of {name!r} is {text!r}.",
+            hint="Write IN/OUT@SOURCE AND DATE, in US dollars per million tokens.",
+        ) from error

@@ -1,0 +1,15 @@
+"""Which meters run beside a model: those of this machine for a local one, none for one that is elsewhere."""
+
+from __future__ import annotations
+
+from pilotfish.meters.base import Meter
+from pilotfish.meters.estimate import EstimateMeter
+from pilotfish.meters.memory import MemoryMeter
+from pilotfish.meters.nvidia import NvidiaMeter
+from pilotfish.meters.powercap import PowercapMeter
+
+
+def local_meters(estimate_watts: float | None = None) -> list[Meter]:
+    """Fresh meters of memory and energy; `estimate_watts` adds an estimate beside them, never in their place."""
+    meters: list[Meter] = [MemoryMeter(), PowercapMeter(), NvidiaMeter()]
+    return meters if estimate_watts is None else [*meters, EstimateMeter(estimate_watts)]
