@@ -122,7 +122,7 @@ def _compare(
     is_scored = all(found.kind == "recording" and found.recordings[0].is_scored for found in candidates)
     name = AS_RECORDED if is_scored else flags["scorer"] or data.default_scorer
     head = _head(data, items, name, flags)
-    path = flags["run_path"] or load.home(settings) / "runs" / f"{Path(data.name).name}-{head.prompts_sha256[:8]}.jsonl"
+    path = flags["run_path"] or load.home(settings) / "runs" / f"{Path(data.name).name}-{head.id}.jsonl"
     if flags["fresh"]:
         path.unlink(missing_ok=True)
     with RunFile(path, head) as file, output.Progress() as progress:

@@ -54,12 +54,14 @@ def perturbed(item: Item, variant: str, seed: int) -> Item | None:
 
 def _typos(text: str, source: random.Random) -> str:
     """Two neighbouring inner letters swapped, in a share of the longer words, at least one."""
-    words = list(_WORD.finditer(text))
-    if not words:
-        return text
+    words = [
+        places
+        for match in _WORD.finditer(text)
+        if (places := [i for i in range(match.start() + 1, match.end() - 2) if text[i] != text[i + 1]])
+    ]
     letters = list(text)
-    for match in source.sample(words, max(1, round(TYPO_SHARE * len(words)))):
-        place = source.randrange(match.start() + 1, match.end() - 2)
+    for places in source.sample(words, min(len(words), max(1, round(TYPO_SHARE * len(words))))):
+        place = source.choice(places)
         letters[place], letters[place + 1] = letters[place + 1], letters[place]
     return "".join(letters)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -78,10 +79,12 @@ class Recording:
 def read_recording(path: Path, model: str = "", *, price: Price | None = None) -> Recording:
     """The answers of `model` in a file (of its only model where no name is given).
 
-    Raises `ConfigError` where the file holds no answers, or those of several models and none was named.
+    Raises `ConfigError` where the file holds no answers, a broken line, or several models of which none was named.
     """
-    objects = _objects(path)
+    objects, wrong = _objects(path)
     reader = next((read for is_it, read in _READERS if is_it(objects[0])), None) if objects else None
+    if wrong and reader is not None and reader is not _own:
+        raise ConfigError(f"{path.name}: {wrong}.", hint="A recording with holes would be compared on the rest only.")
     entries = _traffic(path, model) if reader is None else list(reader(objects, model, path))
     if not entries:
         raise ConfigError(f"{path.name} holds no answer" + (f" of {model!r}." if model else "."))
@@ -107,22 +110,26 @@ def recorded_items(recordings: Sequence[Recording]) -> DataSet:
     )
 
 
-def _objects(path: Path) -> list[Any]:
-    """The objects of a JSON or JSON-lines file; empty where it is neither."""
+def _objects(path: Path) -> tuple[list[Any], str]:
+    """The objects of a JSON or JSON-lines file, and the first line that is none (empty where all are)."""
     data = path.read_bytes()
-    text = (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode("utf-8", "replace")
     try:
-        return [json.loads(text)]
+        text = (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path.name} cannot be read: {error}.") from error
+    try:
+        return [json.loads(text)], ""
     except ValueError:
         pass
-    objects = []
-    for line in text.splitlines():
+    objects, wrong = [], ""
+    # Not splitlines: JSON may hold the other line separators of Unicode.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 objects.append(json.loads(line))
-            except ValueError:
-                return objects if objects else []
-    return objects
+            except ValueError as error:
+                wrong = wrong or f"line {number} is no JSON ({error})"
+    return objects, wrong
 
 
 def _keys_of(item: Item) -> tuple[str, str, str]:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from pilotfish.core.errors import (
     ModelConnectionError,
@@ -26,7 +27,7 @@ from pilotfish.evals.load_shape import LoadShape, drive
 from pilotfish.evals.perturb import perturbed
 from pilotfish.evals.run_file import AnswerRow, ModelRow, RunFile, SessionRow
 from pilotfish.meters.base import Meter
-from pilotfish.meters.build import local_meters
+from pilotfish.meters.build import memory_meters, work_meters
 from pilotfish.scoring.scorers import Score
 
 _FATAL_STATUS = (401, 402, 403, 404)
@@ -125,42 +126,47 @@ class _Turn:
         self._n_total = 0
 
     async def take(self, jobs: Sequence[Job]) -> None:
-        """Ask all `jobs`; the session is entered however it ends."""
+        """Ask all `jobs`; the session is entered however it ends, if anything was answered."""
         self._n_total = len(jobs)
-        candidate, shape = self._candidate, self._options.shape
-        meters: list[Meter] = local_meters(self._options.estimate_watts) if candidate.is_local else []
         started_s, started = time.time(), time.perf_counter()
-        is_whole = False
-        for meter in meters:
-            meter.start()
+        memory = _started(memory_meters() if self._candidate.is_local else [])
+        work: list[Meter] = []
         measured = loaded = started
+        is_whole = False
         try:
-            answerer = await asyncio.to_thread(candidate.open)
+            answerer = await asyncio.to_thread(self._candidate.open)
             loaded = time.perf_counter()
             try:
                 await self._warm_up(answerer, jobs)
+                work = _started(work_meters(self._options.estimate_watts) if self._candidate.is_local else [])
                 measured = time.perf_counter()
-                await drive(jobs, lambda job, sent_s: self._ask(answerer, job, sent_s), shape)
+                await drive(jobs, lambda job, sent_s: self._ask(answerer, job, sent_s), self._options.shape)
                 is_whole = True
             finally:
                 await answerer.aclose()
         finally:
             wall_s = time.perf_counter() - measured
-            readings = [asdict(reading) for meter in meters for reading in meter.stop()]
-            self._file.add_session(
-                SessionRow(
-                    model=candidate.name,
-                    started_s=started_s,
-                    wall_s=wall_s,
-                    load_s=loaded - started,
-                    n=self._n_done,
-                    completion_tokens=self._tokens,
-                    load=str(shape),
-                    warm_up=self._n_warm_up(),
-                    is_whole=is_whole,
-                    readings=readings,
-                )
+            readings = [asdict(reading) for meter in (*memory, *work) for reading in meter.stop()]
+            if self._n_done:
+                self._enter(started_s, wall_s, loaded - started, readings, is_whole)
+
+    def _enter(
+        self, started_s: float, wall_s: float, load_s: float, readings: list[dict[str, Any]], is_whole: bool
+    ) -> None:
+        self._file.add_session(
+            SessionRow(
+                model=self._candidate.name,
+                started_s=started_s,
+                wall_s=wall_s,
+                load_s=load_s,
+                n=self._n_done,
+                completion_tokens=self._tokens,
+                load=str(self._options.shape),
+                warm_up=self._n_warm_up(),
+                is_whole=is_whole,
+                readings=readings,
             )
+        )
 
     def _n_warm_up(self) -> int:
         return 0 if self._candidate.kind == "recording" else self._options.shape.warm_up
@@ -201,6 +207,12 @@ class _Turn:
             return Response(answer="", failure="error"), str(error)
         self._n_answered += 1
         return response, ""
+
+
+def _started(meters: list[Meter]) -> list[Meter]:
+    for meter in meters:
+        meter.start()
+    return meters
 
 
 def _is_fatal(error: Exception) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from pilotfish.core.errors import ConfigError, StoreError
+from pilotfish.core.ids import fingerprint
 
 FORMAT = 1
 KIND = "pilotfish-compare"
@@ -34,6 +35,11 @@ class Head(msgspec.Struct, kw_only=True):
     kind: str = KIND
     format: int = FORMAT
     environment: dict[str, str] = {}
+
+    @property
+    def id(self) -> str:
+        """Eight characters that differ where the answers may not be mixed."""
+        return fingerprint(self.data_sha256, self.prompts_sha256, self.scorer, self.sampling)[:8]
 
 
 class ModelRow(msgspec.Struct, kw_only=True, tag_field="row", tag="model"):
@@ -207,13 +213,13 @@ def _head(line: bytes, name: str) -> Head:
 
 def _check(found: Head, asked: Head, name: str) -> None:
     for field, what in (
-        ("data_sha256", "the data"),
-        ("prompts_sha256", "the prompts or the choice of items"),
-        ("scorer", "the scorer"),
-        ("sampling", "temperature or token limit"),
+        ("data_sha256", "other data"),
+        ("prompts_sha256", "other prompts, or another choice of items"),
+        ("scorer", "another scorer"),
+        ("sampling", "another temperature or token limit"),
     ):
         if getattr(found, field) != getattr(asked, field):
             raise ConfigError(
-                f"{name} was begun with something else: {what} differ.",
+                f"{name} was begun with {what}.",
                 hint="Name another file with --run, or begin anew with --fresh.",
             )

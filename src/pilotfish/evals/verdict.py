@@ -33,12 +33,16 @@ DEFAULT_MARGIN = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What counts as shown: the tolerated loss `margin` (0..1), the error rate `alpha` over all candidates."""
+    """What counts as shown: the tolerated loss `margin` (0..1), the error rate `alpha` over all candidates.
+
+    `resamples` of bootstrap and randomisation are drawn from `seed`.
+    """
 
     margin: float = DEFAULT_MARGIN
     alpha: float = 0.05
     power: float = 0.8
     seed: int = 0
+    resamples: int = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +141,7 @@ def _evidence(pair: Paired, rule: Rule) -> _Evidence:
         variance=min(1.0, error * error * n),
         error=error,
         discordant=None,
-        p=randomisation_p(differences, pair.clusters, seed=rule.seed),
+        p=randomisation_p(differences, pair.clusters, repeats=rule.resamples, seed=rule.seed),
         p_noninferior=p_within,
     )
 
@@ -154,11 +158,11 @@ def _comparison(evidence: _Evidence, p_adjusted: float, p_within: float, rule: R
         difference=found.mean,
         error=found.error,
         interval=interval,
-        bootstrap=paired_bootstrap(pair.differences, pair.clusters, seed=rule.seed),
+        bootstrap=paired_bootstrap(pair.differences, pair.clusters, repeats=rule.resamples, seed=rule.seed),
         lower=lower,
         discordant=evidence.discordant,
         mcnemar=paired.mcnemar(*evidence.discordant) if evidence.discordant else None,
-        test="exact McNemar" if evidence.discordant else "approximate randomisation, 10,000 draws",
+        test="exact McNemar" if evidence.discordant else f"approximate randomisation, {rule.resamples:,} draws",
         p=evidence.p,
         p_adjusted=p_adjusted,
         p_noninferior=evidence.p_noninferior,

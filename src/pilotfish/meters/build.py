@@ -9,7 +9,12 @@ from pilotfish.meters.nvidia import NvidiaMeter
 from pilotfish.meters.powercap import PowercapMeter
 
 
-def local_meters(estimate_watts: float | None = None) -> list[Meter]:
-    """Fresh meters of memory and energy; `estimate_watts` adds an estimate beside them, never in their place."""
-    meters: list[Meter] = [MemoryMeter(), PowercapMeter(), NvidiaMeter()]
+def memory_meters() -> list[Meter]:
+    """Meters that run from before a model is opened, since its weights are what they look for."""
+    return [MemoryMeter()]
+
+
+def work_meters(estimate_watts: float | None = None) -> list[Meter]:
+    """Meters that run while it answers; `estimate_watts` adds an estimate beside them, never in their place."""
+    meters: list[Meter] = [PowercapMeter(), NvidiaMeter()]
     return meters if estimate_watts is None else [*meters, EstimateMeter(estimate_watts)]

@@ -29,12 +29,13 @@ class MemoryMeter:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory-meter", daemon=True)
         self._started_s = 0.0
-        self._peak_bytes = 0
+        self._peak_bytes = self._before_bytes = 0
 
     def start(self) -> None:
         """Begin to sample."""
         self._started_s = time.monotonic()
         if sys.platform == "linux":
+            self._before_bytes = tree_bytes(self._pid)
             self._thread.start()
 
     def stop(self) -> list[Reading]:
@@ -50,7 +51,7 @@ class MemoryMeter:
                 value=float(max(self._peak_bytes, tree_bytes(self._pid))),
                 unit="bytes",
                 method=f"sum of resident memory, sampled every {1e3 * GAP_S:.0f} ms",
-                scope="process tree",
+                scope=f"process tree ({self._before_bytes / 1e6:.0f} MB of it were there before)",
                 window_s=window_s,
             )
         ]
