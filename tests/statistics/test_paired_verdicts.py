@@ -46,9 +46,10 @@ def test_two_names_of_one_model_with_graded_scores(is_clustered):
     source = random.Random(1)
     words: Counter[str] = Counter()
     for run in range(200):
-        first, second, clusters = [], [], []
+        first, second, clusters, shift = [], [], [], 0.0
         for item in range(60):
-            shift = source.gauss(0, 0.3) if item % 3 == 0 or not is_clustered else shift
+            if item % 3 == 0 or not is_clustered:
+                shift = source.gauss(0, 0.3)
             first.append(min(1.0, max(0.0, 0.5 + shift + source.gauss(0, 0.2))))
             second.append(min(1.0, max(0.0, 0.5 - shift + source.gauss(0, 0.2))))
             clusters.append(str(item // 3))

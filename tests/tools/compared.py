@@ -40,7 +40,7 @@ def right(messages: list[dict[str, Any]]) -> str:
 def lower_only(messages: list[dict[str, Any]]) -> str:
     """A model that is right unless the text is all small letters or misspelt."""
     text = str(messages[-1]["content"])
-    return text.split()[-1] if "John painted door" in text else "red"
+    return text.rsplit(maxsplit=1)[-1] if "John painted door" in text else "red"
 
 
 def unsure(messages: list[dict[str, Any]]) -> tuple[str, float]:

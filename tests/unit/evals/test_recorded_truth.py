@@ -32,10 +32,7 @@ PAIRS = [
 
 
 def compared(path: Path, folder: Path, *names: str) -> Report:
-    models = [
-        candidate(f"{name.replace('>', '')}={path}#{name}" if "=" in name else f"{path}#{name}", Place())
-        for name in names
-    ]
+    models = [candidate(f"{path}#{name}", Place()) for name in names]
     data = recorded_items([model.recordings[0] for model in models])
     head = Head(data=path.name, data_sha256="", prompts_sha256="", scorer="as recorded", n_items=len(data.items))
     with RunFile(folder / "run.jsonl", head) as file:
@@ -43,10 +40,9 @@ def compared(path: Path, folder: Path, *names: str) -> Report:
         return report(data.items, file, [model.name for model in models], Rule())
 
 
-@pytest.mark.parametrize(("data", "name", "baseline", "score", "baseline_score", "verdict"), PAIRS)
-def test_the_verdict_agrees_with_the_recorded_truth(
-    shared_data, tmp_path, data, name, baseline, score, baseline_score, verdict
-):
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair[1]} against {pair[2]}")
+def test_the_verdict_agrees_with_the_recorded_truth(shared_data, tmp_path, pair):
+    data, name, baseline, score, baseline_score, verdict = pair
     found = compared(shared_data / f"routing_{data}.jsonl.gz", tmp_path, baseline, name)
     first, second = found.models
     assert first.quality.value == pytest.approx(baseline_score, abs=1e-4)

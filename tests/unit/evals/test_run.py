@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from pilotfish.core.errors import ConfigError, ModelConnectionError, ModelStatusError, StoreError
-from pilotfish.evals.candidates import Candidate, Place, candidate
+from pilotfish.core.messages import Price
+from pilotfish.evals.candidates import Candidate, Place, candidate, distinct
 from pilotfish.evals.load_shape import LoadShape
 from pilotfish.evals.perturb import prompts_sha
 from pilotfish.evals.report import Report, report
@@ -134,8 +135,6 @@ def test_an_endpoint_is_timed_from_first_text_to_end_and_billed(tmp_path):
 
     with upstream(reply) as server:
         spec = f"far={server.url}#tiny"
-        from pilotfish.core.messages import Price
-
         price = Price(input_usd_per_mtok=1.0, output_usd_per_mtok=2.0, source="a list, 2026-11-01")
         place = Place(prices={"far": price})
         with RunFile(tmp_path / "run.jsonl", head(4)) as file:
@@ -242,8 +241,6 @@ def test_a_model_is_opened_only_when_its_turn_comes(tmp_path):
 
 
 def test_candidates_need_names_of_their_own():
-    from pilotfish.evals.candidates import distinct
-
-    one = Candidate(name="a", kind="function", spec="x:y", sha256="", open=lambda: pytest.fail())
+    one = Candidate(name="a", kind="function", spec="x:y", sha256="", open=lambda: None)
     with pytest.raises(ConfigError, match="Two models are called 'a'"):
         distinct([one, one])
