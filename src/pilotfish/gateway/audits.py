@@ -44,6 +44,8 @@ class Audits:
     def note(self, turn: Turn, outcome: Outcome) -> None:
         """Take up one finished request of a serving task, if the coin chose it."""
         live = turn.live
+        if live is not None and turn.mode == "serve":
+            self._tasks.note_scores(live, turn.decision)
         if turn.sampling != "audit" or live is None or live.certificate is None:
             return
         if turn.decision.is_local:
@@ -63,10 +65,11 @@ class Audits:
             self._start(self._record(live, loss=0.0, is_local=False))
 
     async def aclose(self) -> None:
-        """Cancel what is pending."""
+        """Cancel what is pending, and write down what was watched."""
         for task in self._pending:
             task.cancel()
         await asyncio.gather(*self._pending, return_exceptions=True)
+        self._tasks.keep_drifts()
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(self._guarded(work))
@@ -115,9 +118,10 @@ class Audits:
         was_withdrawn = audit.withdraws
         if not audit.observe(loss=loss, is_local=is_local):
             self._tasks.keep_audit(live, audit.to_json())
+            self._tasks.note_audit(live)
         elif not was_withdrawn:
             n_known = await asyncio.to_thread(self._n_known, live.record.task_id)
-            self._tasks.withdraw(live, audit.evidence(), audit_state=audit.to_json(), n_known=n_known)
+            self._tasks.withdraw(live, audit.evidence(live.coin), audit_state=audit.to_json(), n_known=n_known)
 
     def _n_known(self, task_id: str) -> int:
         return sum(count.n_reference_known for count in self._log.task_counts() if count.task_id == task_id)

@@ -28,8 +28,12 @@ _PLAIN = (
 )
 
 
-def render(certificate: Certificate, rows: Curve) -> str:
-    """The page. `rows` are the calibration rows behind the scope gate, as `verify.recompute` gives them."""
+def render(certificate: Certificate, rows: Curve, audit_rate: float | None = None) -> str:
+    """The page. `rows` are the calibration rows behind the scope gate, as `verify.recompute` gives them.
+
+    `audit_rate` is that of the settings, None where it is chosen.
+    """
+    audit = Audit.start(certificate)
     title = f"Certificate: {certificate.task_name}"
     return html.document(
         title,
@@ -43,7 +47,7 @@ def render(certificate: Certificate, rows: Curve) -> str:
             "<h2>Beside it: a threshold without a proof</h2>",
             _beside(certificate, rows),
             "<h2>What it assumes</h2>",
-            html.bullets([*_PLAIN, f"How soon audits notice: {Audit.start(certificate).power()}."]),
+            html.bullets([*_PLAIN, f"How soon audits notice: {audit.power(audit.rate(audit_rate))}."]),
             "<h2>Check it</h2>",
             _check(certificate),
         ],

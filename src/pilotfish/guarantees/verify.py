@@ -16,6 +16,7 @@ from pilotfish.core.certificate import Certificate
 from pilotfish.core.errors import SpecialistError, TaskError
 from pilotfish.core.example import Example
 from pilotfish.core.task import AnswerShape
+from pilotfish.guarantees import drift
 from pilotfish.guarantees.certify import choose, gated, policy_of
 from pilotfish.guarantees.split import data_sha256
 from pilotfish.scoring.answers import disagreement, parse
@@ -124,7 +125,11 @@ def examine(certificate: Certificate, examples: Sequence[Example], specialist: S
         "errors": sum(loss for loss, is_served in zip(losses, served, strict=True) if is_served),
         "coverage": sum(served) / len(rows),
     }
-    return Recomputed(found + _compare(certificate, again), curve)
+    found += _compare(certificate, again)
+    stated = certificate.details.get("baseline")
+    if stated is not None and stated != drift.recounted(stated, {"certainty": certainty, "scope": scope}):
+        found.append(_differs("details.baseline", "the scores drift is watched against", "others"))
+    return Recomputed(found, curve)
 
 
 def _registered(home: Home, certificate: Certificate, certificate_id: str) -> list[Difference]:
