@@ -74,6 +74,7 @@ class LiveTasks:
         self._predictors: dict[str, Predictor | SpecialistError] = {}
         self._new: dict[str, NewAnswers] = {}
         self._drifts: dict[str, Drift] = {}
+        self._refreshing = asyncio.Lock()
         self.recogniser = Recogniser([])
 
     def get(self, task_id: str) -> LiveTask | None:
@@ -86,6 +87,10 @@ class LiveTasks:
 
     async def refresh(self) -> None:
         """Take over what has changed in the registry, whichever process changed it."""
+        async with self._refreshing:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         version = self._registry.version()
         if version == self._version:
             return
@@ -94,11 +99,13 @@ class LiveTasks:
         for sha256 in wanted - self._predictors.keys():
             self._predictors[sha256] = await asyncio.to_thread(self._loaded, sha256)
         self._predictors = {sha256: self._predictors[sha256] for sha256 in wanted}
+        for record in records:
+            await self._watch_over(record)
         self.recogniser = Recogniser(self._registry.templates())
         self._tasks = {record.task_id: self._live(record) for record in records}
         in_force = {live.record.certificate_id for live in self._tasks.values() if live.mode == "serve"}
         self._new = {certificate_id: new for certificate_id, new in self._new.items() if certificate_id in in_force}
-        self._drifts = {drift.certificate_id: drift for drift in self._watched()}
+        self._drifts = {key: drift for key, drift in self._drifts.items() if key in in_force}
         self._version = version
 
     def note_reference(self, live: LiveTask | None, text: str | None) -> None:
@@ -179,11 +186,8 @@ class LiveTasks:
         fresh = Pace(first_after=learning.first_after, growth=learning.growth)
         return Pace.from_json(record.pace) if record.pace else fresh
 
-    def _watched(self) -> list[Drift]:
-        return [live.drift for live in self._tasks.values() if live.drift is not None]
-
     def _tell_drift(self, live: LiveTask, drift: Drift) -> None:
-        """Let the new coin fall from the next request on, here at once, elsewhere with the next look at the registry."""
+        """Let the new coin fall from the next request on: here at once, elsewhere after a look at the registry."""
         task_id = live.record.task_id
         if not self._keep_drift(drift, task_id):
             return
@@ -192,7 +196,7 @@ class LiveTasks:
         _log.warning("Task %s: %s", live.record.name, drift.message)
 
     def _keep_drift(self, drift: Drift, task_id: str) -> bool:
-        """Write the state down and adjust the coin; False where the registry knows of a later turn, or another promise."""
+        """Write the state down and adjust the coin; False where the registry knows a later turn or another promise."""
         record = self._registry.task(task_id)
         if record is None or record.certificate_id != drift.certificate_id:
             return False
@@ -208,13 +212,21 @@ class LiveTasks:
             self._tasks[task_id] = dataclasses.replace(current, coin=coin)
         return not is_behind
 
-    def _drift(self, record: TaskRecord, certificate: Certificate) -> Drift:
-        """The watch over a certificate's traffic, going on from what this or another process has seen."""
-        state = record.drift_state
-        drift = self._drifts.get(certificate.id)
-        if drift is None:
-            return Drift(certificate, self._settings.quality.audit_rate).take_over(state)
-        return drift.take_over(state) if state is not None and state["turn"] > drift.turn else drift
+    async def _watch_over(self, record: TaskRecord) -> None:
+        """Have a watch over the drift of a task that serves, going on from what this or another process has seen."""
+        certificate_id, state = record.certificate_id, record.drift_state
+        if record.mode != "serve" or not certificate_id:
+            return
+        if certificate_id not in self._drifts:
+            certificate = self._registry.certificate(certificate_id)
+            if certificate is None:
+                return
+            # The exact limit of the audits of a small risk takes a second.
+            drift = await asyncio.to_thread(Drift, certificate, self._settings.quality.audit_rate)
+            self._drifts.setdefault(certificate_id, drift.take_over(state))
+        drift = self._drifts[certificate_id]
+        if state is not None and state["certificate_id"] == certificate_id and state["turn"] > drift.turn:
+            drift.take_over(state)
 
     def _loaded(self, sha256: str) -> Predictor | SpecialistError:
         try:
@@ -240,7 +252,7 @@ class LiveTasks:
         if certificate is not None:
             gates = Gates(min_certainty=certificate.min_certainty, min_scope=certificate.min_scope)
             policy = Policy(gates)
-        drift = self._drift(record, certificate) if mode == "serve" and certificate is not None else None
+        drift = self._drifts[record.certificate_id] if mode == "serve" else None
         return LiveTask(
             record=record,
             mode=mode,

@@ -18,13 +18,12 @@ from pilotfish.core.certificate import Certificate, Claim
 from pilotfish.stats import binomial
 from pilotfish.stats.betting import Watch
 
-# The audit rate, where the user has set none, is the one at which three times the promised risk is noticed after this
-# many answers. Each costs `rate` further calls, so what a task is asked to spend on being watched is two audits at most
-# in twenty answers (a promise of 1 %), and about a tenth of that for a promise of 10 %, whose breach shows sooner.
-# Until then so many answers too many are wrong as the user tolerates in twice as many answers, which is why a weaker
-# promise need not be watched harder.
-NOTICED_WITHIN = 2000
-# Below one in a hundred the saved calls are no longer worth measuring; above one in ten the price eats the saving.
+# The audit rate, where the user has set none, makes audits and what they let pass cheapest together. At a rate r each
+# local answer costs r further calls. A breach, at three times the promised risk a, serves 2 a wrong answers too many
+# for the D / r answers until it is noticed. Whoever tolerates a share a of wrong answers to save a call each holds one
+# to cost 1 / a calls at most. With one breach in T answers, r + 2 D / (r T) is least at r = sqrt(2 D / T).
+BREACH_EVERY = 100_000
+# Fewer audits than one in a hundred save nothing worth having; more than one in ten eat up what is saved.
 LEAST_RATE = 0.01
 MOST_RATE = 0.1
 
@@ -87,8 +86,10 @@ class Audit:
         return math.ceil(self.watch.delay(self.tells))
 
     def rate(self, asked: float | None = None) -> float:
-        """The share of requests to audit: as `asked`, else chosen so that `tells` is noticed within `NOTICED_WITHIN`."""
-        return min(MOST_RATE, max(LEAST_RATE, self.needed / NOTICED_WITHIN)) if asked is None else asked
+        """The share of requests to audit: as `asked`, else what weighs its cost against the time to detection."""
+        if asked is not None:
+            return asked
+        return min(MOST_RATE, max(LEAST_RATE, math.sqrt(2 * self.needed / BREACH_EVERY)))
 
     def evidence(self, rate: float) -> str:
         """The state in one plain sentence, at an audit rate of `rate`."""

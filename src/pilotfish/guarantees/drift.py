@@ -1,12 +1,13 @@
-"""Drift: whether requests still look to the specialist as they did in calibration, noticed before any label is bought.
+"""Drift: whether requests still look to the specialist as they did in calibration, noticed before labels say so.
 
-Each certificate in force has one `Drift`. It ranks certainty and scope of every request the specialist looked at, served or
-not, among those of the calibration rows and of all requests since (`stats/conformal.py`). Other scores are no broken promise,
-so it withdraws nothing: it raises the coin of the audits until as many have spoken as tell a badly broken promise, then begins
-again with the traffic since the alarm as what is usual. The coin depends on earlier requests only, so audits stay unbiased.
+Each certificate in force has one `Drift`. It ranks certainty and scope of every request the specialist looked at,
+served or not, among those of the calibration rows and of all requests since (`stats/conformal.py`). Other scores break
+no promise, so it withdraws nothing: it raises the coin of the audits until as many have spoken as tell a badly broken
+promise, then begins again with the traffic since the alarm as what is usual. The coin depends on earlier requests
+only, so audits stay unbiased.
 
-Its JSON state survives a restart. Requests that it has missed (a crash between two writes) leave every statement valid: those it
-saw were not chosen by what they say. It notices that scores change, not that the reference does; for that there are audits.
+Its JSON state survives a restart. Requests that it has missed (a crash between two writes) leave every statement
+valid: those it saw were not chosen by what they say. It notices changed scores, not a changed reference; audits do.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from pilotfish.core.certificate import Certificate
 from pilotfish.guarantees.audit import Audit
 from pilotfish.stats.conformal import Bets, Ranks
 
-# Requests of unchanged traffic between two false alarms, at least this many on average. One costs about as many further
-# calls as a better specialist's proof (a hundred or so), so a false one in 50,000 requests is cheap, and waiting for
-# stronger evidence is not: ten times fewer would notice a change about a quarter later.
+# Requests of unchanged traffic between two false alarms, at least this many on average. One costs the audits that
+# answer it, a hundred or so: one call in 500 requests. Ten times fewer would notice a change about a fifth later.
 FALSE_ALARM_EVERY = 50_000
 # Both statistics get half of the false alarms.
 STATISTICS = ("certainty", "scope")
@@ -104,10 +104,10 @@ class Drift:
 
     def audited(self) -> bool:
         """Takes note that one audit more has spoken, without a withdrawal; True where it ends the raised coin."""
-        if not self.is_raised:
+        if self.audits_left == 0:
             return False
         self.audits_left -= 1
-        if self.is_raised:
+        if self.audits_left > 0:
             return False
         self.turn += 1
         self.n, self.usual = 0, self.lately
@@ -188,14 +188,10 @@ class Drift:
 
 
 def baseline(fold: dict[str, Sequence[float]], rows: dict[str, Sequence[float]]) -> dict[str, dict[str, Any]]:
-    """What a certificate keeps of its rows' scores, by statistic: bins cut by out-of-fold scores, and the rows in them."""
+    """What a certificate keeps of its rows' scores, by statistic: their counts in bins cut by out-of-fold scores."""
     return {name: dataclasses.asdict(Ranks.cut(fold[name]).add(rows[name])) for name in STATISTICS}
 
 
 def recounted(stated: dict[str, dict[str, Any]], rows: dict[str, Sequence[float]]) -> dict[str, dict[str, Any]]:
     """A baseline with its bins as `stated`, which came from other rows, and `rows` counted in them anew."""
-    return {
-        name: dataclasses.asdict(Ranks(**stated[name]).emptied().add(rows[name]))
-        for name in STATISTICS
-        if name in stated
-    }
+    return {name: dataclasses.asdict(Ranks(**bins).emptied().add(rows[name])) for name, bins in stated.items()}

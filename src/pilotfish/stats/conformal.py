@@ -1,16 +1,16 @@
 """Has a stream of scores changed? Conformal ranks, and bets against their being uniform.
 
-*Ranks.* The randomised rank of each score among those before it, ties broken by chance, is uniform in [0, 1] and independent
-of the earlier ranks while the scores are exchangeable, whatever their distribution. Scores are kept as counts in bins that
-were fixed beforehand: binning is itself a score, so the ranks stay exact, and one costs the same after a year.
+*Ranks.* The randomised rank of each score among those before it, ties broken by chance, is uniform in [0, 1] and
+independent of the earlier ranks while the scores are exchangeable, whatever their distribution. Scores are kept as
+counts in bins fixed beforehand. Binning is a score itself, so the ranks stay exact, and cost the same after a year.
 
-*Bets* that a tenth of the requests has moved into one tail, each in Shiryaev and Roberts' form: a new bet begins with every
-rank and all are added up. While ranks are uniform, the sum minus the number of ranks is a martingale. So it reaches a `limit`
-c within n ranks with probability at most n / c, and on average not before c ranks. No bet has to jump between tails, as in
-the simple jumper, since fresh ones begin at every rank.
+*Bets* that a tenth of the requests has moved into one tail, in Shiryaev and Roberts' form: new ones begin with every
+rank, and all are added up. While ranks are uniform, the sum minus their number is a martingale. So it reaches a `limit`
+c within n ranks with probability at most n / c, and on average not before c. Since fresh bets begin at every rank, none
+has to jump from tail to tail as in the simple jumper.
 
-Sources: V. Vovk, "Testing randomness online", Statistical Science 36 (2021); V. Vovk, I. Petej, I. Nouretdinov, E. Ahlberg,
-L. Carlsson, A. Gammerman, "Retrain or not retrain: conformal test martingales for change-point detection", PMLR 152 (2021).
+Sources: V. Vovk, "Testing randomness online", Statistical Science 36 (2021); V. Vovk and others, "Retrain or not
+retrain: conformal test martingales for change-point detection", PMLR 152 (2021).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Ranks:
 
     @classmethod
     def cut(cls, scores: Sequence[float]) -> Ranks:
-        """Empty bins, equally full of `scores`; equal steps in [0, 1] without any. Ranked must be other scores than these."""
+        """Empty bins, cut to hold equal shares of `scores`, which may not be ranked; equal steps in [0, 1] without."""
         ordered = sorted(scores) or [i / BINS for i in range(BINS)]
         edges = sorted({ordered[i * len(ordered) // BINS] for i in range(1, BINS)})
         return cls(edges, [0] * (len(edges) + 1))
@@ -63,7 +63,7 @@ class Ranks:
         return Ranks(self.edges, [0] * len(self.counts))
 
     def rank(self, score: float, chance: float) -> float:
-        """The rank in [0, 1] of the next score among all so far, itself included; `chance`, uniform in [0, 1), breaks ties."""
+        """The rank in [0, 1] of the next score among all so far and itself; `chance` in [0, 1) breaks ties."""
         found = bisect_right(self.edges, score)
         self.counts[found] += 1
         self.n += 1
