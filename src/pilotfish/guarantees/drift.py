@@ -59,7 +59,7 @@ class Drift:
         self._n_audits = audit.needed
         self._chance = chance
         found = certificate.details.get("baseline", {})
-        self._ranks = {name: Ranks(**found[name]) if name in found else Ranks.cut(()) for name in STATISTICS}
+        self._ranks = {name: Ranks.from_json(found[name]) if name in found else Ranks.cut(()) for name in STATISTICS}
         limit = float(FALSE_ALARM_EVERY * len(STATISTICS))
         self._bets = {name: Bets.start(limit) for name in STATISTICS}
         self.n = 0
@@ -181,7 +181,7 @@ class Drift:
         self.usual, self.lately = row["usual"], row["lately"]
         # Audits that are turned off would never end what they were raised for.
         self.audits_left = row["audits_left"] if self.rate else 0
-        self._ranks = {name: Ranks(**row["ranks"][name]) for name in STATISTICS}
+        self._ranks = {name: Ranks.from_json(row["ranks"][name]) for name in STATISTICS}
         for name in STATISTICS:
             self._bets[name].capital = list(row["capital"][name])
         return self
@@ -194,4 +194,4 @@ def baseline(fold: dict[str, Sequence[float]], rows: dict[str, Sequence[float]])
 
 def recounted(stated: dict[str, dict[str, Any]], rows: dict[str, Sequence[float]]) -> dict[str, dict[str, Any]]:
     """A baseline with its bins as `stated`, which came from other rows, and `rows` counted in them anew."""
-    return {name: dataclasses.asdict(Ranks(**bins).emptied().add(rows[name])) for name, bins in stated.items()}
+    return {name: dataclasses.asdict(Ranks.from_json(bins).emptied().add(rows[name])) for name, bins in stated.items()}

@@ -18,6 +18,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 BINS = 64
 # Where a tenth of the requests may have moved: the lowest 5, 10, 20 and 40 % of the scores, or the highest 20 %.
@@ -50,6 +51,11 @@ class Ranks:
         ordered = sorted(scores) or [i / BINS for i in range(BINS)]
         edges = sorted({ordered[i * len(ordered) // BINS] for i in range(1, BINS)})
         return cls(edges, [0] * (len(edges) + 1))
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Ranks:
+        """The ranks whose `dataclasses.asdict` is `row`, which stays as it is."""
+        return cls(list(row["edges"]), list(row["counts"]), row["n"])
 
     def add(self, scores: Sequence[float]) -> Ranks:
         """Take scores in without ranking them; returns itself."""
