@@ -26,7 +26,7 @@ from pilotfish.routing.policy import Policy
 from pilotfish.scoring.answers import disagreement
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Predictions, Specialist
-from pilotfish.stats import binomial, spending
+from pilotfish.stats import binomial, spending, weighted
 from pilotfish.students.distil import Fitted
 
 
@@ -159,6 +159,7 @@ def _with_rows(look: Evidence, said: Predictions, rows: Sequence[Example]) -> Ev
         losses=[disagreement(answer, row.answer) for answer, row in zip(said.answers, rows, strict=True)],
         certainty=said.certainty.tolist(),
         scope=said.scope.tolist(),
+        weights=weighted.weights([row.probability for row in rows]),
     )
 
 

@@ -18,12 +18,13 @@ from pilotfish.core.certificate import Certificate, Claim, Refusal, Shortage
 from pilotfish.guarantees import drift
 from pilotfish.guarantees.split import unbiased_rows_for
 from pilotfish.routing.policy import Gates, Policy
-from pilotfish.stats import binomial, sequence, spending
+from pilotfish.stats import binomial, sequence, spending, weighted
 
 PROCEDURE = {
     "answer": "exact binomial fixed-sequence test over out-of-fold thresholds (Learn then Test, arXiv 2110.01052)",
     "traffic": "exact binomial test of nested thresholds (served disagreements only grow as the threshold falls)",
 }
+WEIGHTED_PROCEDURE = "fixed-sequence bets over out-of-fold thresholds, rows weighted by 1 / probability"
 # Serving less than a tenth is not worth a certificate.
 MIN_COVERAGE = 0.1
 # The scope gate defers at least the strangest hundredth, so that it stands when traffic drifts.
@@ -36,7 +37,8 @@ class Evidence:
     """What the served artefact said on calibration rows, and the fitting rows out of fold.
 
     Losses are in [0, 1] against the reference. Calibration rows are unbiased, in time order and were not fitted
-    on; the `fold_` rows only fix the scope gate and the order of the tests.
+    on; the `fold_` rows only fix the scope gate and the order of the tests. `weights` (of `stats.weighted`) is given
+    where the calibration rows were drawn with unequal probabilities.
     """
 
     fold_losses: Sequence[float]
@@ -45,6 +47,7 @@ class Evidence:
     losses: Sequence[float] = ()
     certainty: Sequence[float] = ()
     scope: Sequence[float] = ()
+    weights: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +95,7 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         bound=choice.bound,
         min_certainty=choice.threshold,
         min_scope=gate.min_scope,
-        coverage=choice.n_served / rows.n_rows,
+        coverage=gate.drawn.share(choice.threshold) if gate.drawn else choice.n_served / rows.n_rows,
         n=rows.n_rows,
         n_served=choice.n_served,
         errors=choice.errors,
@@ -100,7 +103,7 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         delta_spent=delta,
         schedule=spending.SCHEDULE,
         start_certainty=order[0] if order else rows.points[0].threshold,
-        procedure=PROCEDURE[claim.per],
+        procedure=WEIGHTED_PROCEDURE if gate.drawn else PROCEDURE[claim.per],
         split_rule=terms.split_rule,
         scorer=terms.scorer,
         data_sha256=terms.data_sha256,
@@ -124,8 +127,18 @@ def gated(
     certainty: Sequence[float], scope: Sequence[float], losses: Sequence[float], min_scope: float
 ) -> sequence.Curve:
     """The rows as a curve over certainty; those under the scope gate count, but are never served."""
-    scores = [c if s >= min_scope else -math.inf for c, s in zip(certainty, scope, strict=True)]
-    return sequence.curve(scores, losses)
+    return sequence.curve(_scores(certainty, scope, min_scope), losses)
+
+
+def drawn(
+    certainty: Sequence[float],
+    scope: Sequence[float],
+    losses: Sequence[float],
+    weights: Sequence[float],
+    min_scope: float,
+) -> weighted.Drawn | None:
+    """The same with their weights, None where there are none: then counting is exact."""
+    return weighted.Drawn(_scores(certainty, scope, min_scope), losses, weights) if weights else None
 
 
 def expected_coverage(evidence: Evidence, n: int, claim: Claim, attempt: int) -> float:
@@ -150,8 +163,12 @@ def policy_of(certificate: Certificate) -> Policy:
     return Policy(Gates(min_certainty=certificate.min_certainty, min_scope=certificate.min_scope))
 
 
-def choose(rows: sequence.Curve, order: Sequence[float], claim: Claim, delta: float) -> sequence.Choice | None:
-    """The proven threshold for `claim` at level 1 - `delta`, or None."""
+def choose(
+    rows: sequence.Curve, unequal: weighted.Drawn | None, order: Sequence[float], claim: Claim, delta: float
+) -> sequence.Choice | None:
+    """The proven threshold for `claim` at level 1 - `delta`, or None; `unequal` are the rows that carry weights."""
+    if unequal is not None:
+        return weighted.choose(unequal, order, claim.max_risk, delta, per_traffic=claim.per == "traffic")
     if claim.per == "traffic":
         return sequence.per_traffic(rows, claim.max_risk, delta)
     return sequence.per_answer(rows, order, claim.max_risk, delta)
@@ -179,12 +196,17 @@ def promise(claim: Claim) -> str:
     return f"at most {claim.max_risk * 100:.3g} % {base} {verb}, with {claim.confidence * 100:.4g} % confidence"
 
 
+def _scores(certainty: Sequence[float], scope: Sequence[float], min_scope: float) -> list[float]:
+    return [c if s >= min_scope else -math.inf for c, s in zip(certainty, scope, strict=True)]
+
+
 class _Gate(NamedTuple):
-    """One candidate for the scope gate, and both kinds of rows behind it."""
+    """One candidate for the scope gate, and both kinds of rows behind it; `drawn` where they carry weights."""
 
     min_scope: float
     rows: sequence.Curve
     fold: sequence.Curve
+    drawn: weighted.Drawn | None
 
 
 def _gates(evidence: Evidence) -> list[_Gate]:
@@ -196,6 +218,7 @@ def _gates(evidence: Evidence) -> list[_Gate]:
             scope,
             gated(evidence.certainty, evidence.scope, evidence.losses, scope),
             gated(evidence.fold_certainty, evidence.fold_scope, evidence.fold_losses, scope),
+            drawn(evidence.certainty, evidence.scope, evidence.losses, evidence.weights, scope),
         )
         for scope in scopes
     ]
@@ -218,8 +241,11 @@ def _choose_gate(gates: Sequence[_Gate], claim: Claim, delta: float) -> _Gate:
 def _test(gate: _Gate, claim: Claim, delta: float) -> tuple[list[float], sequence.Choice | None]:
     """The order of tests and what they proved, None where that serves less than a tenth."""
     n = gate.rows.n_rows
-    order = sequence.plan(gate.fold, n, claim.max_risk, delta) if claim.per == "answer" else []
-    choice = choose(gate.rows, order, claim, delta)
+    if claim.per == "answer":
+        order = sequence.plan(gate.fold, n, claim.max_risk, delta)
+    else:
+        order = sequence.steps(gate.fold) if gate.drawn else []
+    choice = choose(gate.rows, gate.drawn, order, claim, delta)
     return order, choice if choice and choice.n_served >= MIN_COVERAGE * n else None
 
 

@@ -17,12 +17,12 @@ from pilotfish.core.errors import SpecialistError, TaskError
 from pilotfish.core.example import Example
 from pilotfish.core.task import AnswerShape
 from pilotfish.guarantees import drift
-from pilotfish.guarantees.certify import choose, gated, policy_of
+from pilotfish.guarantees.certify import choose, drawn, gated, policy_of
 from pilotfish.guarantees.split import data_sha256
 from pilotfish.scoring.answers import disagreement, parse
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Specialist
-from pilotfish.stats import spending
+from pilotfish.stats import spending, weighted
 from pilotfish.stats.sequence import Curve
 from pilotfish.store.home import Home
 from pilotfish.tasks.recognise import Recogniser, task_id
@@ -111,8 +111,10 @@ def examine(certificate: Certificate, examples: Sequence[Example], specialist: S
     losses = [disagreement(said, row.answer) for said, row in zip(predicted.answers, rows, strict=True)]
     certainty, scope = predicted.certainty.tolist(), predicted.scope.tolist()
     curve = gated(certainty, scope, losses, certificate.min_scope)
+    weights = weighted.weights([row.probability for row in rows])
+    unequal = drawn(certainty, scope, losses, weights, certificate.min_scope)
     delta = spending.share(certificate.claim.delta, certificate.attempt)
-    choice = choose(curve, certificate.details.get("order_of_tests", []), certificate.claim, delta)
+    choice = choose(curve, unequal, certificate.details.get("order_of_tests", []), certificate.claim, delta)
     policy = policy_of(certificate)
     served = [policy.decide(c, s) == "certified" for c, s in zip(certainty, scope, strict=True)]
     again: dict[str, object] = {
@@ -123,7 +125,7 @@ def examine(certificate: Certificate, examples: Sequence[Example], specialist: S
         "bound": choice.bound if choice else None,
         "n_served": sum(served),
         "errors": sum(loss for loss, is_served in zip(losses, served, strict=True) if is_served),
-        "coverage": sum(served) / len(rows),
+        "coverage": unequal.share(certificate.min_certainty) if unequal else sum(served) / len(rows),
     }
     found += _compare(certificate, again)
     stated = certificate.details.get("baseline")

@@ -270,3 +270,21 @@ def test_too_few_fresh_rows_to_learn_from_leave_the_others_to_teach(tmp_path):
     rows = [dataclasses.replace(row, text="money please") if i >= 400 else row for i, row in enumerate(_examples(700))]
     options = {"number": 1, "encoder": ENCODER, "folder": tmp_path, "is_worth": lambda _: False}
     assert attempt(TASK, rows, CLAIM, fresh_since_s=399.0, **options).fitted is not None
+
+
+@pytest.mark.parametrize("per", ["answer", "traffic"])
+def test_rows_of_two_coins_are_weighed_and_the_certificate_recomputes(tmp_path, per):
+    rows = [
+        dataclasses.replace(row, sampling="audit", probability=0.05 if i % 2 else 0.4) if i >= 500 else row
+        for i, row in enumerate(_examples(900))
+    ]
+    claim = Claim(max_risk=0.13, per=per)
+    found = attempt(TASK, rows, claim, number=1, encoder=ENCODER, folder=tmp_path)
+    certificate = found.verdict
+    assert isinstance(certificate, Certificate)
+    assert "weighted by 1 / probability" in certificate.procedure
+    assert certificate.coverage != certificate.n_served / certificate.n
+    specialist = Specialist.load(found.fitted.folder, ENCODER)
+    assert verify(certificate, rows, specialist) == []
+    forged = [dataclasses.replace(row, probability=1.0) for row in rows]
+    assert {difference.field for difference in verify(certificate, forged, specialist)} & {"coverage", "bound"}
