@@ -21,8 +21,8 @@ _STEPS = 120
 _BAND = 0.95
 _PLAIN = (
     "It holds while tomorrow's requests are like the calibration rows. Audits watch this: a random share of local "
-    "answers is also asked of the large model, and the certificate is withdrawn when they part too often. When requests "
-    "begin to look different to the small model, more of them are audited for a time.",
+    "answers is also asked of the large model, and the certificate is withdrawn when they part too often. When "
+    "requests begin to look different to the small model, more of them are audited for a time.",
     "The large model's answer is the standard. This is a promise of agreement with it, not of truth.",
     "The calibration rows were not used to teach the specialist, and were chosen without looking at what they say.",
     "The tolerated share was chosen before these rows were looked at.",
