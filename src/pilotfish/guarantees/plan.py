@@ -57,7 +57,8 @@ def plan(
 ) -> Plan:
     """The plan for attempt `number` (from 1). Planning figures: the agreement seen is itself uncertain.
 
-    After a withdrawal only answers later than `fresh_since_s` count, since only they may certify. The student is fitted on the CPU and thrown away. `UserError` where there is too little to learn from.
+    After a withdrawal only answers later than `fresh_since_s` count, since only they may certify. The student is fitted
+    on the CPU and thrown away. `UserError` where there is too little to learn from.
     """
     if fresh_since_s is not None:
         examples = [row for row in examples if row.time_s > fresh_since_s]
