@@ -39,7 +39,9 @@ _MEDIA_TYPES = frozenset(
     )
 )
 _ELSEWHERE = ("previous_response_id", "conversation")
-_PLAIN_KEYS = frozenset((*_CONVERSING, "content", "text", "role", "type", "model", "arguments", "description", "name", "id"))
+_PLAIN_KEYS = frozenset(
+    (*_CONVERSING, "content", "text", "role", "type", "model", "arguments", "description", "name", "id")
+)
 _CONTEXT_CHARS = 200
 """A short value is read with its key before it, which may be the word that makes it a finding."""
 

@@ -208,23 +208,27 @@ def find(text: str, types: frozenset[str]) -> Iterator[Finding]:
     # One look at the whole text spares a look before each number.
     lower = text.lower()
     ids = [(each, _has(lower, each.hints)) for each in _IDS if each.type in types]
+    glued = [pair for pair in ids if pair[0].back]
+    plain = [pair for pair in ids if not pair[0].back]
     for start, end in found:
-        yield from _at_run(text, start, end, types)
-        is_glued = text[start - 1 : start].isalpha() or text[start - 1 : start] == "-"
-        for each, is_hinted in ids:
-            if is_glued if each.back else end - start + 3 >= each.n:
+        before = text[start - 1 : start]
+        if before.isalpha() or before == "-":
+            for each, is_hinted in glued:
+                yield from _national(text, start, end, each, is_hinted=is_hinted)
+            if "IBAN" in types and before != "-":
+                yield from _ibans(text, start)
+        if end - start >= 7:
+            yield from _long(text, start, end, types)
+            for each, is_hinted in plain:
                 yield from _national(text, start, end, each, is_hinted=is_hinted)
     if "DATE_OF_BIRTH" in types and _has(lower, _BIRTH_HINTS):
         yield from _births(text, found)
 
 
-def _at_run(text: str, start: int, end: int, types: frozenset[str]) -> Iterator[Finding]:
-    length = end - start
-    if length >= 12 and "CARD" in types:
+def _long(text: str, start: int, end: int, types: frozenset[str]) -> Iterator[Finding]:
+    if end - start >= 12 and "CARD" in types:
         yield from _cards(text, start, end)
-    if "IBAN" in types and text[start - 1 : start].isalpha():
-        yield from _ibans(text, start)
-    if length >= 7 and "PHONE" in types:
+    if "PHONE" in types:
         yield from _phones(text, start, end)
 
 
