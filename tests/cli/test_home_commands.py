@@ -304,6 +304,7 @@ def test_the_configuration_as_text_and_json(pilotfish, tmp_path, monkeypatch):
     checked = pilotfish("config", "check", "--config", tmp_path / "p.toml")
     assert checked.code == 0
     assert "at most 2 %" in checked.out
+    assert "Privacy: everything may leave." in checked.out
     assert "sk-very-secret" not in shown.out + checked.out + json.dumps(found)
     said = pilotfish("config", "check", "--json")
     assert (said.code, said.json["ok"]) == (EXIT_NO, False)

@@ -153,8 +153,9 @@ def mask_body(body: bytes, scan: Scan) -> tuple[bytes, Masker]:
     `msgspec.DecodeError` (of which `ValidationError` is one) where it is no JSON object.
     """
     fields = _raw_objects.decode(body)
-    whole = msgspec.json.encode(json.loads(body, object_pairs_hook=_unambiguous)).decode()
-    masker = Masker(scan, Placeholders(_WRITTEN.findall(whole)))
+    decoded = json.loads(body, object_pairs_hook=_unambiguous)
+    may_hold = b"<" in body or b"u003" in body
+    masker = Masker(scan, Placeholders(_WRITTEN.findall(json.dumps(decoded, ensure_ascii=False)) if may_hold else ()))
     order = [key for key in (*_INSTRUCTING, *_CONVERSING) if key in fields]
     order += [key for key in fields if key not in order]
     masked: dict[str, str] = {}

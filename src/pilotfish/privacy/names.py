@@ -24,7 +24,7 @@ def _between_bars(text: str) -> frozenset[str]:
 
 
 _CAPITAL = r"[A-Z\u00c0-\u00d6\u00d8-\u00de\u0100-\u017e\u0391-\u03a9\u0410-\u042f]"
-_WORD = rf"{_CAPITAL}[^\W\d_]*(?:[-'\u2019][^\W\d_]+)*"
+_WORD = rf"{_CAPITAL}[^\W\d_]{{0,40}}(?:[-'\u2019][^\W\d_]{{1,40}}){{0,3}}"
 _RUN = re.compile(
     rf"{_WORD}(?: (?:{_CAPITAL}\. )?(?:(?:van|von|de|del|der|den|di|da|la|le|bin|al|el) ){{0,2}}{_WORD}){{0,3}}"
 )
@@ -116,7 +116,7 @@ _PLACES = (
     re.compile(rf"{_HOUSE}{_WORD}(?: {_WORD}){{0,3}}(?:[\s,]+{_UNIT}){{1,3}}(?:{_TOWN})?"),
 )
 _STREET_FIRST = re.compile(
-    rf"(?:\b{_GLUED}|\b{_FIRST} (?:(?:{_WORD}|[a-z]{{2,3}}) ?){{1,4}}) ?,? ?[0-9]{{1,4}}[a-zA-Z]?\b{_REST}"
+    rf"(?:\b{_GLUED}|\b{_FIRST} (?:(?:{_WORD}|[a-z]{{2,3}}) ){{0,3}}{_WORD}),? ?[0-9]{{1,4}}[a-zA-Z]?\b{_REST}"
 )
 _BOXES = re.compile(
     r"\b(?:Unit [0-9]{1,5} Box [0-9]{1,5}|P\.? ?O\.? Box [0-9]{1,6}|"

@@ -50,7 +50,7 @@ _SECRETS = tuple(
         ("npm_", r"npm_[A-Za-z0-9]{36}" + _TAIL),
         ("SG.", r"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"),
         ("pf-", r"pf-[a-z]{3,8}-[A-Za-z0-9_-]{20,100}"),
-        ("eyJ", r"eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{8,1000}"),
+        ("eyJ", r"(?<![_-])eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{8,1000}"),
         (
             "PRIVATE KEY-",
             r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]{1,20000}(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?",

@@ -90,6 +90,11 @@ def test_placeholders_that_the_client_wrote_are_left_out() -> None:
     assert Restorer(masker.placeholders.values).text("<EMAIL_1> <EMAIL_3>") == "<EMAIL_1> ann@example.com"
 
 
+def test_a_number_of_any_length_is_no_obstacle() -> None:
+    raw = b'{"seed":123456789012345678901234567890,"messages":"<b> ann@example.com"}'
+    assert mask_body(raw, SCAN)[0] == raw.replace(b"ann@example.com", b"<EMAIL_1>")
+
+
 @pytest.mark.parametrize(
     "raw",
     [

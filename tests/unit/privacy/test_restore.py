@@ -128,6 +128,18 @@ def test_a_line_nested_too_deeply_is_restored_as_bytes() -> None:
     assert MAIL.encode() in restored(data)
 
 
+@given(
+    st.lists(st.one_of(st.binary(), st.sampled_from([b"data: ", b'{"a":"<', b'EMAIL_1>"}', b"\n", b"\r\n", b"[DONE]"])))
+)
+def test_no_bytes_are_too_strange_to_pass(pieces: list[bytes]) -> None:
+    """What holds no placeholder of this request comes out as it went in."""
+    foreign = Restorer({"<IBAN_1>": "x"})
+    live = foreign.stream()
+    assert b"".join([*map(live.feed, pieces), live.end()]) == b"".join(pieces)
+    live = RESTORER.stream()
+    assert b"".join([*map(live.feed, pieces), live.end()]).count(b"\n") == b"".join(pieces).count(b"\n")
+
+
 words = st.lists(
     st.one_of(
         st.text(),
