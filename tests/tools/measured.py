@@ -74,9 +74,8 @@ def privacy_lines() -> list[str]:
         f"{alarms['hard prompts']} in 200,000 characters of hard prompts",
         f"Looking at 1,000 characters took {prose['detect_us']:.0f} µs of CPU time in prose (names and addresses too: "
         f"{prose['all_types_us']:.0f} µs), {dense['detect_us']:.0f} µs in the short texts above, which are full of "
-        f"findings. Masking a whole body took {prose['mask_a_body_us']:.0f} µs for 1,000 characters of prose, an event of "
-        f"a stream "
-        f"{result['fixed']['stream_chunk_us']:.1f} µs, and `allow` {result['fixed']['allow_us']:.1f} µs.",
+        f"findings. Masking a whole body took {prose['mask_a_body_us']:.0f} µs for 1,000 characters of prose, an event "
+        f"of a stream {result['fixed']['stream_chunk_us']:.1f} µs, and `allow` {result['fixed']['allow_us']:.1f} µs.",
     ]
 
 

@@ -94,7 +94,7 @@ def for_log(turn: Turn, outcome: Outcome) -> Outcome:
         outcome,
         answer=privacy.for_log(outcome.answer),
         reference_answer=privacy.for_log(outcome.reference_answer),
-        error=outcome.error.partition(":")[0] if privacy.is_local_only else privacy.for_log(outcome.error) or "",
+        error=privacy.for_log(outcome.error) or outcome.error.partition(":")[0],
     )
 
 
