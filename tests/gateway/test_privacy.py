@@ -227,6 +227,24 @@ def test_an_audit_asks_in_masked_words(serve: Serve, nothing_leaks: Any) -> None
         assert place.rows(1)[0].sampling == "audit"
 
 
+@pytest.mark.parametrize("mode", ["mask", "local"])
+def test_what_is_asked_again_is_masked_and_what_is_local_is_not(serve: Serve, nothing_leaks: Any, mode: str) -> None:
+    def reply(asked: Asked) -> Reply:
+        return Reply(text=f"red, says {NAME_OF_MODEL}")
+
+    with serve(reply, quality={}, consistency={"calls": 10, "answers": 3}, privacy={"mode": mode}) as place:
+        nothing_leaks(place)
+        status = post(place.port, json.dumps({"messages": messages(f"my car is red, {MAIL}")}).encode())[0]
+        assert status == {"mask": 200, "local": 451}[mode]
+        if mode == "mask":
+            place.server.wait_for_request(3)
+            assert {asked.json["messages"][-1]["content"] for asked in place.server.asked} == {
+                "my car is red, <EMAIL_1>"
+            }
+        time.sleep(0.3)
+        assert len(place.server.asked) == {"mask": 3, "local": 0}[mode]
+
+
 def test_the_events_of_the_upstream_are_all_there(home: Path) -> None:
     with gateway(home, echo, privacy={"mode": "mask"}) as place:
         _, _, data = chat(place, f"to {MAIL}", stream=True)
