@@ -18,6 +18,7 @@ LAYERS = {
     "config": 1,
     "specialists": 1,
     "pages": 1,
+    "privacy": 1,
     "models": 2,
     "store": 2,
     "jobs": 2,
@@ -44,6 +45,7 @@ OWNERS = {
     "safetensors": ["specialists/", "students/"],
     "numpy": ["specialists/", "students/", "guarantees/", "replay/"],
     "openai": ["cli/demo"],
+    "regex": ["privacy/own_patterns.py"],
 }
 
 NEVER = ("torch", "transformers", "pandas", "httpx", "requests", "pydantic", "starlette", "pickle")

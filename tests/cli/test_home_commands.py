@@ -326,6 +326,7 @@ def test_the_configuration_as_text_and_json(pilotfish, tmp_path, monkeypatch):
     checked = pilotfish("config", "check", "--config", tmp_path / "p.toml")
     assert checked.code == 0
     assert "at most 2 %" in checked.out
+    assert "Privacy: everything may leave." in checked.out
     assert "Audits: a true 6 % is noticed after about " in checked.out
     (tmp_path / "p.toml").write_text("[quality]\nmax_risk = 0.02\naudit_rate = 0\n")
     assert "audits are turned off" in pilotfish("config", "check", "--config", tmp_path / "p.toml").out

@@ -7,26 +7,16 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from http.client import HTTPConnection
 from pathlib import Path
 
 import openai
 import pytest
 
 from pilotfish.store.build import open_log
-from tools.gateway import body, gateway
+from tools.gateway import body, gateway, post
 from tools.upstream import Reply
 
 MESSAGES = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "hi"}]
-
-
-def post(port: int, data: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
-    connection.request("POST", "/v1/chat/completions", data, {"content-type": "application/json", **headers})
-    response = connection.getresponse()
-    reply = response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
-    connection.close()
-    return reply
 
 
 def test_the_official_client_gets_the_references_answer_and_a_receipt(home: Path) -> None:

@@ -13,11 +13,17 @@ from typing import Any, get_type_hints
 from pilotfish.core.certificate import RISK_KINDS, Claim, RiskKind
 from pilotfish.core.errors import ConfigError
 from pilotfish.core.messages import Price
+from pilotfish.core.privacy import MODES, TYPES, PrivacyMode
 
 
 def setting(default: Any, text: str) -> Any:  # noqa: ANN401 - the type is the field's own
     """A dataclass field with its help text."""
     return field(default=default, metadata={"help": text})
+
+
+def table(text: str) -> Any:  # noqa: ANN401
+    """A dataclass field that holds a table of names and texts, empty unless set."""
+    return field(default_factory=dict, metadata={"help": text})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +52,7 @@ class LargeSettings:
         None, "Price of a million prompt tokens read from the server's cache; that of the others where unset."
     )
     price_source: str = setting("", "Where and when the prices were read.")
+    local: bool = setting(False, "It runs on your own machines: requests that must stay local may go to it.")
 
     @property
     def price(self) -> Price | None:
@@ -115,6 +122,21 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacySettings:
+    """[privacy]: what may leave. Without it nothing is looked at."""
+
+    mode: PrivacyMode = setting("allow", "What is done with personal data: allow, mask, or local (never leaves).")
+    detect: tuple[str, ...] | None = setting(
+        None, "Types to look for; when unset, all with a checksum or a strong shape (not ADDRESS, PERSON)."
+    )
+    timeout_s: float = setting(1.0, "Seconds for looking at one request; one that takes longer counts as sensitive.")
+    patterns: dict[str, str] = table("Your own regular expressions, by name; a match counts as a finding of that type.")
+    tasks: dict[str, PrivacyMode] = table(
+        "Modes of single tasks, by name or id; the stricter of this and `mode` holds."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings. `home` is the folder of log, registry and specialists (empty: the user's data folder)."""
 
@@ -125,6 +147,7 @@ class Settings:
     learning: LearningSettings = field(default_factory=LearningSettings)
     consistency: ConsistencySettings = field(default_factory=ConsistencySettings)
     log: LogSettings = field(default_factory=LogSettings)
+    privacy: PrivacySettings = field(default_factory=PrivacySettings)
 
 
 SECTIONS: dict[str, type[Any]] = {
@@ -154,6 +177,7 @@ _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("consistency", "usd"): (0, 1e6),
     ("consistency", "answers"): (2, 3),
     ("log", "keep_days"): (0, 36500),
+    ("privacy", "timeout_s"): (0.001, 600),
 }
 
 
@@ -167,3 +191,13 @@ def check_ranges(settings: Settings) -> None:
         raise ConfigError(f"[quality] per must be one of {', '.join(RISK_KINDS)}, but is {settings.quality.per!r}.")
     if settings.large.url and not settings.large.url.startswith(("http://", "https://")):
         raise ConfigError(f"[large] url must start with http:// or https://, but is {settings.large.url!r}.")
+    _check_privacy(settings.privacy)
+
+
+def _check_privacy(privacy: PrivacySettings) -> None:
+    for place, mode in [("mode", privacy.mode), *((f"tasks: {name}", mode) for name, mode in privacy.tasks.items())]:
+        if mode not in MODES:
+            raise ConfigError(f"[privacy] {place} must be one of {', '.join(MODES)}, but is {mode!r}.")
+    unknown = [kind for kind in privacy.detect or () if kind not in TYPES]
+    if unknown:
+        raise ConfigError(f"[privacy] detect knows no {unknown[0]!r}.", hint=f"Known types: {', '.join(TYPES)}.")

@@ -6,7 +6,9 @@
     │   ├── TrafficError          a traffic file that cannot be read
     │   ├── TaskError             a task or request id that the log does not know
     │   ├── RequestError          a request the gateway refuses (HTTP 4xx)
-    │   │   └── TooLargeError     its body is larger than the limit (HTTP 413)
+    │   │   ├── TooLargeError     its body is larger than the limit (HTTP 413)
+    │   │   ├── LocalOnlyError    it must stay here and no local model answers it (HTTP 451)
+    │   │   └── UnmaskableError   it would have to be masked and cannot be (HTTP 451)
     │   └── MissingExtraError     an optional part that is not installed
     ├── ModelError                a model server failed; exit code 3
     │   ├── ModelConnectionError  it could not be reached, or hung up
@@ -79,6 +81,24 @@ class TooLargeError(RequestError):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message, status=413, hint=hint)
+
+
+class LocalOnlyError(RequestError):
+    """A request that only a local model may see, and none can answer it."""
+
+    code = "privacy_local_only"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, status=451, hint=hint)
+
+
+class UnmaskableError(RequestError):
+    """A request whose personal data would have to be masked, and cannot be found with certainty."""
+
+    code = "privacy_unmaskable"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, status=451, hint=hint)
 
 
 class MissingExtraError(UserError):

@@ -28,6 +28,7 @@ from pilotfish.gateway.learner import Learner
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.load import SpecialistFolder
 from pilotfish.gateway.local import Inference
+from pilotfish.gateway.privacy_guard import PrivacyGuard
 from pilotfish.gateway.repeats import Budget, Repeats
 from pilotfish.gateway.rows import RowMaker
 from pilotfish.models.base import Model
@@ -148,6 +149,7 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
     the gateway cannot start.
     """
     reference = reference or large_model(settings.large)
+    guard = PrivacyGuard(settings.privacy)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(reference.aclose)
         home = open_home(load.home(settings))
@@ -175,6 +177,7 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
             audits=audits,
             writer=writer,
             rows=rows,
+            privacy=guard,
             max_body_bytes=int(settings.server.max_body_mb * 1e6),
         )
         stack.push_async_callback(chat.aclose)

@@ -93,8 +93,10 @@ class Audits:
         text, usage, status, error = None, None, 200, ""
         try:
             text, usage = await ask(self._reference, turn.request)
+            text = turn.privacy.for_log(text)
         except PilotfishError as failure:
-            status, error = error_bodies.status_of(failure), f"{failure.code}: {failure}"
+            status = error_bodies.status_of(failure)
+            error = turn.privacy.for_log(f"{failure.code}: {failure}") or failure.code
         row = AuditRow(
             request_id=turn.request_id,
             time_s=time.time(),

@@ -15,16 +15,17 @@ _UNSAFE = re.compile(r"[^\x20-\x7e]")
 
 
 def headers(receipt: Receipt) -> Headers:
-    """The receipt's headers; task and certificate only where there is one."""
-    rows = [
-        (b"x-pilotfish-request-id", receipt.request_id.encode()),
-        (b"x-pilotfish-model", _safe(receipt.model)),
-        (b"x-pilotfish-reason", receipt.reason.encode()),
-    ]
+    """The receipt's headers; model, task, certificate and privacy only where there is one."""
+    rows = [(b"x-pilotfish-request-id", receipt.request_id.encode())]
+    if receipt.model:
+        rows.append((b"x-pilotfish-model", _safe(receipt.model)))
+    rows.append((b"x-pilotfish-reason", receipt.reason.encode()))
     if receipt.task_id:
         rows.append((b"x-pilotfish-task", _safe(receipt.task_name or receipt.task_id)))
     if receipt.certificate_id:
         rows.append((b"x-pilotfish-certificate", receipt.certificate_id.encode()))
+    if receipt.privacy:
+        rows.append((b"x-pilotfish-privacy", receipt.privacy.encode()))
     return rows
 
 

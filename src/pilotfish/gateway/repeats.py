@@ -227,8 +227,10 @@ class Repeats:
         text, usage, status, error = None, None, 200, ""
         try:
             text, usage = await ask(self._reference, _anew(turn.request))
+            text = turn.privacy.for_log(text)
         except PilotfishError as failure:
-            status, error = error_bodies.status_of(failure), f"{failure.code}: {failure}"
+            status = error_bodies.status_of(failure)
+            error = turn.privacy.for_log(f"{failure.code}: {failure}") or failure.code
         row = dataclasses.replace(
             row,
             reference_answer=text if self._rows.keeps_text else None,

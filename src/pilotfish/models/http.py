@@ -50,6 +50,7 @@ class HttpModel:
         timeout_s: float = 600.0,
         connect_timeout_s: float = 10.0,
         price: Price | None = None,
+        is_local: bool = False,
     ) -> None:
         """`key` is sent as a bearer token; where it is empty the client's own headers are passed on.
 
@@ -65,7 +66,7 @@ class HttpModel:
             connect_timeout_s=connect_timeout_s,
         )
         self._own_headers = (("authorization", f"Bearer {key}"),) if key else ()
-        self._card = ModelCard(name=name, price=price)
+        self._card = ModelCard(name=name, price=price, is_local=is_local)
 
     @property
     def card(self) -> ModelCard:
