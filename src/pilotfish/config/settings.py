@@ -27,6 +27,9 @@ class ServerSettings:
     host: str = setting("127.0.0.1", "Address to listen on. Loopback unless told otherwise.")
     port: int = setting(8710, "Port to listen on; 0 picks a free one.")
     max_body_mb: float = setting(32.0, "Largest request body in megabytes; larger ones get 413.")
+    require_keys: bool = setting(
+        False, "Answer nobody without a virtual key, also before one was made; with one it is always so."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

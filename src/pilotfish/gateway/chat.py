@@ -74,10 +74,17 @@ class Chat:
             status, reply_headers, reply_body = error_bodies.reply(error)
             await asgi.respond(send, status, reply_headers + receipts.request_id_only(request_id), reply_body)
             return
+        named = request.model or "auto"
         turn = self._turn(request_id, request)
-        live = turn.live
-        if turn.mode == "serve" and live is not None and live.predict is not None and turn.recognised is not None:
-            turn.decision = await decide(request, turn.recognised.text, live.predict, live.policy)
+        turn.visit = headers.visit
+        try:
+            turn.visit.check_model(named, turn.model)
+            await self._decide(turn)
+            if not turn.decision.is_local:
+                turn.visit.reserve(turn.model, body)
+        except RequestError as error:
+            self._note(turn, await self._fail(turn, error, send))
+            return
         if turn.decision.is_local:
             outcome = await self._answer_locally(turn, send)
         elif request.stream:
@@ -111,6 +118,11 @@ class Chat:
             task_id=task_id,
             mode=mode,
         )
+
+    async def _decide(self, turn: Turn) -> None:
+        live = turn.live
+        if turn.mode == "serve" and live is not None and live.predict is not None and turn.recognised is not None:
+            turn.decision = await decide(turn.request, turn.recognised.text, live.predict, live.policy)
 
     async def _answer_locally(self, turn: Turn, send: asgi.Send) -> Outcome:
         prediction, live = turn.decision.prediction, turn.live
@@ -178,6 +190,9 @@ class Chat:
     def _note(self, turn: Turn, outcome: Outcome) -> None:
         """Everything that happens after the reply."""
         self.n_requests += 1
+        if outcome.status in (200, error_bodies.CLIENT_LEFT) or outcome.answer is not None:
+            is_answered = outcome.status != error_bodies.CLIENT_LEFT
+            turn.visit.settle(outcome.usage, answer=outcome.answer, is_answered=is_answered)
         found = turn.recognised
         if found is not None and self._rows.keeps_text and found.instructions_id not in self._seen:
             if len(self._seen) >= MAX_SEEN:

@@ -15,6 +15,7 @@ from pilotfish.core.log_row import RequestRow
 from pilotfish.core.messages import Message, Price, Usage
 from pilotfish.core.receipt import Receipt
 from pilotfish.core.task import Mode
+from pilotfish.gateway.door import OPEN, Visit
 from pilotfish.gateway.live_tasks import LiveTask
 from pilotfish.models.wire import ClientRequest
 from pilotfish.routing.cascade import Decision
@@ -40,6 +41,7 @@ class Turn:
     decision: Decision
     task_id: str
     mode: Mode
+    visit: Visit = OPEN
     time_s: float = field(default_factory=time.time)
     started_s: float = field(default_factory=time.perf_counter)
 
@@ -129,6 +131,7 @@ class RowMaker:
             settings_sha256=self._settings_sha256,
             specialist_sha256=live.record.specialist_sha256 if live is not None and is_live else "",
             certificate_id=live.record.certificate_id if live is not None and is_live else "",
+            key_id=turn.visit.key_id,
         )
 
 

@@ -70,6 +70,7 @@ MIGRATIONS = (
             CASE WHEN a.reference_answer IS NULL THEN r.sampling ELSE 'audit' END AS known_sampling
         FROM requests AS r LEFT JOIN audits AS a USING (request_id)
     """,
+    "ALTER TABLE requests ADD COLUMN key_id TEXT",
 )
 
 REQUEST_COLUMNS = tuple(item.name for item in dataclasses.fields(RequestRow))
