@@ -34,7 +34,7 @@ def command() -> None:
     pass
 
 
-class _Expiry(click.ParamType):  # type: ignore[type-arg,unused-ignore] - generic in some versions only
+class _Expiry(click.ParamType):  # type: ignore[type-arg]
     """A span such as `30d`, or a date; the time in seconds since the epoch."""
 
     name = "30d|DATE"
@@ -235,7 +235,7 @@ def _row(settings: Settings, record: KeyRecord) -> dict[str, Any]:
     now_s = time.time()
     used: dict[str, float | None] = dict(read_usage(build.usage(load.home(settings)), record.number, now_s))
     if settings.large.price is None and not used["usd_total"]:
-        used |= dict.fromkeys((name for name in used if unit_of(name) == "usd"))  # unknown, not nothing
+        used |= dict.fromkeys(name for name in used if unit_of(name) == "usd")  # unknown, not nothing
     return {
         "name": record.name,
         "id": record.key_id,

@@ -148,3 +148,7 @@ def check_ranges(settings: Settings) -> None:
         raise ConfigError(f"[quality] per must be one of {', '.join(RISK_KINDS)}, but is {settings.quality.per!r}.")
     if settings.large.url and not settings.large.url.startswith(("http://", "https://")):
         raise ConfigError(f"[large] url must start with http:// or https://, but is {settings.large.url!r}.")
+    if "@" in settings.large.url.partition("://")[2].partition("/")[0]:
+        raise ConfigError(
+            "[large] url must hold no user name and no password.", hint="A key goes into [large] key_env."
+        )

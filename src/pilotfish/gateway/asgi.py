@@ -82,6 +82,8 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> ClientHeaders:
             if found.startswith(_OWN_KEYS):
                 continue
         if name == b"host":
+            if host:
+                raise RequestError("The request has two Host headers.")
             host = value
         elif name == b"origin":
             origin = value

@@ -80,6 +80,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._since_s = None
         super().on_message_complete()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        # The parser stops where another protocol would begin. What comes after it must not be taken for a request.
+        self.cycle.keep_alive = False
+
     def sweep(self, now_s: float) -> None:
         """End the connection where its client takes too long."""
         if self.transport.is_closing():
