@@ -260,7 +260,7 @@ def test_a_client_that_waits_for_its_answer_is_not_cut_off(home: Path) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_client_that_does_not_read_its_answer_is_cut_off_and_the_model_with_it(home: Path) -> None:
-    endless = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + b"data: {}\n\n" * 4_000_000
+    endless = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + (b":" + b"x" * 10_000 + b"\n\n") * 3000
     with gateway(home, [Reply(raw=endless)]) as place:
         with socket.create_connection(("127.0.0.1", place.port)) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

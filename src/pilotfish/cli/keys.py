@@ -169,7 +169,7 @@ def show(name: str, config_path: Path | None, home: Path | None, as_json: bool) 
 @click.option("--delete", is_flag=True, help="Forget it too, so that its name is free and no longer counts as a key.")
 @options.place_options
 def revoke(name: str, delete: bool, config_path: Path | None, home: Path | None) -> None:
-    """Void a key."""
+    """Void a key: it opens nothing any more."""
     keys = _keys(options.settings_from(config_path, home))
     record = keys.get(name)
     if not delete:

@@ -16,6 +16,7 @@ import math
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -51,62 +52,35 @@ _NOBODY = b"\0" * 32
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """A key as it is looked up: its hash, and which of its limits need an estimate."""
+
+    record: KeyRecord
+    digest: bytes
+    is_limited: bool
+    has_budget: bool
+
+
 class Visit:
-    """One request that was let in. Without a key (`OPEN`) everything is allowed and nothing counted."""
+    """One request that was let in. This one needed no key: everything is allowed, and nothing counted."""
 
-    __slots__ = ("_held", "_key", "_price_of", "_prompt_tokens", "_tallies", "key_id")
+    __slots__ = ()
 
-    def __init__(
-        self, key: KeyRecord | None = None, tallies: Tallies | None = None, price_of: PriceOf | None = None
-    ) -> None:
-        self.key_id = key.key_id if key is not None else None
-        self._key = key
-        self._tallies = tallies
-        self._price_of = price_of
-        self._held: tuple[int, float, Price | None] | None = None
-        self._prompt_tokens = 0
+    @property
+    def key_id(self) -> str | None:
+        """What the log calls its key."""
+        return None
 
-    def may_use(self, *names: str) -> bool:
-        """Whether the key may use a model that goes by these names."""
-        return self._key is None or not self._key.models or not set(names).isdisjoint(self._key.models)
+    def may_use(self, *_names: str) -> bool:
+        """Whether it may use a model that goes by these names."""
+        return True
 
     def check_model(self, named: str, model: str) -> None:
-        """Raise `NotAllowedError` where the key may not use `model`, which the client called `named`."""
-        if not self.may_use(named, model):
-            assert self._key is not None
-            allowed = ", ".join(self._key.models)
-            raise NotAllowedError(
-                f"This key may not use the model {named!r}.", param="model", hint=f"It may: {allowed}."
-            )
+        """Raise `NotAllowedError` where it may not use `model`, which the client called `named`."""
 
     def reserve(self, model: str, body: bytes) -> None:
         """Hold what `model` may cost for this request. Raises `LimitError`, or `NotAllowedError` without a price."""
-        if self._key is None or self._tallies is None or self._price_of is None:
-            return
-        limits = self._key.limits
-        if limits.tokens_per_minute is limits.tokens_per_day is limits.usd_per_day is None and (
-            limits.usd_per_month is limits.usd_total is None
-        ):
-            self._held = (0, 0.0, self._price_of(model))
-            self._prompt_tokens = _prompt_tokens(body)
-            return
-        price = self._price_of(model)
-        if price is None and not (limits.usd_per_day is limits.usd_per_month is limits.usd_total is None):
-            raise NotAllowedError(
-                f"This key has a budget in US dollars, and no price is known for the model {model!r}.",
-                param="model",
-                hint="State its price in the gateway's configuration, or limit the key's tokens instead.",
-            )
-        prompt, stated = _prompt_tokens(body), _stated_tokens(body)
-        likely = COMPLETION_TOKENS if stated is None else stated
-        held = (prompt + likely, _cost_usd(price, prompt, likely))
-        least = (prompt + (stated or 0), _cost_usd(price, prompt, stated or 0))
-        now_s = time.time()
-        exceeded = self._tallies.reserve(self._key, now_s, tokens=held[0], usd=held[1], least=least)
-        if exceeded is not None:
-            raise _limit_error(exceeded, now_s, least)
-        self._held = (*held, price)
-        self._prompt_tokens = prompt
 
     def settle(self, usage: Usage | None, *, answer: str | None, is_answered: bool) -> None:
         """Count what was used in place of what was held.
@@ -114,30 +88,80 @@ class Visit:
         Where the model told no usage (most streams), tokens are estimated from the request and what came of the
         answer; where nothing is known of an answer, what was held is taken for used.
         """
-        if self._held is None:
-            return
-        tokens, usd, price = self._held
-        if usage is not None:
-            used = (max(0, usage.prompt) + max(0, usage.completion), _known_usd(price, usage))
-        elif answer is not None or not is_answered:
-            completion = math.ceil(len(answer or "") / BYTES_PER_TOKEN)
-            used = (self._prompt_tokens + completion, _cost_usd(price, self._prompt_tokens, completion))
-        else:
-            used = (tokens, usd)
-        self._end(used)
 
     def end(self) -> None:
         """Give back what is held still: the request has failed, and nothing was used."""
+
+
+class _KeyVisit(Visit):
+    """One request with a key."""
+
+    __slots__ = ("_body", "_held", "_known", "_price", "_price_of", "_tallies")
+
+    def __init__(self, known: _Known, tallies: Tallies, price_of: PriceOf) -> None:
+        self._known = known
+        self._tallies = tallies
+        self._price_of = price_of
+        self._price: Price | None = None
+        self._body = b""
+        self._held: tuple[int, float] | None = None
+
+    @property
+    def key_id(self) -> str | None:
+        return self._known.record.key_id
+
+    def may_use(self, *names: str) -> bool:
+        models = self._known.record.models
+        return not models or any(name in models for name in names)
+
+    def check_model(self, named: str, model: str) -> None:
+        if not self.may_use(named, model):
+            hint = f"It may: {', '.join(self._known.record.models)}."
+            raise NotAllowedError(f"This key may not use the model {named!r}.", param="model", hint=hint)
+
+    def reserve(self, model: str, body: bytes) -> None:
+        known = self._known
+        price = self._price = self._price_of(model)
+        self._body = body
+        if not known.is_limited:
+            self._held = (0, 0.0)
+            return
+        if price is None and known.has_budget:
+            raise NotAllowedError(
+                f"This key has a budget in US dollars, and no price is known for the model {model!r}.",
+                param="model",
+                hint="State its price in the gateway's configuration, or limit the key's tokens instead.",
+            )
+        prompt = _prompt_tokens(body)
+        completion, is_stated = _completion_tokens(body)
+        held = (prompt + completion, _cost_usd(price, prompt, completion))
+        least = held if is_stated else (prompt, _cost_usd(price, prompt, 0))
+        now_s = time.time()
+        exceeded = self._tallies.reserve(known.record, now_s, tokens=held[0], usd=held[1], least=least)
+        if exceeded is not None:
+            raise _limit_error(exceeded, now_s, least)
+        self._held = held
+
+    def settle(self, usage: Usage | None, *, answer: str | None, is_answered: bool) -> None:
+        if self._held is None:
+            return
+        if usage is not None:
+            usd = max(0.0, self._price.cost_usd(usage)) if self._price is not None else 0.0
+            self._end((max(0, usage.prompt) + max(0, usage.completion), usd))
+        elif answer is not None or not is_answered:
+            prompt, completion = _prompt_tokens(self._body), math.ceil(len(answer or "") / BYTES_PER_TOKEN)
+            self._end((prompt + completion, _cost_usd(self._price, prompt, completion)))
+        else:
+            prompt = _prompt_tokens(self._body)
+            self._end(self._held if self._held[0] else (prompt, _cost_usd(self._price, prompt, 0)))
+
+    def end(self) -> None:
         if self._held is not None:
             self._end((0, 0.0))
 
     def _end(self, used: tuple[int, float]) -> None:
-        assert self._held is not None
-        assert self._key is not None
-        assert self._tallies is not None
-        tokens, usd, _ = self._held
-        self._held = None
-        self._tallies.settle(self._key, time.time(), held=(tokens, usd), used=used)
+        held, self._held = self._held or (0, 0.0), None
+        self._tallies.settle(self._known.record, time.time(), held=held, used=used)
 
 
 OPEN = Visit()
@@ -170,7 +194,7 @@ class Door:
         self._own_admin = _checked_admin(admin_key)
         self._version = -1
         self._looked_s = 0.0
-        self._by_digest: dict[bytes, KeyRecord] = {}
+        self._by_digest: dict[bytes, _Known] = {}
         self._admin = b""
         self._needs_key = True
         self.look()
@@ -196,7 +220,7 @@ class Door:
         if version == self._version:
             return
         records = self._keys.all()
-        self._by_digest = {bytes.fromhex(record.sha256): record for record in records}
+        self._by_digest = {known.digest: known for known in map(_known, records)}
         self._admin = self._own_admin or bytes.fromhex(self._keys.admin_sha256())
         self._needs_key = self._require_keys or not self._is_loopback or bool(records)
         self._version = version
@@ -216,23 +240,33 @@ class Door:
 
     def _admit_key(self, credential: bytes) -> Visit:
         digest, now_s = sha256(credential).digest(), time.time()
-        record = self._by_digest.get(digest)
-        if record is None and time.monotonic() - self._looked_s > LOOK_AGAIN_S:
+        known = self._by_digest.get(digest)
+        if known is None and time.monotonic() - self._looked_s > LOOK_AGAIN_S:
             self.look()
-            record = self._by_digest.get(digest)
-        expected = bytes.fromhex(record.sha256) if record is not None else _NOBODY
-        if not hmac.compare_digest(expected, digest) or record is None or not record.is_valid(now_s):
+            known = self._by_digest.get(digest)
+        expected = known.digest if known is not None else _NOBODY
+        if not hmac.compare_digest(expected, digest) or known is None or not known.record.is_valid(now_s):
             raise KeyRefusedError
-        exceeded = self._tallies.count_request(record, now_s)
+        exceeded = self._tallies.count_request(known.record, now_s)
         if exceeded is not None:
             raise _limit_error(exceeded, now_s, (0, 0.0))
-        return Visit(record, self._tallies, self._price_of)
+        return _KeyVisit(known, self._tallies, self._price_of)
 
     def _admit_admin(self, credential: bytes) -> None:
         if not self._admin and self._is_loopback:
             return
         if not hmac.compare_digest(self._admin or _NOBODY, sha256(credential).digest()):
             raise KeyRefusedError
+
+
+def _known(record: KeyRecord) -> _Known:
+    units = {unit_of(name) for name in record.limits.stated()}
+    return _Known(
+        record=record,
+        digest=bytes.fromhex(record.sha256),
+        is_limited=bool(units - {"requests"}),
+        has_budget="usd" in units,
+    )
 
 
 def _checked_admin(key: str) -> bytes:
@@ -258,14 +292,14 @@ class _Asked(msgspec.Struct):
 _asked = msgspec.json.Decoder(_Asked)
 
 
-def _stated_tokens(body: bytes) -> int | None:
-    """How many tokens the answers may have at most, None where the request does not say."""
+def _completion_tokens(body: bytes) -> tuple[int, bool]:
+    """How many tokens the answers may have, and whether the request says so."""
     asked = _asked.decode(body)
+    n = asked.n if isinstance(asked.n, int) and asked.n > 0 else 1
     for value in (asked.max_completion_tokens, asked.max_output_tokens, asked.max_tokens):
         if isinstance(value, int) and value >= 0:
-            n = asked.n if isinstance(asked.n, int) and asked.n > 0 else 1
-            return min(value * n, MOST_TOKENS)
-    return None
+            return min(value * n, MOST_TOKENS), True
+    return min(COMPLETION_TOKENS * n, MOST_TOKENS), False
 
 
 def _prompt_tokens(body: bytes) -> int:
@@ -278,11 +312,9 @@ def _prompt_tokens(body: bytes) -> int:
 
 
 def _cost_usd(price: Price | None, prompt: int, completion: int) -> float:
-    return price.cost_usd(Usage(prompt=prompt, completion=completion)) if price is not None else 0.0
-
-
-def _known_usd(price: Price | None, usage: Usage) -> float:
-    return max(0.0, price.cost_usd(usage)) if price is not None else 0.0
+    if price is None:
+        return 0.0
+    return (prompt * price.input_usd_per_mtok + completion * price.output_usd_per_mtok) / 1e6
 
 
 def _limit_error(exceeded: Exceeded, now_s: float, least: tuple[int, float]) -> LimitError:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pilotfish.core.errors import StoreError
-from pilotfish.core.key import KeyRecord, month_of, unit_of, window_of
+from pilotfish.core.key import KeyRecord, Limits, Unit, month_of, unit_of, window_of
 from pilotfish.store.base import Exceeded
 from pilotfish.store.sqlite_file import translated
 
@@ -29,7 +29,7 @@ MAGIC = 20261122.0
 
 # The places of a record, each a double. Counts are followed by those that are only shown.
 WINDOWS = ("minute", "day", "month")
-HELD = {"tokens": 3, "usd": 4}
+_HELD_TOKENS, _HELD_USD = 3, 4
 COUNTS = (
     "requests_per_minute",
     "tokens_per_minute",
@@ -43,9 +43,10 @@ COUNTS = (
 )
 _PLACE = {name: 5 + position for position, name in enumerate(COUNTS)}
 _WINDOW_PLACE = {name: WINDOWS.index(window_of(name)) for name in COUNTS if window_of(name) != "total"}
-_OF_UNIT = {
-    unit: tuple(_PLACE[name] for name in COUNTS if unit_of(name) == unit) for unit in ("requests", "tokens", "usd")
-}
+UNITS: tuple[Unit, ...] = ("requests", "tokens", "usd")
+_REQUESTS, _TOKENS, _USD = (tuple(_PLACE[name] for name in COUNTS if unit_of(name) == unit) for unit in UNITS)
+_Stated = tuple[tuple[str, int, int | None, float], ...]
+"""Limits as they are looked at: name, place, the place of the window, value."""
 _IN_WINDOW = tuple(
     tuple(_PLACE[name] for name, place in _WINDOW_PLACE.items() if place == window) for window in range(3)
 )
@@ -64,21 +65,19 @@ class MappedTallies:
             folder.mkdir(mode=0o700, exist_ok=True)
             self._own = _own_file(folder)
         self._others: dict[str, _File] = {}
+        self._known: dict[int, tuple[Limits, tuple[_Stated, _Stated, _Stated]]] = {}
         self.refresh()
 
     def count_request(self, key: KeyRecord, now_s: float) -> Exceeded | None:
         """Count one request, unless a limit on requests forbids it."""
         at = self._begin(key.number, now_s)
         doubles = self._own.doubles
-        for place in _OF_UNIT["requests"]:
+        for place in _REQUESTS:
             doubles[at + place] += 1
-        for name, limit in (
-            ("requests_per_minute", key.limits.requests_per_minute),
-            ("requests_per_day", key.limits.requests_per_day),
-        ):
-            if limit is not None and (used := self._total(at, name)) > limit:
-                for place in _OF_UNIT["requests"]:
-                    doubles[at + place] -= 1
+        for name, place, window, limit in self._limits(key)[0]:
+            if (used := self._total(at, place, window)) > limit:
+                for counted in _REQUESTS:
+                    doubles[at + counted] -= 1
                 return Exceeded(limit=name, used=used - 1, value=limit)
         return None
 
@@ -88,29 +87,35 @@ class MappedTallies:
         """Hold tokens and money until they are settled, unless `least` of them exceeds what a limit has left."""
         at = self._begin(key.number, now_s)
         doubles = self._own.doubles
-        doubles[at + HELD["tokens"]] += tokens
-        doubles[at + HELD["usd"]] += usd
-        for name, limit in key.limits.stated().items():
-            unit = unit_of(name)
-            if unit == "requests":
-                continue
-            mine, needed = (tokens, least[0]) if unit == "tokens" else (usd, least[1])
-            used = self._total(at, name) + self._held(at, HELD[unit]) - mine
-            # What is used up is used up, also for a request that is thought to need nothing.
-            if used + needed > limit or used >= limit:
-                doubles[at + HELD["tokens"]] -= tokens
-                doubles[at + HELD["usd"]] -= usd
-                return Exceeded(limit=name, used=used, value=limit)
+        doubles[at + _HELD_TOKENS] += tokens
+        doubles[at + _HELD_USD] += usd
+        _, *limits = self._limits(key)
+        held = ((_HELD_TOKENS, tokens, least[0]), (_HELD_USD, usd, least[1]))
+        for stated, (held_place, mine, needed) in zip(limits, held, strict=True):
+            others_hold = self._total(at, held_place, None) - mine if stated else 0.0
+            for name, place, window, limit in stated:
+                used = self._total(at, place, window) + others_hold
+                # What is used up is used up, also for a request that is thought to need nothing.
+                if used + needed > limit or used >= limit:
+                    doubles[at + _HELD_TOKENS] -= tokens
+                    doubles[at + _HELD_USD] -= usd
+                    return Exceeded(limit=name, used=used, value=limit)
         return None
 
     def settle(self, key: KeyRecord, now_s: float, *, held: tuple[int, float], used: tuple[int, float]) -> None:
         """Give back what was held, and count what was used in the windows of now."""
         at = self._begin(key.number, now_s)
         doubles = self._own.doubles
-        for unit, given_back, amount in zip(("tokens", "usd"), held, used, strict=True):
-            for place in _OF_UNIT[unit]:
-                doubles[at + place] += amount
-            doubles[at + HELD[unit]] = max(0.0, doubles[at + HELD[unit]] - given_back)
+        if used[0]:
+            for place in _TOKENS:
+                doubles[at + place] += used[0]
+        if used[1]:
+            for place in _USD:
+                doubles[at + place] += used[1]
+        if held[0]:
+            doubles[at + _HELD_TOKENS] = max(0.0, doubles[at + _HELD_TOKENS] - held[0])
+        if held[1]:
+            doubles[at + _HELD_USD] = max(0.0, doubles[at + _HELD_USD] - held[1])
 
     def refresh(self) -> None:
         """Take notice of other processes: those that have begun, and what those that were killed still hold."""
@@ -134,6 +139,17 @@ class MappedTallies:
         for file in (self._own, *self._others.values()):
             file.close()
 
+    def _limits(self, key: KeyRecord) -> tuple[_Stated, _Stated, _Stated]:
+        """The limits of a key by unit: requests, tokens, money."""
+        known = self._known.get(key.number)
+        if known is None or known[0] is not key.limits:
+            stated = [
+                (name, _PLACE[name], _WINDOW_PLACE.get(name), limit) for name, limit in key.limits.stated().items()
+            ]
+            requests, tokens, usd = (tuple(item for item in stated if unit_of(item[0]) == unit) for unit in UNITS)
+            known = self._known[key.number] = (key.limits, (requests, tokens, usd))
+        return known[1]
+
     def _begin(self, number: int, now_s: float) -> int:
         """The place of a key's record in our file, with windows that have ended counted from nothing again."""
         at = number * RECORD
@@ -155,18 +171,15 @@ class MappedTallies:
                     doubles[at + place] = 0.0
                 doubles[at + window] = current
 
-    def _total(self, at: int, name: str) -> float:
-        place, window = at + _PLACE[name], _WINDOW_PLACE.get(name)
-        total = self._own.doubles[place]
-        for other in self._others.values():
-            total += other.count(at, place, None if window is None else self._own.doubles[at + window], window)
+    def _total(self, at: int, place: int, window: int | None) -> float:
+        """One count of the record at `at` over all files, in the window that ours stands in."""
+        doubles = self._own.doubles
+        total = doubles[at + place]
+        if self._others:
+            current = None if window is None else doubles[at + window]
+            for other in self._others.values():
+                total += other.count(at, place, window, current)
         return total
-
-    def _held(self, at: int, place: int) -> float:
-        held = self._own.doubles[at + place]
-        for other in self._others.values():
-            held += other.count(at, at + place, None, None)
-        return held
 
 
 def read_usage(folder: Path, number: int, now_s: float) -> dict[str, float]:
@@ -179,7 +192,7 @@ def read_usage(folder: Path, number: int, now_s: float) -> dict[str, float]:
                 for name in COUNTS:
                     window = _WINDOW_PLACE.get(name)
                     moment = None if window is None else current[window]
-                    totals[name] += file.count(at, at + _PLACE[name], moment, window)
+                    totals[name] += file.count(at, _PLACE[name], window, moment)
     return totals
 
 
@@ -217,15 +230,15 @@ class _File:
         self.memory = mmap.mmap(self.fd, os.fstat(self.fd).st_size)
         self.doubles = memoryview(self.memory).cast("d")
 
-    def count(self, at: int, place: int, current: float | None, window: int | None) -> float:
+    def count(self, at: int, place: int, window: int | None, current: float | None) -> float:
         """One count of the record at `at`, 0 where its window is another than `current`."""
-        if place >= len(self.doubles) or (window is not None and self.doubles[at + window] != current):
+        if at >= len(self.doubles) or (window is not None and self.doubles[at + window] != current):
             return 0.0
-        return self.doubles[place]
+        return self.doubles[at + place]
 
     def release_all(self) -> None:
         """Give back everything that is held."""
-        for place in HELD.values():
+        for place in (_HELD_TOKENS, _HELD_USD):
             for at in range(RECORD, len(self.doubles), RECORD):
                 if self.doubles[at + place]:
                     self.doubles[at + place] = 0.0
