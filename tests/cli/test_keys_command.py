@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pilotfish.core.ids import sha256
-from pilotfish.store.build import open_keys
+from pilotfish.store.build import open_keys, open_writer
 from tools.command_line import CommandLine
+from tools.log_rows import request_row
 
 
 @pytest.fixture
@@ -112,3 +113,17 @@ def test_use_is_listed(pilotfish: CommandLine, home: Path) -> None:
         "active",
         "all",
     ]
+
+
+def test_serving_others_without_a_key_is_refused_before_it_begins(pilotfish: CommandLine, home: Path) -> None:
+    flags = ["--large", "http://127.0.0.1:9/v1", "--model", "big", "--host", "0.0.0.0", "--port", "0"]
+    said = pilotfish("serve", *flags, "--home", home)
+    assert (said.code, said.out) == (2, "")
+    assert "pilotfish keys create NAME" in said.err
+
+
+def test_explain_names_the_key(pilotfish: CommandLine, home: Path) -> None:
+    writer = open_writer(home)
+    writer.append(request_row("pf-1", key_id="key_0123"))
+    writer.close()
+    assert "key: key_0123" in pilotfish("explain", "pf-1", "--home", home).out

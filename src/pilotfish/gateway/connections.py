@@ -9,6 +9,7 @@ known here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 from typing import Any
 
@@ -23,6 +24,7 @@ STALL_S = 60.0
 MAX_HEAD_BYTES = 64 << 10
 """Of request line and headers, and of anything else that is no body: chunk extensions, trailers."""
 
+MOST_FILES = 1 << 16
 RESERVED_FILES = 1024
 """File descriptors kept from clients: for connections to the model, and the log."""
 
@@ -113,7 +115,10 @@ def max_connections() -> int:
 
 
 def allow_many() -> None:
-    """Raise this process's limit of open files as far as it may without asking."""
+    """Raise this process's limit of open files to `MOST_FILES`, or as far as it may without asking."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft < wanted:
+        # Some systems call their limit infinite and have one.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

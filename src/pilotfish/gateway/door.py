@@ -229,20 +229,26 @@ class Door:
         """Look for changes and other processes until cancelled."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
+            self._look_quietly()
             try:
-                self.look()
                 self._tallies.refresh()
                 if self._by_digest:
                     await asyncio.to_thread(self._tallies.flush)
-            except StoreError as error:
-                # What is known of keys holds on meanwhile: nobody is let in who was not before.
-                _log.warning("Changes of keys wait: %s", error)
+            except (StoreError, OSError) as error:
+                _log.warning("The use of keys is not on the disk yet: %s", error)
+
+    def _look_quietly(self) -> None:
+        try:
+            self.look()
+        except StoreError as error:
+            # What is known of keys holds on meanwhile: nobody is let in who was not before.
+            _log.warning("Changes of keys wait: %s", error)
 
     def _admit_key(self, credential: bytes) -> Visit:
         digest, now_s = sha256(credential).digest(), time.time()
         known = self._by_digest.get(digest)
         if known is None and time.monotonic() - self._looked_s > LOOK_AGAIN_S:
-            self.look()
+            self._look_quietly()
             known = self._by_digest.get(digest)
         expected = known.digest if known is not None else _NOBODY
         if not hmac.compare_digest(expected, digest) or known is None or not known.record.is_valid(now_s):
@@ -294,7 +300,10 @@ _asked = msgspec.json.Decoder(_Asked)
 
 def _completion_tokens(body: bytes) -> tuple[int, bool]:
     """How many tokens the answers may have, and whether the request says so."""
-    asked = _asked.decode(body)
+    try:
+        asked = _asked.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        asked = _Asked()  # the model will refuse what only it looks at
     n = asked.n if isinstance(asked.n, int) and asked.n > 0 else 1
     for value in (asked.max_completion_tokens, asked.max_output_tokens, asked.max_tokens):
         if isinstance(value, int) and value >= 0:

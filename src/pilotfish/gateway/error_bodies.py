@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pilotfish.core.errors import ModelError, ModelStatusError, PilotfishError, RequestError, UserError
+from pilotfish.core.errors import ModelError, ModelStatusError, RequestError, UserError
 from pilotfish.gateway.asgi import JSON, Headers
 
 CLIENT_LEFT = 499
@@ -41,7 +41,8 @@ def body(error: Exception) -> bytes:
 
 def error_object(error: Exception) -> dict[str, dict[str, str | None]]:
     """The same before it is encoded, for an event in a stream."""
-    if not isinstance(error, PilotfishError):
+    if not isinstance(error, UserError | ModelError):
+        # What fails in the store names files.
         return _object("The gateway failed. This is a fault of ours; its log says more.", "internal_error", None)
     kind = "invalid_request_error" if isinstance(error, UserError) else "upstream_error"
     return _object(str(error), kind, error.code, error.param if isinstance(error, RequestError) else None)
