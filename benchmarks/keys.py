@@ -3,7 +3,7 @@
     python benchmarks/keys.py [--rounds 200000] [--idle 10000]
 
 The check is everything that a key adds to a request: finding it by its hash, counting the request, reserving tokens and
-money for a body of 1 KB, and settling them; alone, and with another process's tallies to sum. Each is CPU time, the best
+money for a body of 1 KB, and settling them; alone, and beside another process. Each is CPU time, the best
 of five rounds. Idle connections say nothing; another client is served meanwhile. Writes
 benchmarks/results/keys-DATE.json.
 """
