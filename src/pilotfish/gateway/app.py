@@ -33,6 +33,7 @@ from pilotfish.gateway.learner import Learner
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.load import SpecialistFolder
 from pilotfish.gateway.local import Inference
+from pilotfish.gateway.repeats import Budget, Repeats
 from pilotfish.gateway.rows import RowMaker
 from pilotfish.models.base import Model
 from pilotfish.models.build import large_model
@@ -55,15 +56,15 @@ class Gateway:
         chat: Chat,
         tasks: LiveTasks,
         learner: Learner,
+        repeats: Repeats,
         models: list[str],
-        n_gaps: Callable[[], int],
     ) -> None:
         self._door = door
         self._chat = chat
         self._tasks = tasks
         self._learner = learner
+        self._repeats = repeats
         self._models = models
-        self._n_gaps = n_gaps
         self._settings = settings
         self._started_s = time.time()
         self._is_loopback = _is_this_machine(settings.server.host)
@@ -134,9 +135,10 @@ class Gateway:
             "up_s": round(time.time() - self._started_s, 3),
             "requests": self._chat.n_requests,
             "answered_locally": self._chat.n_local,
-            "log_gaps": self._n_gaps(),
+            "log_gaps": self._chat.n_gaps,
             "promise": None if claim is None else msgspec.to_builtins(claim),
             "learner": self._learner.status,
+            "consistency": self._repeats.status,
             "tasks": [
                 {
                     "id": live.record.task_id,
@@ -174,7 +176,10 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         tasks = LiveTasks(home.registry, settings, inference=inference, load=specialists.load)
         await tasks.refresh()
         rows = RowMaker(settings, load.settings_sha256(settings), reference.card.price)
-        audits = Audits(reference=reference, tasks=tasks, writer=writer, log=home.log, rows=rows)
+        budget = Budget(settings.consistency, home.log.repeats())
+        repeats = Repeats(settings.consistency, reference=reference, writer=writer, rows=rows, budget=budget)
+        stack.push_async_callback(repeats.aclose)
+        audits = Audits(reference=reference, tasks=tasks, writer=writer, log=home.log, rows=rows, repeats=repeats)
         stack.push_async_callback(audits.aclose)
         chat = Chat(
             reference=reference,
@@ -193,7 +198,13 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         stack.callback(watching.cancel)
         models = list(dict.fromkeys([reference.card.name, "auto"]))
         yield Gateway(
-            settings, door=door, chat=chat, tasks=tasks, learner=learner, models=models, n_gaps=lambda: writer.n_gaps
+            settings,
+            door=door,
+            chat=chat,
+            tasks=tasks,
+            learner=learner,
+            repeats=repeats,
+            models=models,
         )
 
 

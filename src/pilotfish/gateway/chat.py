@@ -62,6 +62,11 @@ class Chat:
         self.n_requests = 0
         self.n_local = 0
 
+    @property
+    def n_gaps(self) -> int:
+        """Rows that could not be written since the start."""
+        return self._writer.n_gaps
+
     async def __call__(self, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send) -> None:
         """Answer one request."""
         request_id = ids.request_id()
