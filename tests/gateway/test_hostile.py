@@ -259,6 +259,15 @@ def test_a_client_that_waits_for_its_answer_is_not_cut_off(home: Path) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_request_that_is_begun_early_does_not_cut_off_the_answer_before_it(home: Path) -> None:
+    with gateway(home, [Reply(delay_s=1.5)]) as place:
+        reply = exchange(place.port, HEAD + LENGTH + b"\r\n" + BODY + b"GET /healthz HT", timeout_s=5.0)
+        assert status(reply) == 200
+        assert reply.count(b"HTTP/1.1 ") == 2
+        assert b"HTTP/1.1 408" in reply
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_client_that_does_not_read_its_answer_is_cut_off_and_the_model_with_it(home: Path) -> None:
     endless = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + (b":" + b"x" * 10_000 + b"\n\n") * 3000
     with gateway(home, [Reply(raw=endless)]) as place:

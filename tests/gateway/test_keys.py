@@ -315,6 +315,17 @@ def test_a_request_that_can_never_fit_is_told_so(home: Path) -> None:
         assert ask(place.port, key, data=body(max_tokens=10**30)).status == 402
 
 
+@pytest.mark.parametrize("n", [10**400, 2**63, -(10**30)], ids=["huge", "beyond 64 bits", "negative"])
+def test_no_count_of_a_broken_server_can_undo_a_budget(home: Path, n: int) -> None:
+    key = make_key(home, usd_total=100.0)
+    data = json.loads(completion("x", "big")) | {"usage": {"prompt_tokens": n, "completion_tokens": 1}}
+    with gateway(home, [Reply(body=json.dumps(data).encode())], large=PRICES) as place:
+        assert ask(place.port, key).status == 200
+        settled(home, "tokens_total", 1 + max(0, min(n, 10**9)))
+        assert 0 <= used(home, time.time())["usd_total"] <= 2000
+        assert ask(place.port, key).status == (402 if n > 0 else 200)
+
+
 @pytest.mark.parametrize("odd", [b'"\xff"', b"[" * 5000 + b"]" * 5000, b"1e99", b"-5", b"true"])
 def test_an_odd_maximum_is_taken_for_none(home: Path, odd: bytes) -> None:
     key = make_key(home, tokens_per_day=10_000)

@@ -90,7 +90,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """End the connection where its client takes too long."""
         if self.transport.is_closing():
             return
-        if self._since_s is not None and not self.flow.read_paused:
+        is_replying = self.cycle is not None and not self.cycle.response_complete
+        if self._since_s is not None and not self.flow.read_paused and not (self._is_head and is_replying):
             allowed_s = HEAD_S if self._is_head else BODY_S + self._n_body_bytes / MIN_BYTES_PER_S
             if now_s - self._since_s > allowed_s:
                 self._refuse(408)

@@ -146,8 +146,10 @@ class _KeyVisit(Visit):
         if self._held is None:
             return
         if usage is not None:
-            usd = max(0.0, self._price.cost_usd(usage)) if self._price is not None else 0.0
-            self._end((max(0, usage.prompt) + max(0, usage.completion), usd))
+            # A broken server may tell anything.
+            prompt, completion = (max(0, min(n, MOST_TOKENS)) for n in (usage.prompt, usage.completion))
+            told = Usage(prompt=prompt, completion=completion, cached=max(0, min(usage.cached, prompt)))
+            self._end((prompt + completion, self._price.cost_usd(told) if self._price is not None else 0.0))
         elif answer is not None or not is_answered:
             prompt, completion = _prompt_tokens(self._body), math.ceil(len(answer or "") / BYTES_PER_TOKEN)
             self._end((prompt + completion, _cost_usd(self._price, prompt, completion)))

@@ -100,8 +100,11 @@ class RowMaker:
         return self._price is not None
 
     def cost_usd(self, usage: Usage | None) -> float | None:
-        """What the reference's tokens cost, None where tokens or price are unknown."""
-        return self._price.cost_usd(usage) if usage is not None and self._price is not None else None
+        """What the reference's tokens cost, None where tokens or price are unknown, or no number to reckon with."""
+        try:
+            return self._price.cost_usd(usage) if usage is not None and self._price is not None else None
+        except OverflowError:
+            return None
 
     def request_row(self, turn: Turn, outcome: Outcome) -> RequestRow:
         """The row of one finished request."""
