@@ -121,7 +121,7 @@ def idle(n: int) -> dict[str, Any]:
                 clients.append(socket.create_connection(("127.0.0.1", port)))
             connected_s = time.perf_counter() - started_s
             beside_ms = ask_ms(port)
-            each_kb = (rss_bytes(server.pid) - before) / n / 1e3
+            each_bytes = (rss_bytes(server.pid) - before) // n
         finally:
             for client in clients:
                 client.close()
@@ -129,7 +129,7 @@ def idle(n: int) -> dict[str, Any]:
             server.wait()
     return {
         "connections": n,
-        "kB_each": round(each_kb, 1),
+        "bytes_each": each_bytes,
         "connected_s": connected_s,
         "request_alone_ms": alone_ms,
         "request_beside_ms": beside_ms,

@@ -275,7 +275,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off_and_the_model_with_it
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             data = body(stream=True)
             client.sendall(HEAD + b"content-length: %d\r\n\r\n" % len(data) + data)
-            place.server.wait_for_hang_up(timeout_s=5.0)
+            place.server.wait_for_hang_up(timeout_s=15.0)
         assert ask(place.port, path="/healthz").status == 200
 
 
