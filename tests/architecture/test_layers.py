@@ -37,7 +37,7 @@ OWNERS = {
     "scipy": ["students/fit.py"],
     "onnx": ["students/encoder_graph.py"],
     "httptools": ["models/connection.py"],
-    "uvicorn": ["gateway/serve.py"],
+    "uvicorn": ["gateway/serve.py", "gateway/connections.py"],
     "click": ["cli/"],
     "sqlite3": ["store/"],
     "onnxruntime": ["specialists/encoder.py", "students/encoder_graph.py"],

@@ -33,6 +33,9 @@ class ServerSettings:
     host: str = setting("127.0.0.1", "Address to listen on. Loopback unless told otherwise.")
     port: int = setting(8710, "Port to listen on; 0 picks a free one.")
     max_body_mb: float = setting(32.0, "Largest request body in megabytes; larger ones get 413.")
+    require_keys: bool = setting(
+        False, "Answer nobody without a virtual key, also before one was made; with one it is always so."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +194,10 @@ def check_ranges(settings: Settings) -> None:
         raise ConfigError(f"[quality] per must be one of {', '.join(RISK_KINDS)}, but is {settings.quality.per!r}.")
     if settings.large.url and not settings.large.url.startswith(("http://", "https://")):
         raise ConfigError(f"[large] url must start with http:// or https://, but is {settings.large.url!r}.")
+    if "@" in settings.large.url.partition("://")[2].partition("/")[0]:
+        raise ConfigError(
+            "[large] url must hold no user name and no password.", hint="A key goes into [large] key_env."
+        )
     _check_privacy(settings.privacy)
 
 

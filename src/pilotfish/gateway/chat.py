@@ -65,6 +65,11 @@ class Chat:
         self.n_requests = 0
         self.n_local = 0
 
+    @property
+    def n_gaps(self) -> int:
+        """Rows that could not be written since the start."""
+        return self._writer.n_gaps
+
     async def __call__(self, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send) -> None:
         """Answer one request."""
         request_id = ids.request_id()
@@ -78,13 +83,21 @@ class Chat:
             status, reply_headers, reply_body = error_bodies.reply(error)
             await asgi.respond(send, status, reply_headers + receipts.request_id_only(request_id), reply_body)
             return
+        named = request.model or "auto"
         turn = self._turn(request_id, request, guarded)
-        live = turn.live
-        if turn.mode == "serve" and live is not None and live.predict is not None and turn.recognised is not None:
-            turn.decision = await decide(request, turn.recognised.text, live.predict, live.policy)
+        turn.visit = headers.visit
+        may_leave = self._reference.card.is_local or not guarded.is_local_only
+        try:
+            turn.visit.check_model(named, turn.model)
+            await self._decide(turn)
+            if may_leave and not turn.decision.is_local:
+                turn.visit.reserve(turn.model, guarded.body)
+        except RequestError as error:
+            self._note(turn, await self._fail(turn, error, send))
+            return
         if turn.decision.is_local:
             outcome = await self._answer_locally(turn, send)
-        elif guarded.is_local_only and not self._reference.card.is_local:
+        elif not may_leave:
             outcome = await self._refuse(turn, send)
         elif request.stream:
             outcome = await self._relay_stream(turn, receive, send)
@@ -133,6 +146,11 @@ class Chat:
             mode=mode,
             privacy=guarded,
         )
+
+    async def _decide(self, turn: Turn) -> None:
+        live = turn.live
+        if turn.mode == "serve" and live is not None and live.predict is not None and turn.recognised is not None:
+            turn.decision = await decide(turn.request, turn.recognised.text, live.predict, live.policy)
 
     async def _answer_locally(self, turn: Turn, send: asgi.Send) -> Outcome:
         prediction, live = turn.decision.prediction, turn.live
@@ -209,6 +227,9 @@ class Chat:
     def _note(self, turn: Turn, outcome: Outcome) -> None:
         """Everything that happens after the reply."""
         self.n_requests += 1
+        if outcome.status in (200, error_bodies.CLIENT_LEFT) or outcome.answer is not None:
+            is_answered = outcome.status != error_bodies.CLIENT_LEFT
+            turn.visit.settle(outcome.usage, answer=outcome.answer, is_answered=is_answered)
         outcome = for_log(turn, outcome)
         found = None if turn.privacy.is_local_only else turn.recognised
         if found is not None and self._rows.keeps_text and found.instructions_id not in self._seen:

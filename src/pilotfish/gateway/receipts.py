@@ -11,6 +11,9 @@ import re
 from pilotfish.core.receipt import Receipt
 from pilotfish.gateway.asgi import Headers
 
+MAX_NAME = 256
+"""Characters of a name that a header carries."""
+
 _UNSAFE = re.compile(r"[^\x20-\x7e]")
 
 
@@ -35,5 +38,6 @@ def request_id_only(request_id: str) -> Headers:
 
 
 def _safe(text: str) -> bytes:
-    """Model names come from clients: a line break in one must not become a header of its own."""
+    """Model names come from clients: a line break in one must not become a header of its own, nor a page one header."""
+    text = text[:MAX_NAME]
     return (text if text.isascii() and text.isprintable() else _UNSAFE.sub("?", text)).encode("ascii")

@@ -16,6 +16,7 @@ from pilotfish.core.log_row import RequestRow
 from pilotfish.core.messages import Message, Price, Usage
 from pilotfish.core.receipt import Receipt
 from pilotfish.core.task import Mode
+from pilotfish.gateway.door import OPEN, Visit
 from pilotfish.gateway.live_tasks import LiveTask
 from pilotfish.gateway.privacy_guard import Guarded
 from pilotfish.models.wire import ClientRequest
@@ -43,6 +44,7 @@ class Turn:
     task_id: str
     mode: Mode
     privacy: Guarded = field(default_factory=lambda: Guarded(body=b""))
+    visit: Visit = OPEN
     time_s: float = field(default_factory=time.time)
     started_s: float = field(default_factory=time.perf_counter)
 
@@ -117,8 +119,11 @@ class RowMaker:
         return self._price is not None
 
     def cost_usd(self, usage: Usage | None) -> float | None:
-        """What the reference's tokens cost, None where tokens or price are unknown."""
-        return self._price.cost_usd(usage) if usage is not None and self._price is not None else None
+        """What the reference's tokens cost, None where tokens or price are unknown, or no number to reckon with."""
+        try:
+            return self._price.cost_usd(usage) if usage is not None and self._price is not None else None
+        except OverflowError:
+            return None
 
     def request_row(self, turn: Turn, outcome: Outcome) -> RequestRow:
         """The row of one finished request."""
@@ -153,6 +158,7 @@ class RowMaker:
             settings_sha256=self._settings_sha256,
             specialist_sha256=live.record.specialist_sha256 if live is not None and is_live else "",
             certificate_id=live.record.certificate_id if live is not None and is_live else "",
+            key_id=turn.visit.key_id,
         )
 
 
