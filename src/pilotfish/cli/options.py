@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from pilotfish.config import load
 from pilotfish.config.settings import Settings
 from pilotfish.core.errors import TaskError
-from pilotfish.store.base import Registry, TaskRecord
-from pilotfish.store.home import Home, open_home
+
+if TYPE_CHECKING:  # commands without a home should not pay for opening one
+    from pilotfish.store.base import Registry, TaskRecord
+    from pilotfish.store.home import Home
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -73,6 +75,8 @@ def promise_flags(
 
 def home_from(config_path: Path | None, home: Path | None) -> Home:
     """The opened home of the effective settings."""
+    from pilotfish.store.home import open_home
+
     return open_home(load.home(settings_from(config_path, home)))
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 
@@ -24,6 +24,11 @@ class Fact:
     value: float
     source: str
     date: str
+
+    @property
+    def cited(self) -> str:
+        """Source and date."""
+        return f"{self.source}, {self.date}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +79,7 @@ def normal(name: str) -> str:
 @cache
 def catalogue() -> Catalogue:
     """The shipped catalogue."""
-    shipped = json.loads((files("pilotfish") / "sizing" / "catalogue.json").read_text("utf-8"))
+    shipped = json.loads(Path(__file__).with_name("catalogue.json").read_text("utf-8"))
     entries = {row["name"]: _entry(row) for row in shipped["models"]}
     names: dict[str, str] = {}
     for row in shipped["models"]:

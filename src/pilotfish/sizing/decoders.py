@@ -37,7 +37,7 @@ def modern(c: Config, family: str, *, tied: bool = False, **options: Any) -> Ske
     return Skeleton(**(base | {"tied": c.flag("tie_word_embeddings", tied)} | options))
 
 
-def windows(c: Config, n_layers: int, pattern: int = 1) -> dict[str, int | None]:
+def windows(c: Config, n_layers: int, pattern: int = 1) -> dict[str, Any]:
     """The sliding window and in how many layers it applies: `layer_types` where given, else all but each
     `pattern`-th layer (all layers where `pattern` is 1)."""
     window = c.maybe("sliding_window")
@@ -58,7 +58,7 @@ def _mistral(c: Config) -> Skeleton:
     return modern(c, "Mistral", **windows(c, c.layers("num_hidden_layers")))
 
 
-def qwen_windows(c: Config) -> dict[str, int | None]:
+def qwen_windows(c: Config) -> dict[str, Any]:
     """Qwen's window is off unless asked for, and then begins at layer `max_window_layers`."""
     if not c.flag("use_sliding_window", False):
         return {}

@@ -1,7 +1,7 @@
 """From a configuration to an architecture, by its `model_type`.
 
-A family that is not in the tables is unknown, which is an answer (None) and no error: guessing its shape from sizes that
-look familiar would give a wrong number that looks like a right one.
+A family that is not in the tables is unknown, which is an answer (None) and no error: guessing its shape from sizes
+that look familiar would give a wrong number that looks like a right one.
 """
 
 from __future__ import annotations

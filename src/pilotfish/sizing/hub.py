@@ -6,6 +6,7 @@ folder yet. `huggingface_hub` does the talking (the `hub` extra), with its own s
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
 from pathlib import Path
@@ -48,10 +49,9 @@ def fetch(cache: Path, name: str) -> Path:
                 f"The hub did not give {FILES[0]} of {name!r}: {_first_line(error)}",
                 hint="Check the id and the network (HF_HUB_OFFLINE forbids it), or give a local config.json.",
             ) from error
-        try:
+        # Not every model has the second, and it only tells the kind of the tokenizer.
+        with contextlib.suppress(HfHubHTTPError, OSError, ValueError):
             hf_hub_download(name, FILES[1], local_dir=temporary)
-        except (HfHubHTTPError, OSError, ValueError):
-            pass  # not every model has one, and it only tells the kind of the tokenizer
         kept.mkdir(exist_ok=True)
         for file in reversed(FILES):  # config.json last: it says that the folder is complete
             if (Path(temporary) / file).is_file():

@@ -55,7 +55,7 @@ def memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) ->
 
 
 def speed(cache: Path) -> Speed:
-    """The measured speed, from the cache folder where it is at most `MAX_AGE_DAYS` old, else measured now (a second)."""
+    """The measured speed, from the cache folder where at most `MAX_AGE_DAYS` old, else measured now (a second)."""
     file = cache / "machine" / "speed.json"
     kept = _kept(file)
     if kept is not None:

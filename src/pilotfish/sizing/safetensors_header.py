@@ -72,22 +72,25 @@ def _tensor(name: str, about: object, path: Path, n_data: int) -> Tensor:
     shown = json.dumps(name[:80])
     if not isinstance(about, dict):
         raise _bad(path, f"tensor {shown} is not described")
-    kind, shape, offsets = about.get("dtype"), about.get("shape"), about.get("data_offsets")
+    kind = about.get("dtype")
     if not isinstance(kind, str) or kind not in _BITS:
         raise _bad(path, f"tensor {shown} has an unknown type")
-    if not _is_whole(shape) or len(shape) > MAX_DIMENSIONS or not _is_whole(offsets) or len(offsets) != 2:
+    shape, offsets = _whole(about.get("shape")), _whole(about.get("data_offsets"))
+    if shape is None or offsets is None or len(shape) > MAX_DIMENSIONS or len(offsets) != 2:
         raise _bad(path, f"tensor {shown} has no valid shape and offsets")
     start, end = offsets
-    found = Tensor(
-        name=name, shape=tuple(shape), type=kind, n_bytes=end - start, is_weight=kind[0] in "FBC" and kind != "BOOL"
-    )
+    is_weight = kind[0] in "FBC" and kind != "BOOL"
+    found = Tensor(name=name, shape=shape, type=kind, n_bytes=end - start, is_weight=is_weight)
     if not 0 <= start <= end <= n_data or 8 * (end - start) != found.elements * _BITS[kind]:
         raise _bad(path, f"tensor {shown} does not fit its offsets")
     return found
 
 
-def _is_whole(value: Any) -> bool:  # noqa: ANN401 - any JSON value
-    return isinstance(value, list) and all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in value)
+def _whole(value: Any) -> tuple[int, ...] | None:  # noqa: ANN401 - any JSON value
+    """A list of whole numbers from 0, else None."""
+    if isinstance(value, list) and all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in value):
+        return tuple(value)
+    return None
 
 
 def _bad(path: Path, why: str) -> UserError:
