@@ -1,7 +1,7 @@
 """Finds claims about models in a text: who, which quantity, which number, in a few fixed forms of sentence.
 
 A form is a name, a verb and a number with its unit, in this order and with nothing else between; all other sentences
-are left alone. So is every sentence with a word of doubt, denial or comparison, since what it claims is not what it says.
+are left alone. So is every sentence with a word of doubt, denial or comparison: it may not claim what it says.
 Code blocks of Markdown are not read.
 """
 
@@ -34,7 +34,7 @@ _QUALIFIER = (
     r"(?:(?P<qualifier>over|more than|at least|above|exceeding|up to|under|less than|fewer than|at most|below|nearly|"
     r"almost|close to|about|around|roughly|approximately|approx\.|some|circa|~)\s*)?"
 )
-_HAS = r"(?:has|have|had|contains|comprises|features|packs|offers|boasts|counts|consists of|comes with|uses|with)"
+_HAS = r"(?:has|have|had|contains|comprises|features|packs|offers|boasts|counts|consists of|comes with|uses)"
 _A = r"(?:only |just |exactly |a total of |a |an |the )*"
 _END = r"(?!\s*(?:per|in (?:its|the|each)|for|each|after|when|more|fewer|less|times|of (?:which|its|the)|\())"
 _TYPES = {
@@ -46,6 +46,7 @@ _TOKENIZERS = {"wordpiece": "WordPiece", "unigram": "unigram", "bpe": "BPE", "by
 _TYPE = "|".join(map(re.escape, _TYPES))
 _WORD = "|".join(_TOKENIZERS)
 _PARAMETERS = r"(?:total |trainable |learnable |model )?parameters\b"
+_LARGE = r"[\s-]?(?P<scale>million|billion|trillion|[MBT])"
 _N = _QUALIFIER + _NUMBER + _SCALE
 
 # What may follow a model's name. Each begins right after it.
@@ -54,7 +55,10 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("active", rf"\s+(?:uses|activates) {_A}{_N} {_PARAMETERS} (?:per|for each) token"),
     ("parameters", rf"\s+{_HAS}\s+{_A}{_N}[\s-]+{_PARAMETERS}{_END}"),
     ("parameters", rf"\s+is {_A}{_N}[\s-]+parameters?\b(?: \w+){{0,2}} model"),
-    ("parameters", rf"\s*\({_N}(?:[\s-]+{_PARAMETERS})?\)"),
+    (
+        "parameters",
+        rf"\s*\({_QUALIFIER}{_NUMBER}[\s-]?(?P<scale>million|billion|trillion|[MBT])(?:[\s-]+{_PARAMETERS})?\)",
+    ),
     ("context", rf"\s+(?:{_HAS}|supports|handles|accepts)\s+{_A}context (?:window|length|size) of {_N}(?:\s+tokens)?"),
     ("context", rf"\s+(?:{_HAS}|supports|handles|accepts)\s+{_A}{_N}[\s-]tokens? context(?: window| length)?"),
     ("context", rf"['\u2019]s (?:maximum )?context (?:window|length|size) is {_A}{_N}(?:\s+tokens)?"),

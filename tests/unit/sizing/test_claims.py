@@ -93,6 +93,8 @@ LEFT_ALONE = [
     "The first 6 layers of BERT have 12 heads.",
     "Phi-2 and Gemma 2B have 2 and 3 billion parameters respectively.",
     "Phi-2 (2023) was a surprise.",
+    "We train GPT-2 with 6 layers.",
+    "Llama 3 8B (8K) is a good default.",
     "Phi-2 is better than GPT-2 (1.5B).",
     "```\nPhi-2 has 270 million parameters.\n```",
 ]
