@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -132,15 +134,12 @@ def test_the_catalogue_is_listed(pilotfish):
     assert {row["name"] for row in listed if row["undisclosed"]} >= {"gpt-4", "palm-2"}
 
 
-def test_inspecting_loads_no_numpy_once_the_machine_is_measured(tmp_path):
+def test_inspecting_loads_no_numpy_once_the_machine_is_measured():
     code = (
         "import sys\nfrom pilotfish.cli.main import run\n"
         "assert run(['inspect', 'gpt2']) == 0\n"
         "assert not {'numpy', 'torch', 'huggingface_hub', 'sqlite3'} & set(sys.modules)"
     )
-    import subprocess
-    import sys
-
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
