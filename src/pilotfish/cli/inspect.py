@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pilotfish.cli import options, output
-from pilotfish.config import load
+from pilotfish.config import places
 
 if TYPE_CHECKING:
     from pilotfish.sizing.facts import Fact
@@ -67,7 +67,7 @@ def command(
         cache_bits=int(kv_bits),
         training_tokens=None if tokens is None else int(tokens),
     )
-    cache = load.cache()
+    cache = places.cache()
     subjects = [sources.find(name, cache) for name in models]
     if not machine.is_measured(cache):
         click.echo("Measuring this machine's memory bandwidth, once (about a second) ...", err=True)

@@ -1,24 +1,19 @@
 """What this machine can hold and how fast it reads memory.
 
 Memory is what the kernel says, bounded by the control group this process runs in. The bandwidth is measured once in a
-process of its own (`bandwidth.py`) and kept with its date; what cannot be read is None with a reason.
+process of its own (`measuring.py`) and kept with its date; what cannot be read is None with a reason.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import importlib.util
 import json
 import os
-import shutil
-import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 MAX_AGE_DAYS = 90
-LIMIT_S = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +55,9 @@ def speed(cache: Path) -> Speed:
     kept = _kept(file)
     if kept is not None:
         return kept
-    found = _measure()
+    from pilotfish.sizing.measuring import measure  # noqa: PLC0415 - once in 90 days
+
+    found = measure()
     if found.bandwidth is not None:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs a second next time
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -87,36 +84,6 @@ def _kept(file: Path) -> Speed | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _measure() -> Speed:
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    gpus = _gpus()
-    if importlib.util.find_spec("numpy") is None:
-        why = "measuring memory needs numpy: pip install 'pilotfish[local]'"
-        return Speed(bandwidth=None, method="", measured=today, gpus=gpus, why_none=why)
-    command = [sys.executable, "-m", "pilotfish.sizing.bandwidth"]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=LIMIT_S, check=True)  # noqa: S603 - our own module
-        found = json.loads(done.stdout)
-        return Speed(bandwidth=float(found["bandwidth"]), method=found["method"], measured=today, gpus=gpus)
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-        why = f"the measurement failed ({type(error).__name__})"
-        return Speed(bandwidth=None, method="", measured=today, gpus=gpus, why_none=why)
-
-
-def _gpus() -> tuple[tuple[str, int], ...]:
-    """Names and bytes of the GPUs that nvidia-smi lists; nothing is known of others."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ()
-    command = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    rows = [line.rpartition(",") for line in done.stdout.splitlines()]
-    return tuple((name.strip(), int(size) << 20) for name, _, size in rows if size.strip().isdigit())
 
 
 def _kernel(proc: Path) -> tuple[int | None, int | None]:

@@ -19,7 +19,6 @@ MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
 MAX_TENSORS = 1_000_000
 MAX_DIMENSIONS = 8
-INDEX = "model.safetensors.index.json"
 
 _BITS = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6,

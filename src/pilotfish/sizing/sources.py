@@ -1,7 +1,7 @@
 """From what a user names to a model: a file, a folder, a name of the catalogue, or a hub id.
 
 Files come first, since a path is unambiguous; the catalogue comes before the hub, since it needs no network. Everything
-found says where it comes from and when that was read.
+found says where it comes from and when that was read. The readers of weight files are loaded where one is named.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilotfish.core.errors import UserError
-from pilotfish.sizing import gguf_shape, hub
+from pilotfish.sizing import hub
 from pilotfish.sizing.architecture import Architecture
 from pilotfish.sizing.catalogue import Entry, catalogue
 from pilotfish.sizing.families import KNOWN, architecture
-from pilotfish.sizing.gguf import read_gguf
 from pilotfish.sizing.reading import Config, read_json
-from pilotfish.sizing.safetensors_header import INDEX, read_index, read_safetensors
-from pilotfish.sizing.tensors import Stored
+
+if TYPE_CHECKING:
+    from pilotfish.sizing.tensors import Stored
 
 EXPECTED = "Expected: a config.json, a folder with one, a .gguf or .safetensors file, a catalogue name, or a hub id."
+_INDEX = "model.safetensors.index.json"
 _SUFFIXES = (".json", ".gguf", ".safetensors")
 _CLASSES = {
     "GPT2": "BPE", "Llama": "BPE", "CodeLlama": "BPE", "Qwen2": "BPE", "Gemma": "BPE", "Bart": "BPE", "Roberta": "BPE",
@@ -83,14 +84,14 @@ def from_entry(entry: Entry) -> Subject:
 
 def _file(path: Path) -> Subject:
     if path.name.endswith(".index.json"):
-        return _tensors_only(path, read_index(path))
+        return _tensors_only(path, _weights(path))
     if path.suffix == ".json":
         return _config(path, path.stem if path.stem != "config" else path.resolve().parent.name or "config")
     kind = _magic(path)
     if kind == "gguf":
         return _gguf(path)
     if path.suffix == ".safetensors":
-        return _tensors_only(path, read_safetensors(path))
+        return _tensors_only(path, _weights(path))
     raise UserError(f"{str(path)!r} is neither JSON, GGUF nor safetensors.", hint=EXPECTED)
 
 
@@ -104,6 +105,9 @@ def _magic(path: Path) -> str:
 
 
 def _gguf(path: Path) -> Subject:
+    from pilotfish.sizing import gguf_shape  # noqa: PLC0415
+    from pilotfish.sizing.gguf import read_gguf  # noqa: PLC0415
+
     header = read_gguf(path)
     found = gguf_shape.architecture(header)
     name = header.values.get("general.name")
@@ -157,16 +161,21 @@ def _folder(path: Path) -> Subject:
     if len(files) == 1:
         return _gguf(files[0])
     if stored is not None:
-        return replace(_tensors_only(path / INDEX, stored), name=path.resolve().name)
+        return replace(_tensors_only(path / _INDEX, stored), name=path.resolve().name)
     several = f" It holds {len(files)} GGUF files; name one of them." if files else ""
     raise UserError(f"The folder {str(path)!r} holds no config.json and no weights.{several}", hint=EXPECTED)
 
 
 def _stored(path: Path) -> Stored | None:
-    if (path / INDEX).is_file():
-        return read_index(path / INDEX)
-    single = path / "model.safetensors"
-    return read_safetensors(single) if single.is_file() else None
+    found = next((path / name for name in (_INDEX, "model.safetensors") if (path / name).is_file()), None)
+    return None if found is None else _weights(found)
+
+
+def _weights(path: Path) -> Stored:
+    """The tensors of a safetensors file, or of the shards of an index."""
+    from pilotfish.sizing.safetensors_header import read_index, read_safetensors  # noqa: PLC0415
+
+    return read_index(path) if path.suffix == ".json" else read_safetensors(path)
 
 
 def _tokenizer(path: Path) -> str | None:
