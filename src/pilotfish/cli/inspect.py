@@ -145,7 +145,7 @@ def _list(as_json: bool) -> int:
                     "title": entry.title,
                     "released": entry.released,
                     "source": entry.source,
-                    "read": entry.read,
+                    "entered": entry.entered,
                     "undisclosed": entry.undisclosed or None,
                 }
                 for entry in entries

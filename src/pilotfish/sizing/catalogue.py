@@ -1,6 +1,7 @@
-"""The catalogue: well-known models with their configurations, each with its source and the date it was read.
+"""The catalogue: well-known models with their configurations, each with its source and the date it was entered.
 
-A data file beside this module, read when asked for. What a maker has not published stands there as undisclosed, with
+A data file beside this module, read when asked for. Shapes were entered by hand from the sources they name and held
+against instantiated models (the tests), not fetched from those addresses on that date. What a maker has not published stands there as undisclosed, with
 the source that says nothing; it never gets a number.
 """
 
@@ -40,7 +41,7 @@ class Entry:
     aliases: tuple[str, ...]
     released: str
     source: str
-    read: str
+    entered: str
     config: Mapping[str, Any] | None
     undisclosed: str
     facts: tuple[Fact, ...]
@@ -96,7 +97,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         aliases=(*row["aliases"], *([row["id"]] if "id" in row else [])),
         released=row["released"],
         source=row["source"],
-        read=row["read"],
+        entered=row["entered"],
         config=row.get("config"),
         undisclosed=row.get("undisclosed", ""),
         facts=tuple(Fact(**fact) for fact in row["facts"]),

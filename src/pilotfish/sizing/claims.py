@@ -64,7 +64,7 @@ def _undisclosed(claim: Claim, subject: Subject) -> Judged | None:
         if fits(claim.said, fact.value, claim.quantity):
             return _made(claim, subject, f"{int(fact.value):,}", "right", fact.cited)
     if claim.quantity in ("parameters", "active", "layers"):
-        return _made(claim, subject, subject.why_none, "cannot judge", f"{subject.source}, read {subject.read}")
+        return _made(claim, subject, subject.why_none, "cannot judge", _source(subject))
     return None
 
 
@@ -170,7 +170,7 @@ WORDS: dict[str, Callable[[Subject], str | None]] = {"kind": _kind, "tokenizer":
 
 
 def _source(subject: Subject) -> str:
-    return f"{subject.source}, read {subject.read}"
+    return f"{subject.source}, entered {subject.date}"
 
 
 def _made(claim: Claim, subject: Subject, value: str, verdict: Verdict, source: str) -> Judged:

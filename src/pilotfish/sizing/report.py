@@ -73,7 +73,7 @@ def describe(subject: Subject, use: Use, context: int, here: Memory, speed: Spee
 def _origin(subject: Subject) -> list[Fact]:
     found = Section("source")
     found.word("source", "source", subject.source, how="published")
-    found.word("read", "read on", subject.read, how="published")
+    found.word("date", "entered on" if subject.entry else "read on", subject.date, how="published")
     if subject.entry is not None:
         found.word("released", "released", subject.entry.released, how="published")
     return found.facts

@@ -1,7 +1,7 @@
 """From what a user names to a model: a file, a folder, a name of the catalogue, or a hub id.
 
 Files come first, since a path is unambiguous; the catalogue comes before the hub, since it needs no network. Everything
-found says where it comes from and when that was read. The readers of weight files are loaded where one is named.
+found says where it comes from and when that was read, or entered in the catalogue. The readers of weight files are loaded where one is named.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Subject:
 
     name: str
     source: str
-    read: str
+    date: str
     architecture: Architecture | None
     why_none: str = ""
     stored: Stored | None = None
@@ -72,14 +72,14 @@ def from_entry(entry: Entry) -> Subject:
         return Subject(
             name=entry.title,
             source=entry.source,
-            read=entry.read,
+            date=entry.entered,
             architecture=None,
             why_none=f"undisclosed: {entry.undisclosed}",
             entry=entry,
         )
     found = architecture(Config(entry.config, f"catalogue entry {entry.name}"))
     assert found is not None  # the catalogue's test asks for each entry
-    return Subject(name=entry.title, source=entry.source, read=entry.read, architecture=found, entry=entry)
+    return Subject(name=entry.title, source=entry.source, date=entry.entered, architecture=found, entry=entry)
 
 
 def _file(path: Path) -> Subject:
@@ -114,7 +114,7 @@ def _gguf(path: Path) -> Subject:
     return Subject(
         name=name if isinstance(name, str) and name else path.stem,
         source=f"GGUF header of {path.name}",
-        read=_date(path),
+        date=_date(path),
         architecture=found,
         why_none="" if found else "the header does not tell how its attention works",
         stored=header.stored,
@@ -125,7 +125,7 @@ def _tensors_only(path: Path, stored: Stored) -> Subject:
     return Subject(
         name=path.name.removesuffix(".index.json").removesuffix(".safetensors"),
         source=f"safetensors header of {path.name}",
-        read=_date(path),
+        date=_date(path),
         architecture=None,
         why_none="a safetensors header tells tensors, not how they are used; put its config.json beside it",
         stored=stored,
@@ -142,7 +142,7 @@ def _config(path: Path, name: str) -> Subject:
     return Subject(
         name=name,
         source=f"{path.name} of {name}",
-        read=_date(path),
+        date=_date(path),
         architecture=found,
         why_none="" if found else f"unknown architecture {config.model_type!r} (known: {known})",
     )

@@ -75,7 +75,7 @@ def test_no_two_entries_share_a_name():
 def test_every_entry_has_sources_and_dates_and_no_number_where_undisclosed():
     for entry in catalogue().entries.values():
         assert entry.source
-        assert len(entry.read) == len(entry.released) == 10
+        assert len(entry.entered) == len(entry.released) == 10
         assert (entry.config is None) == bool(entry.undisclosed)
         assert all(fact.source and len(fact.date) == 10 for fact in entry.facts)
         if entry.undisclosed:
