@@ -1,8 +1,8 @@
 """The catalogue: well-known models with their configurations, each with its source and the date it was entered.
 
 A data file beside this module, read when asked for. Shapes were entered by hand from the sources they name and held
-against instantiated models (the tests), not fetched from those addresses on that date. What a maker has not published stands there as undisclosed, with
-the source that says nothing; it never gets a number.
+against instantiated models (the tests), not fetched from those addresses on that date. What a maker has not published
+stands there as undisclosed, with the source that says nothing; it never gets a number.
 """
 
 from __future__ import annotations

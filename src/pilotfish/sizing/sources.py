@@ -1,7 +1,8 @@
 """From what a user names to a model: a file, a folder, a name of the catalogue, or a hub id.
 
 Files come first, since a path is unambiguous; the catalogue comes before the hub, since it needs no network. Everything
-found says where it comes from and when that was read, or entered in the catalogue. The readers of weight files are loaded where one is named.
+found says where it comes from and when that was read, or entered in the catalogue. The readers of weight files are
+loaded where one is named.
 """
 
 from __future__ import annotations
