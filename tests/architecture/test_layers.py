@@ -22,6 +22,7 @@ LAYERS = {
     "models": 2,
     "store": 2,
     "jobs": 2,
+    "sizing": 3,
     "tasks": 3,
     "students": 3,
     "routing": 3,
@@ -43,7 +44,8 @@ OWNERS = {
     "onnxruntime": ["specialists/encoder.py", "students/encoder_graph.py"],
     "tokenizers": ["specialists/encoder.py"],
     "safetensors": ["specialists/", "students/"],
-    "numpy": ["specialists/", "students/", "guarantees/", "replay/"],
+    "numpy": ["specialists/", "students/", "guarantees/", "replay/", "sizing/bandwidth.py"],
+    "huggingface_hub": ["students/weights.py", "sizing/hub.py"],
     "openai": ["cli/demo"],
     "regex": ["privacy/own_patterns.py"],
 }

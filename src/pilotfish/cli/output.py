@@ -11,12 +11,13 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pilotfish.core.certificate import Certificate, Claim
-from pilotfish.core.measured import Measured
+if TYPE_CHECKING:  # only named in annotations
+    from pilotfish.core.certificate import Certificate, Claim
+    from pilotfish.core.measured import Measured
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value

@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from pilotfish.config import places
 from pilotfish.config.settings import SECTIONS, Settings, check_ranges
 from pilotfish.core.errors import ConfigError
 from pilotfish.core.ids import sha256
 
-PREFIX = "PILOTFISH_"
-FILE_NAME = "pilotfish.toml"
+PREFIX, FILE_NAME = places.PREFIX, places.FILE_NAME
 
 Values = dict[str, Any]
 """Nested values: top-level keys and sections, as a TOML file holds them."""
@@ -58,12 +58,8 @@ def home(settings: Settings) -> Path:
 
 
 def cache() -> Path:
-    """The folder of what can be built again: encoders (`PILOTFISH_CACHE`, else the user's cache folder)."""
-    chosen = os.environ.get(f"{PREFIX}CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "pilotfish"
+    """The folder of what can be built again, as `places.cache` finds it."""
+    return places.cache()
 
 
 def settings_sha256(settings: Settings) -> str:
