@@ -27,7 +27,7 @@ def ask(port: int, method: str, path: str, data: bytes | None = None, **headers:
 def test_what_there_is_to_see(home: Path) -> None:
     with gateway(home, quality={"max_risk": 0.02}) as place:
         assert ask(place.port, "GET", "/healthz") == (200, {"status": "ok"})
-        assert [model.id for model in place.client.models.list()] == ["big", "auto"]
+        assert [model.id for model in place.client.models.list()] == ["big", "auto", "all-MiniLM-L6-v2"]
         status = ask(place.port, "GET", "/pilotfish/status")[1]
         assert status["promise"] == {"max_risk": 0.02, "confidence": 0.95, "per": "answer"}
         assert (status["requests"], status["log_gaps"], status["tasks"]) == (0, 0, [])
@@ -37,7 +37,7 @@ def test_what_there_is_to_see(home: Path) -> None:
     ("method", "path", "status"),
     [
         ("GET", "/", 404),
-        ("POST", "/v1/embeddings", 404),
+        ("POST", "/v1/images/generations", 404),
         ("GET", "/v1/chat/completions", 405),
         ("POST", "/v1/models", 405),
     ],

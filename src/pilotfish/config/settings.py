@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 from pilotfish.core.certificate import RISK_KINDS, Claim, RiskKind
 from pilotfish.core.errors import ConfigError
-from pilotfish.core.messages import Price
+from pilotfish.core.messages import FAMILIES, Family, Price
 
 
 def setting(default: Any, text: str) -> Any:  # noqa: ANN401 - the type is the field's own
@@ -35,6 +35,7 @@ class LargeSettings:
 
     url: str = setting("", "Base URL of the large model, up to and including /v1.")
     model: str = setting("", "Model name sent to it.")
+    family: Family = setting("openai", "What the large model's server speaks: openai or anthropic.")
     key_env: str = setting(
         "OPENAI_API_KEY", "Environment variable with its key; where unset the client's key is passed on."
     )
@@ -143,5 +144,7 @@ def check_ranges(settings: Settings) -> None:
             raise ConfigError(f"[{section}] {key} must lie between {low:g} and {high:g}, but is {value!r}.")
     if settings.quality.per not in RISK_KINDS:
         raise ConfigError(f"[quality] per must be one of {', '.join(RISK_KINDS)}, but is {settings.quality.per!r}.")
+    if settings.large.family not in FAMILIES:
+        raise ConfigError(f"[large] family must be one of {', '.join(FAMILIES)}, but is {settings.large.family!r}.")
     if settings.large.url and not settings.large.url.startswith(("http://", "https://")):
         raise ConfigError(f"[large] url must start with http:// or https://, but is {settings.large.url!r}.")

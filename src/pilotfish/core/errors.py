@@ -63,13 +63,14 @@ class TaskError(UserError):
 
 
 class RequestError(UserError):
-    """A request the gateway refuses before any model sees it. `status` is the HTTP status."""
+    """A request the gateway refuses before any model sees it: with an HTTP `status`, and the field at fault."""
 
     code = "invalid_request"
 
-    def __init__(self, message: str, *, status: int = 400, hint: str = "") -> None:
+    def __init__(self, message: str, *, status: int = 400, hint: str = "", param: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.param = param
 
 
 class TooLargeError(RequestError):
@@ -146,7 +147,7 @@ class ModelStatusError(ModelError):
 
 
 class ModelFormatError(ModelError):
-    """The server answered with status 200 and something that is no chat completion."""
+    """The server answered with status 200 and something that is no answer."""
 
     code = "model_format"
 

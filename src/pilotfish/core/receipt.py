@@ -20,6 +20,7 @@ Reason = Literal[
     "overloaded",
     "specialist-failed",
     "no-task",
+    "encoder",
 ]
 
 REASONS: dict[Reason, str] = {
@@ -33,6 +34,7 @@ REASONS: dict[Reason, str] = {
     "overloaded": "the local queue was full or late; deferred rather than waited",
     "specialist-failed": "the specialist could not be loaded or failed; deferred",
     "no-task": "the request carries no text that a task could be recognised by",
+    "encoder": "the shared encoder computed the embeddings here",
 }
 
 

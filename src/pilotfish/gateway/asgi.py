@@ -1,6 +1,6 @@
 """The few ASGI moves the gateway needs: read a body within bounds, reply, notice that the client has gone.
 
-No framework: one callable with four paths is a page, and a framework costs 20 to 130 µs a request.
+No framework: one callable with a table of paths is a page, and a framework costs 20 to 130 µs a request.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from pilotfish.core.errors import TooLargeError
+from pilotfish.core.messages import Family
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -29,6 +30,9 @@ _FORWARDED = frozenset(
     (
         b"authorization",
         b"api-key",
+        b"x-api-key",
+        b"anthropic-version",
+        b"anthropic-beta",
         b"openai-organization",
         b"openai-project",
         b"openai-beta",
@@ -47,6 +51,11 @@ class ClientHeaders:
     origin: str
     content_length: int
     forwarded: tuple[tuple[str, str], ...]
+
+    @property
+    def family(self) -> Family:
+        """Whose client this is, where the path does not tell: Anthropic's all name a version."""
+        return "anthropic" if any(name == "anthropic-version" for name, _ in self.forwarded) else "openai"
 
 
 def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> ClientHeaders:

@@ -13,13 +13,13 @@ from collections.abc import Coroutine
 
 from pilotfish.core.errors import ModelError, PilotfishError
 from pilotfish.core.log_row import AuditRow
-from pilotfish.core.messages import ChatRequest, Usage
+from pilotfish.core.messages import Usage
 from pilotfish.gateway import error_bodies
 from pilotfish.gateway.live_tasks import LiveTask, LiveTasks
 from pilotfish.gateway.rows import Outcome, RowMaker, Turn
 from pilotfish.guarantees.audit import Audit
-from pilotfish.models import wire
 from pilotfish.models.base import Model
+from pilotfish.models.wire.format import ClientRequest
 from pilotfish.scoring import answers
 from pilotfish.store.base import Log, LogWriter
 
@@ -123,7 +123,7 @@ class Audits:
         return sum(count.n_reference_known for count in self._log.task_counts() if count.task_id == task_id)
 
 
-async def ask(reference: Model, request: ChatRequest) -> tuple[str | None, Usage | None]:
+async def ask(reference: Model, request: ClientRequest) -> tuple[str | None, Usage | None]:
     """The reference's text and usage, asked in the client's own words, as a stream where it was one.
 
     Raises a `ModelError` where there is no whole answer.
@@ -131,7 +131,7 @@ async def ask(reference: Model, request: ChatRequest) -> tuple[str | None, Usage
     if not request.stream:
         answer = await reference.answer(request)
         return answer.text, answer.usage
-    summary = wire.decode_stream(b"".join([piece async for piece in reference.stream(request)]))
+    summary = request.format.decode_stream(b"".join([piece async for piece in reference.stream(request)]))
     if not summary.is_whole:
         raise ModelError(summary.error or "The stream was cut.", model=reference.card.name)
     return summary.text, summary.usage

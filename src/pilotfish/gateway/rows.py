@@ -16,7 +16,7 @@ from pilotfish.core.messages import Message, Price, Usage
 from pilotfish.core.receipt import Receipt
 from pilotfish.core.task import Mode
 from pilotfish.gateway.live_tasks import LiveTask
-from pilotfish.models.wire import ClientRequest
+from pilotfish.models.wire.format import ClientRequest
 from pilotfish.routing.cascade import Decision
 from pilotfish.tasks.fingerprint import last_user_index
 from pilotfish.tasks.recognise import Recognised

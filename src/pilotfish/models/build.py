@@ -30,6 +30,7 @@ def large_model(settings: LargeSettings, environment: Mapping[str, str] | None =
     return HttpModel(
         url=settings.url,
         name=settings.model,
+        family=settings.family,
         key=values.get(settings.key_env, "").strip(),
         timeout_s=settings.timeout_s,
         connect_timeout_s=settings.connect_timeout_s,

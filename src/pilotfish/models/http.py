@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint over HTTP.
+"""A model server over HTTP, of OpenAI's family or Anthropic's.
 
 Bodies are sent and answers relayed as the bytes they are; one deadline covers a call, its stream
 included. Nothing is asked twice here: a billed answer must never be bought twice silently. Redirects
@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 
-from pilotfish.core.errors import ConfigError, ModelFormatError, ModelStatusError
-from pilotfish.core.messages import Answer, ChatRequest, Price
-from pilotfish.models import wire
+from pilotfish.core.errors import ConfigError, ModelFormatError, ModelStatusError, RequestError
+from pilotfish.core.messages import Answer, ChatRequest, Family, Price
 from pilotfish.models.base import ModelCard
 from pilotfish.models.connection import Endpoint
+from pilotfish.models.wire.chat import encode_request
+from pilotfish.models.wire.format import ClientRequest, Format, replace_model
+from pilotfish.models.wire.formats import format_of
 
 # Headers that end with the connection, or that speak about the hop and not about the answer.
 _HOP_HEADERS = frozenset(
@@ -37,34 +39,33 @@ _HOP_HEADERS = frozenset(
 # Receipts are ours to give: those of a Pilotfish upstream, or of one that claims to be, end here.
 _RECEIPT = b"x-pilotfish-"
 
+ANTHROPIC_VERSION = "2023-06-01"
+"""Sent to a server of Anthropic's family where the client named none."""
+
 
 class HttpModel:
-    """One model behind an OpenAI-compatible base URL (up to and including `/v1`)."""
+    """One model behind a base URL (up to and including `/v1`); the path is that of a request's format."""
 
     def __init__(
         self,
         *,
         url: str,
         name: str,
+        family: Family = "openai",
         key: str = "",
         timeout_s: float = 600.0,
         connect_timeout_s: float = 10.0,
         price: Price | None = None,
     ) -> None:
-        """`key` is sent as a bearer token; where it is empty the client's own headers are passed on.
+        """`key` is sent as the `family` wants it; where it is empty the client's own headers are passed on.
 
         Raises `ConfigError` where URL or key cannot be used.
         """
         if not key.isascii() or not key.isprintable():
             raise ConfigError(f"The key for {name!r} holds characters that no HTTP header may carry.")
-        base, mark, query = url.partition("?")
-        self._endpoint = Endpoint(
-            base.rstrip("/") + "/chat/completions" + mark + query,
-            model=name,
-            timeout_s=timeout_s,
-            connect_timeout_s=connect_timeout_s,
-        )
-        self._own_headers = (("authorization", f"Bearer {key}"),) if key else ()
+        self._endpoint = Endpoint(url, model=name, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s)
+        self._family = family
+        self._key = (_key_header(family, key),) if key else ()
         self._card = ModelCard(name=name, price=price)
 
     @property
@@ -75,18 +76,21 @@ class HttpModel:
     async def answer(self, request: ChatRequest) -> Answer:
         """The whole answer; cancelling the call cuts the connection at once."""
         started_s = time.perf_counter()
-        exchange = await self._endpoint.post(self._headers(request), self._body(request), is_whole=True)
+        form = self._format(request)
+        headers, body = self._headers(request), self._body(request)
+        exchange = await self._endpoint.post(headers, body, is_whole=True, path=form.path)
         try:
             body = await exchange.whole()
-            headers = self._checked(exchange.status, exchange.headers, body)
+            kept = self._checked(exchange.status, exchange.headers, body)
         finally:
             self._endpoint.release(exchange)
         latency_s = time.perf_counter() - started_s
-        return wire.decode_answer(body, model=self._card.name, headers=headers, latency_s=latency_s)
+        return form.decode_answer(body, model=self._card.name, headers=kept, latency_s=latency_s)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[bytes, None]:
         """The event bytes as they come; closing the iterator cuts the connection at once."""
-        exchange = await self._endpoint.post(self._headers(request), self._body(request), is_whole=False)
+        headers, body = self._headers(request), self._body(request)
+        exchange = await self._endpoint.post(headers, body, is_whole=False, path=self._format(request).path)
         try:
             content_type = next((value for name, value in exchange.headers if name == b"content-type"), b"")
             if exchange.status != 200 or not content_type.startswith(b"text/event-stream"):
@@ -104,14 +108,23 @@ class HttpModel:
         """Close the idle connections."""
         self._endpoint.close()
 
+    def _format(self, request: ChatRequest) -> Format:
+        form = format_of(request)
+        if form.family != self._family:
+            raise RequestError(f"{self._card.name} is a model of the {self._family} family and takes no {form.noun}.")
+        return form
+
     def _body(self, request: ChatRequest) -> bytes:
-        body = request.raw or wire.encode_request(request)
-        return body if request.model else wire.replace_model(body, self._card.name)
+        body = request.raw or encode_request(request)
+        return body if request.model else replace_model(body, self._card.name)
 
     def _headers(self, request: ChatRequest) -> Sequence[tuple[str, str]]:
-        if self._own_headers or not isinstance(request, wire.ClientRequest):
-            return self._own_headers
-        return request.headers
+        given = request.headers if isinstance(request, ClientRequest) else ()
+        if self._family == "openai" and self._key:
+            return self._key
+        if format_of(request).family == self._family and not self._key:
+            return given
+        return _headers_for(self._family, self._key, given)
 
     def _checked(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[tuple[str, str], ...]:
         """The headers that travel on to the client. Raises where the answer cannot be used."""
@@ -131,3 +144,21 @@ class HttpModel:
                 f"{self._card.name} compressed its answer although it was asked not to.", model=self._card.name
             )
         return kept
+
+
+def _key_header(family: Family, key: str) -> tuple[str, str]:
+    return ("x-api-key", key) if family == "anthropic" else ("authorization", f"Bearer {key}")
+
+
+def _headers_for(
+    family: Family, own: tuple[tuple[str, str], ...], given: Sequence[tuple[str, str]]
+) -> Sequence[tuple[str, str]]:
+    """Our key, else the client's as the family wants it, and for Anthropic's what says which version a body has."""
+    headers = dict(given)
+    key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+    rows = own or ((_key_header(family, key),) if key else ())
+    if family == "openai":
+        return rows
+    versions = {"anthropic-version": ANTHROPIC_VERSION}
+    versions |= {name: value for name, value in given if name in ("anthropic-version", "anthropic-beta")}
+    return (*rows, *versions.items())
