@@ -36,6 +36,10 @@ class LargeSettings:
     url: str = setting("", "Base URL of the large model, up to and including /v1.")
     model: str = setting("", "Model name sent to it.")
     family: Family = setting("openai", "What the large model's server speaks: openai or anthropic.")
+    responses: bool = setting(True, "Whether a server of the openai family speaks /responses; translated if not.")
+    max_tokens: int | None = setting(
+        None, "Answer tokens asked of an anthropic server where an OpenAI client names no limit; refused where unset."
+    )
     key_env: str = setting(
         "OPENAI_API_KEY", "Environment variable with its key; where unset the client's key is passed on."
     )
@@ -120,6 +124,7 @@ SECTIONS: dict[str, type[Any]] = {
 _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("server", "port"): (0, 65535),
     ("server", "max_body_mb"): (0.001, 4096),
+    ("large", "max_tokens"): (1, 10_000_000),
     ("large", "timeout_s"): (0.001, 86400),
     ("large", "connect_timeout_s"): (0.001, 600),
     ("large", "input_usd_per_mtok"): (0, 1e6),

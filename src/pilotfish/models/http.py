@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 
-from pilotfish.core.errors import ConfigError, ModelFormatError, ModelStatusError, RequestError
+from pilotfish.core.errors import ConfigError, ModelFormatError, ModelStatusError
 from pilotfish.core.messages import Answer, ChatRequest, Family, Price
-from pilotfish.models.base import ModelCard
+from pilotfish.models.base import Dialect, ModelCard
 from pilotfish.models.connection import Endpoint
+from pilotfish.models.translate.relay import Translated, Translations
 from pilotfish.models.wire.chat import encode_request
 from pilotfish.models.wire.format import ClientRequest, Format, replace_model
 from pilotfish.models.wire.formats import format_of
@@ -40,7 +41,8 @@ _HOP_HEADERS = frozenset(
 _RECEIPT = b"x-pilotfish-"
 
 ANTHROPIC_VERSION = "2023-06-01"
-"""Sent to a server of Anthropic's family where the client named none."""
+"""Sent to a server of Anthropic's family where the client named none, and with what was translated: 2026-10-21 takes
+neither temperature nor top_p (platform.claude.com/docs/en/api/migration-2026-10-21, read on 22 Nov 2026)."""
 
 
 class HttpModel:
@@ -51,21 +53,24 @@ class HttpModel:
         *,
         url: str,
         name: str,
-        family: Family = "openai",
+        dialect: Dialect = Dialect(),  # noqa: B008 - frozen
         key: str = "",
         timeout_s: float = 600.0,
         connect_timeout_s: float = 10.0,
         price: Price | None = None,
     ) -> None:
-        """`key` is sent as the `family` wants it; where it is empty the client's own headers are passed on.
+        """`key` is sent as the server's family wants it; where it is empty the client's own headers are passed on.
+
+        Requests in a format that is not of its `dialect` are translated.
 
         Raises `ConfigError` where URL or key cannot be used.
         """
         if not key.isascii() or not key.isprintable():
             raise ConfigError(f"The key for {name!r} holds characters that no HTTP header may carry.")
         self._endpoint = Endpoint(url, model=name, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s)
-        self._family = family
-        self._key = (_key_header(family, key),) if key else ()
+        self._family = dialect.family
+        self._translations = Translations(dialect)
+        self._key = (_key_header(dialect.family, key),) if key else ()
         self._card = ModelCard(name=name, price=price)
 
     @property
@@ -76,21 +81,25 @@ class HttpModel:
     async def answer(self, request: ChatRequest) -> Answer:
         """The whole answer; cancelling the call cuts the connection at once."""
         started_s = time.perf_counter()
-        form = self._format(request)
-        headers, body = self._headers(request), self._body(request)
-        exchange = await self._endpoint.post(headers, body, is_whole=True, path=form.path)
+        translated = self._translated(request)
+        form, body = self._sent(request, translated)
+        exchange = await self._endpoint.post(self._headers(request), body, is_whole=True, path=form.path)
         try:
             body = await exchange.whole()
             kept = self._checked(exchange.status, exchange.headers, body)
+        except ModelStatusError as error:
+            raise (error if translated is None else translated.failure(error)) from None
         finally:
             self._endpoint.release(exchange)
         latency_s = time.perf_counter() - started_s
-        return form.decode_answer(body, model=self._card.name, headers=kept, latency_s=latency_s)
+        answer = form.decode_answer(body, model=self._card.name, headers=kept, latency_s=latency_s)
+        return answer if translated is None else translated.answer(answer)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[bytes, None]:
         """The event bytes as they come; closing the iterator cuts the connection at once."""
-        headers, body = self._headers(request), self._body(request)
-        exchange = await self._endpoint.post(headers, body, is_whole=False, path=self._format(request).path)
+        translated = self._translated(request)
+        form, body = self._sent(request, translated)
+        exchange = await self._endpoint.post(self._headers(request), body, is_whole=False, path=form.path)
         try:
             content_type = next((value for name, value in exchange.headers if name == b"content-type"), b"")
             if exchange.status != 200 or not content_type.startswith(b"text/event-stream"):
@@ -100,7 +109,14 @@ class HttpModel:
                     f"{self._card.name} answered a stream request with content type {kind!r}.", model=self._card.name
                 )
             while piece := await exchange.piece():
-                yield piece
+                if translated is None:
+                    yield piece
+                elif said := translated.feed(piece):
+                    yield said
+            if translated is not None:
+                yield translated.end()
+        except ModelStatusError as error:
+            raise (error if translated is None else translated.failure(error)) from None
         finally:
             self._endpoint.release(exchange)
 
@@ -108,15 +124,16 @@ class HttpModel:
         """Close the idle connections."""
         self._endpoint.close()
 
-    def _format(self, request: ChatRequest) -> Format:
-        form = format_of(request)
-        if form.family != self._family:
-            raise RequestError(f"{self._card.name} is a model of the {self._family} family and takes no {form.noun}.")
-        return form
+    def _translated(self, request: ChatRequest) -> Translated | None:
+        translation = self._translations.of(format_of(request))
+        return None if translation is None else Translated(translation, request, self._card.name)
 
-    def _body(self, request: ChatRequest) -> bytes:
+    def _sent(self, request: ChatRequest, translated: Translated | None) -> tuple[Format, bytes]:
+        """The format in which the server is asked, and the body."""
+        if translated is not None:
+            return translated.server, translated.body
         body = request.raw or encode_request(request)
-        return body if request.model else replace_model(body, self._card.name)
+        return format_of(request), body if request.model else replace_model(body, self._card.name)
 
     def _headers(self, request: ChatRequest) -> Sequence[tuple[str, str]]:
         given = request.headers if isinstance(request, ClientRequest) else ()
@@ -124,7 +141,7 @@ class HttpModel:
             return self._key
         if format_of(request).family == self._family and not self._key:
             return given
-        return _headers_for(self._family, self._key, given)
+        return _headers_for(self._family, self._key, given, is_translated=format_of(request).family != self._family)
 
     def _checked(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[tuple[str, str], ...]:
         """The headers that travel on to the client. Raises where the answer cannot be used."""
@@ -151,7 +168,7 @@ def _key_header(family: Family, key: str) -> tuple[str, str]:
 
 
 def _headers_for(
-    family: Family, own: tuple[tuple[str, str], ...], given: Sequence[tuple[str, str]]
+    family: Family, own: tuple[tuple[str, str], ...], given: Sequence[tuple[str, str]], *, is_translated: bool
 ) -> Sequence[tuple[str, str]]:
     """Our key, else the client's as the family wants it, and for Anthropic's what says which version a body has."""
     headers = dict(given)
@@ -160,5 +177,6 @@ def _headers_for(
     if family == "openai":
         return rows
     versions = {"anthropic-version": ANTHROPIC_VERSION}
-    versions |= {name: value for name, value in given if name in ("anthropic-version", "anthropic-beta")}
+    if not is_translated:
+        versions |= {name: value for name, value in given if name in ("anthropic-version", "anthropic-beta")}
     return (*rows, *versions.items())

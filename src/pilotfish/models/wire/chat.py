@@ -117,6 +117,7 @@ class Chat(Format):
 
     noun = "chat request"
     path = "/chat/completions"
+    end_mark = DONE
 
     def decode_request(self, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> ClientRequest:
         """See `Format`."""

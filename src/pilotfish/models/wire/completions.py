@@ -10,7 +10,7 @@ import msgspec
 from pilotfish.core.errors import ModelFormatError
 from pilotfish.core.ids import request_id
 from pilotfish.core.messages import Answer, ChatRequest, Message, Usage
-from pilotfish.models.wire.chat import TokenCounts, encode_chunks, usage_row
+from pilotfish.models.wire.chat import DONE, TokenCounts, encode_chunks, usage_row
 from pilotfish.models.wire.format import (
     ClientRequest,
     Format,
@@ -57,6 +57,7 @@ class Completions(Format):
 
     noun = "completion request"
     path = "/completions"
+    end_mark = DONE
 
     def decode_request(self, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> ClientRequest:
         """See `Format`."""

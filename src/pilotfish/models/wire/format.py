@@ -66,6 +66,8 @@ class Format(ABC):
     noun: str
     path: str
     family: Family = "openai"
+    end_mark = b""
+    """What a stream ends with, after its last event."""
     is_text = True
     """Whether a request has a text for an answer, so that it may belong to a task."""
 
@@ -90,6 +92,10 @@ class Format(ABC):
     def encode_stream(self, text: str, request: ChatRequest, *, model: str, usage: Usage | None = None) -> list[bytes]:
         """The same as server-sent events."""
         raise ModelFormatError(f"{model} cannot answer {self.noun}.", model=model)
+
+    def encode_event(self, event: dict[str, Any]) -> bytes:
+        """One server-sent event."""
+        return data_event(event)
 
     def encode_error(self, fault: Fault) -> bytes:
         """An error as the family's clients read it."""

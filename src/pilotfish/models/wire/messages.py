@@ -172,6 +172,10 @@ class Messages(Format):
         ]
         return [named_event(event) for event in events]
 
+    def encode_event(self, event: dict[str, Any]) -> bytes:
+        """Named by its type."""
+        return named_event(event)
+
     def encode_error_event(self, fault: Fault, sent: bytes) -> bytes:
         """The event named `error`."""
         return named_event(error_object(self.family, fault))

@@ -43,8 +43,11 @@ _ECHOED: dict[str, Any] = {
     "max_output_tokens": None,
     "metadata": {},
     "parallel_tool_calls": True,
+    "reasoning": {"effort": None, "summary": None},
     "temperature": 1.0,
+    "text": {"format": {"type": "text"}},
     "tool_choice": "auto",
+    "tools": [],
     "top_p": 1.0,
     "truncation": "disabled",
     "user": None,
@@ -181,15 +184,15 @@ class Responses(Format):
 
     def encode_answer(self, text: str, request: ChatRequest, *, model: str, usage: Usage | None = None) -> bytes:
         """A response with one message."""
-        return encode({**_head(request, model), **_end([_item(text)], usage)})
+        return encode(response_body(_asked(request), model, [message_item(text)], usage=usage))
 
     def encode_stream(self, text: str, request: ChatRequest, *, model: str, usage: Usage | None = None) -> list[bytes]:
         """From `response.created` to `response.completed`, the text in one delta."""
-        head = _head(request, model)
-        item = _item(text)
+        item = message_item(text)
+        whole = response_body(_asked(request), model, [item], usage=usage)
+        begun = {**whole, "status": "in_progress", "output": [], "usage": None}
         part = item["content"][0]
         place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
-        begun = {**head, "status": "in_progress", "output": []}
         events: list[dict[str, Any]] = [
             {"type": "response.created", "response": begun},
             {"type": "response.in_progress", "response": begun},
@@ -198,14 +201,18 @@ class Responses(Format):
                 "output_index": 0,
                 "item": {**item, "status": "in_progress", "content": []},
             },
-            {"type": "response.content_part.added", **place, "part": {**part, "text": ""}},
+            {"type": "response.content_part.added", **place, "part": text_part("")},
             {"type": "response.output_text.delta", **place, "delta": text, "logprobs": []},
             {"type": "response.output_text.done", **place, "text": text, "logprobs": []},
             {"type": "response.content_part.done", **place, "part": part},
             {"type": "response.output_item.done", "output_index": 0, "item": item},
-            {"type": "response.completed", "response": {**head, **_end([item], usage)}},
+            {"type": "response.completed", "response": whole},
         ]
         return [named_event({**event, "sequence_number": number}) for number, event in enumerate(events)]
+
+    def encode_event(self, event: dict[str, Any]) -> bytes:
+        """Named by its type."""
+        return named_event(event)
 
     def encode_error_event(self, fault: Fault, sent: bytes) -> bytes:
         """The event named `error`, numbered after those that have left."""
@@ -273,39 +280,47 @@ def usage_row(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _head(request: ChatRequest, model: str) -> dict[str, Any]:
-    """What a response says of itself and repeats of its request."""
-    asked = _objects.decode(request.raw) if request.raw else {}
+def _asked(request: ChatRequest) -> dict[str, Any]:
+    return _objects.decode(request.raw) if request.raw else {}
+
+
+def response_body(
+    asked: dict[str, Any], model: str, output: list[dict[str, Any]], *, usage: Usage | None, incomplete: str = ""
+) -> dict[str, Any]:
+    """A response of ours, with what it repeats of the body `asked`; `incomplete` says why it is not whole."""
     echoed = {key: value if asked.get(key) is None else asked[key] for key, value in _ECHOED.items()}
     return {
         "id": f"resp_{request_id()}",
         "object": "response",
         "created_at": int(time.time()),
+        "status": "incomplete" if incomplete else "completed",
         "background": False,
         "error": None,
-        "incomplete_details": None,
+        "incomplete_details": {"reason": incomplete} if incomplete else None,
         "model": model,
+        "output": output,
         "previous_response_id": None,
-        "reasoning": {"effort": None, "summary": None},
         "store": False,
-        "text": asked.get("text") or {"format": {"type": "text"}},
-        "tools": [],
-        "usage": None,
+        "usage": None if usage is None else usage_row(usage),
         **echoed,
     }
 
 
-def _end(output: list[dict[str, Any]], usage: Usage | None) -> dict[str, Any]:
-    end: dict[str, Any] = {"status": "completed", "output": output}
-    return end if usage is None else {**end, "usage": usage_row(usage)}
+def message_item(text: str, *, refusal: str = "") -> dict[str, Any]:
+    """An item of the output that says `text`, or declines to."""
+    content = [text_part(text)] if text or not refusal else []
+    if refusal:
+        content.append({"type": "refusal", "refusal": refusal})
+    head = {"id": f"msg_{request_id()}", "type": "message", "status": "completed", "role": "assistant"}
+    return {**head, "content": content}
 
 
-def _item(text: str) -> dict[str, Any]:
-    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-    return {
-        "id": f"msg_{request_id()}",
-        "type": "message",
-        "status": "completed",
-        "role": "assistant",
-        "content": [part],
-    }
+def text_part(text: str) -> dict[str, Any]:
+    """A text inside an item."""
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def call_item(call_id: object, name: object, arguments: str) -> dict[str, Any]:
+    """An item of the output that calls a function."""
+    head = {"id": f"fc_{request_id()}", "type": "function_call", "status": "completed"}
+    return {**head, "call_id": call_id, "name": name, "arguments": arguments}
