@@ -21,7 +21,7 @@ import msgspec
 
 from pilotfish.config import load
 from pilotfish.config.settings import Settings
-from pilotfish.gateway import asgi, error_bodies
+from pilotfish.gateway import asgi, error_bodies, openapi
 from pilotfish.gateway.audits import Audits
 from pilotfish.gateway.chat import Chat
 from pilotfish.gateway.embedder import Embedder
@@ -68,6 +68,7 @@ class Gateway:
         self._routes: dict[str, tuple[str, _Answer]] = {
             **{"/v1" + form.path: ("POST", partial(chat.answer, form)) for form in FORMATS},
             "/v1/models": ("GET", self._list_models),
+            "/openapi.json": ("GET", self._tell_interface),
             "/healthz": ("GET", self._tell_health),
             "/pilotfish/status": ("GET", self._tell_status),
         }
@@ -118,6 +119,9 @@ class Gateway:
             await asgi.respond(send, 200, [asgi.JSON], model_lists.encode_one(name, headers.family))
         else:
             await _refuse(send, "", error_bodies.no_model(name))
+
+    async def _tell_interface(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
+        await asgi.respond(send, 200, [asgi.JSON], openapi.document())
 
     async def _tell_health(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
         await asgi.respond(send, 200, [asgi.JSON], b'{"status":"ok"}')
