@@ -8,7 +8,7 @@ are refused, since following one would carry the key to another host.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 
 from pilotfish.core.errors import ConfigError, ModelFormatError, ModelStatusError
 from pilotfish.core.messages import Answer, ChatRequest, Family, Price
@@ -40,6 +40,8 @@ _HOP_HEADERS = frozenset(
 # Receipts are ours to give: those of a Pilotfish upstream, or of one that claims to be, end here.
 _RECEIPT = b"x-pilotfish-"
 
+_Headers = tuple[tuple[str, str], ...]
+_VERSIONS = frozenset(("anthropic-version", "anthropic-beta"))
 ANTHROPIC_VERSION = "2023-06-01"
 """Sent to a server of Anthropic's family where the client named none, and with what was translated: 2026-10-21 takes
 neither temperature nor top_p (platform.claude.com/docs/en/api/migration-2026-10-21, read on 22 Nov 2026)."""
@@ -81,9 +83,8 @@ class HttpModel:
     async def answer(self, request: ChatRequest) -> Answer:
         """The whole answer; cancelling the call cuts the connection at once."""
         started_s = time.perf_counter()
-        translated = self._translated(request)
-        form, body = self._sent(request, translated)
-        exchange = await self._endpoint.post(self._headers(request), body, is_whole=True, path=form.path)
+        form, headers, body, translated = self._sent(request)
+        exchange = await self._endpoint.post(headers, body, is_whole=True, path=form.path)
         try:
             body = await exchange.whole()
             kept = self._checked(exchange.status, exchange.headers, body)
@@ -97,9 +98,8 @@ class HttpModel:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[bytes, None]:
         """The event bytes as they come; closing the iterator cuts the connection at once."""
-        translated = self._translated(request)
-        form, body = self._sent(request, translated)
-        exchange = await self._endpoint.post(self._headers(request), body, is_whole=False, path=form.path)
+        form, headers, body, translated = self._sent(request)
+        exchange = await self._endpoint.post(headers, body, is_whole=False, path=form.path)
         try:
             content_type = next((value for name, value in exchange.headers if name == b"content-type"), b"")
             if exchange.status != 200 or not content_type.startswith(b"text/event-stream"):
@@ -124,24 +124,23 @@ class HttpModel:
         """Close the idle connections."""
         self._endpoint.close()
 
-    def _translated(self, request: ChatRequest) -> Translated | None:
-        translation = self._translations.of(format_of(request))
-        return None if translation is None else Translated(translation, request, self._card.name)
-
-    def _sent(self, request: ChatRequest, translated: Translated | None) -> tuple[Format, bytes]:
-        """The format in which the server is asked, and the body."""
-        if translated is not None:
-            return translated.server, translated.body
-        body = request.raw or encode_request(request)
-        return format_of(request), body if request.model else replace_model(body, self._card.name)
-
-    def _headers(self, request: ChatRequest) -> Sequence[tuple[str, str]]:
+    def _sent(self, request: ChatRequest) -> tuple[Format, _Headers, bytes, Translated | None]:
+        """The format in which the server is asked, headers and body, and the way back where there is one."""
+        form = format_of(request)
         given = request.headers if isinstance(request, ClientRequest) else ()
-        if self._family == "openai" and self._key:
-            return self._key
-        if format_of(request).family == self._family and not self._key:
+        if form not in self._translations.spoken:
+            translated = Translated(self._translations.of(form), request, self._card.name)
+            # Between formats of one family the client's headers keep their meaning.
+            is_foreign = form.family != self._family
+            headers = _headers_for(self._family, self._key, given) if is_foreign else self._headers(given)
+            return translated.server, headers, translated.body, translated
+        body = request.raw or encode_request(request)
+        return form, self._headers(given), body if request.model else replace_model(body, self._card.name), None
+
+    def _headers(self, given: _Headers) -> _Headers:
+        if not self._key:
             return given
-        return _headers_for(self._family, self._key, given, is_translated=format_of(request).family != self._family)
+        return self._key if self._family == "openai" else _headers_for(self._family, self._key, given, keeps=_VERSIONS)
 
     def _checked(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[tuple[str, str], ...]:
         """The headers that travel on to the client. Raises where the answer cannot be used."""
@@ -167,16 +166,12 @@ def _key_header(family: Family, key: str) -> tuple[str, str]:
     return ("x-api-key", key) if family == "anthropic" else ("authorization", f"Bearer {key}")
 
 
-def _headers_for(
-    family: Family, own: tuple[tuple[str, str], ...], given: Sequence[tuple[str, str]], *, is_translated: bool
-) -> Sequence[tuple[str, str]]:
-    """Our key, else the client's as the family wants it, and for Anthropic's what says which version a body has."""
+def _headers_for(family: Family, own: _Headers, given: _Headers, *, keeps: frozenset[str] = frozenset()) -> _Headers:
+    """Our key, else the client's as the family wants it; for Anthropic's also which version a body has."""
     headers = dict(given)
     key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
     rows = own or ((_key_header(family, key),) if key else ())
     if family == "openai":
         return rows
-    versions = {"anthropic-version": ANTHROPIC_VERSION}
-    if not is_translated:
-        versions |= {name: value for name, value in given if name in ("anthropic-version", "anthropic-beta")}
+    versions = {"anthropic-version": ANTHROPIC_VERSION} | {name: value for name, value in given if name in keeps}
     return (*rows, *versions.items())

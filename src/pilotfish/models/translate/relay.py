@@ -20,7 +20,7 @@ from pilotfish.models.translate.responses_to_chat import ResponsesToChat
 from pilotfish.models.translate.translation import Asked, Chain, Translation
 from pilotfish.models.wire.chat import CHAT, encode_request
 from pilotfish.models.wire.format import Fault, Format, detail, encode, error_text
-from pilotfish.models.wire.formats import format_of
+from pilotfish.models.wire.formats import FORMATS, format_of
 from pilotfish.models.wire.messages import COUNT_TOKENS, MESSAGES
 from pilotfish.models.wire.responses import RESPONSES
 
@@ -35,7 +35,8 @@ class Translations:
 
     def __init__(self, dialect: Dialect) -> None:
         self._family = dialect.family
-        self._has_responses = dialect.has_responses
+        own = {form for form in FORMATS if form.family == dialect.family}
+        self.spoken = frozenset(own if dialect.has_responses else own - {RESPONSES})
         self._known: dict[Format, Translation] = {}
         if dialect.family == "anthropic":
             chat = ChatToMessages(dialect.max_tokens)
@@ -43,13 +44,11 @@ class Translations:
         else:
             self._known = {MESSAGES: MessagesToChat(), RESPONSES: ResponsesToChat()}
 
-    def of(self, form: Format) -> Translation | None:
-        """The translation that requests of a format take, None where the server speaks it.
+    def of(self, form: Format) -> Translation:
+        """The translation that requests of a format take which the server does not speak.
 
-        Raises `RequestError` where it does not and there is none.
+        Raises `RequestError` where there is none.
         """
-        if form.family == self._family and (form is not RESPONSES or self._has_responses):
-            return None
         if form in self._known:
             return self._known[form]
         if form is COUNT_TOKENS:
