@@ -38,6 +38,9 @@ def show(config_path: Path | None, home: Path | None, as_json: bool) -> None:
             value = getattr(record, item.name)
             rows.append([section, item.name, "unset" if value is None else str(value), _help(kind, item.name)])
     output.print_table(["section", "key", "value", "meaning"], rows)
+    claim = settings.quality.claim
+    if claim is not None:
+        click.echo("\n" + output.audits(claim, settings.quality.audit_rate))
 
 
 @command.command("check")
@@ -73,7 +76,15 @@ def _notes(settings: Settings) -> list[str]:
     if claim is None:
         notes.append("Promise: none, so nothing is answered locally. Set [quality] max_risk to begin.")
     else:
-        notes.append(f"Promise: {output.claim(claim)}; {100 * settings.quality.audit_rate:g} % audited.")
+        notes += [f"Promise: {output.claim(claim)}.", output.audits(claim, settings.quality.audit_rate)]
+    asked = settings.consistency
+    if asked.calls:
+        limit = "" if asked.usd is None else f", ${asked.usd:g} over all tasks"
+        notes.append(
+            f"Asked again: a sample, {asked.answers} answers each; at most {asked.calls:,} calls a task{limit}."
+        )
+        if asked.usd is not None and large.price is None:
+            notes.append("Asked again: nothing, since [consistency] usd is set and no price is known.")
     if large.price is None:
         notes.append("Price: unknown, so costs are unknown. Set [large] input_usd_per_mtok and output_usd_per_mtok.")
     return notes

@@ -29,6 +29,7 @@ from pilotfish.gateway.learner import Learner
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.load import SpecialistFolder
 from pilotfish.gateway.local import Inference
+from pilotfish.gateway.repeats import Budget, Repeats
 from pilotfish.gateway.rows import RowMaker
 from pilotfish.models.base import Model
 from pilotfish.models.build import large_model
@@ -54,12 +55,14 @@ class Gateway:
         chat: Chat,
         tasks: LiveTasks,
         learner: Learner,
+        repeats: Repeats,
         models: list[str],
         n_gaps: Callable[[], int],
     ) -> None:
         self._chat = chat
         self._tasks = tasks
         self._learner = learner
+        self._repeats = repeats
         self._models = models
         self._n_gaps = n_gaps
         self._settings = settings
@@ -140,12 +143,15 @@ class Gateway:
             "log_gaps": self._n_gaps(),
             "promise": None if claim is None else msgspec.to_builtins(claim),
             "learner": self._learner.status,
+            "consistency": self._repeats.status,
             "tasks": [
                 {
                     "id": live.record.task_id,
                     "name": live.record.name,
                     "mode": live.mode,
                     "certificate": live.record.certificate_id or None,
+                    "audit_rate": live.coin if live.mode == "serve" else None,
+                    "drift": {"message": live.drift.sentence(), **live.drift.details()} if live.drift else None,
                 }
                 for live in self._tasks.all()
             ],
@@ -178,7 +184,10 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         rows = RowMaker(settings, load.settings_sha256(settings), reference.card.price)
         embedder = Embedder(specialists.encoder_name, specialists.encoder)
         stack.callback(embedder.close)
-        audits = Audits(reference=reference, tasks=tasks, writer=writer, log=home.log, rows=rows)
+        budget = Budget(settings.consistency, home.log.repeats())
+        repeats = Repeats(settings.consistency, reference=reference, writer=writer, rows=rows, budget=budget)
+        stack.push_async_callback(repeats.aclose)
+        audits = Audits(reference=reference, tasks=tasks, writer=writer, log=home.log, rows=rows, repeats=repeats)
         stack.push_async_callback(audits.aclose)
         chat = Chat(
             reference=reference,
@@ -195,7 +204,15 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         looking = asyncio.ensure_future(learner.run())
         stack.callback(looking.cancel)
         models = list(dict.fromkeys([reference.card.name, "auto", embedder.name]))
-        yield Gateway(settings, chat=chat, tasks=tasks, learner=learner, models=models, n_gaps=lambda: writer.n_gaps)
+        yield Gateway(
+            settings,
+            chat=chat,
+            tasks=tasks,
+            learner=learner,
+            repeats=repeats,
+            models=models,
+            n_gaps=lambda: writer.n_gaps,
+        )
 
 
 async def _refuse(send: asgi.Send, path: str, fault: Fault, *headers: tuple[bytes, bytes]) -> None:
