@@ -108,6 +108,10 @@ class Upstream:
                 sending.cancel()
                 return False
             await asyncio.sleep(0.001)
+        if isinstance(sending.exception(), ConnectionError):
+            # What is being written notices a departure before what is being read does.
+            self.hung_up.append(time.perf_counter())
+            return False
         return sending.result() and reply.keeps
 
     async def _reply(self, reply: Reply, asked: Asked, writer: asyncio.StreamWriter) -> bool:

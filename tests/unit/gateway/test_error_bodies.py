@@ -36,7 +36,7 @@ def test_a_fault_of_ours_tells_nothing_of_itself(kind: type[Exception]) -> None:
 
 def test_a_limit_is_named_and_says_when_to_come_again() -> None:
     error = errors.LimitError("Reached.", param="tokens_per_day", status=402, retry_after_s=9)
-    status, headers, body = error_bodies.reply(error)
+    status, headers, body = error_bodies.reply(error, CHAT)
     assert (status, (b"retry-after", b"9") in headers) == (402, True)
     assert json.loads(body)["error"]["param"] == "tokens_per_day"
 
