@@ -52,6 +52,8 @@ def _lines(row: RequestRow, task: str, audit: AuditRow | None, certificate: Cert
         f"{row.request_id} at {output.moment(row.time_s)} UTC, HTTP {row.status}, {1000 * row.latency_s:.1f} ms",
         f"answered by {row.model}: {row.reason} ({REASONS[row.reason]})",
     ]
+    if row.key_id is not None:
+        lines.append(f"key: {row.key_id}")
     if row.error:
         lines.append(f"error: {row.error}")
     if task:

@@ -12,12 +12,18 @@ from typing import Any, get_type_hints
 
 from pilotfish.core.certificate import RISK_KINDS, Claim, RiskKind
 from pilotfish.core.errors import ConfigError
-from pilotfish.core.messages import Price
+from pilotfish.core.messages import FAMILIES, Family, Price
+from pilotfish.core.privacy import MODES, TYPES, PrivacyMode
 
 
 def setting(default: Any, text: str) -> Any:  # noqa: ANN401 - the type is the field's own
     """A dataclass field with its help text."""
     return field(default=default, metadata={"help": text})
+
+
+def table(text: str) -> Any:  # noqa: ANN401
+    """A dataclass field that holds a table of names and texts, empty unless set."""
+    return field(default_factory=dict, metadata={"help": text})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +33,9 @@ class ServerSettings:
     host: str = setting("127.0.0.1", "Address to listen on. Loopback unless told otherwise.")
     port: int = setting(8710, "Port to listen on; 0 picks a free one.")
     max_body_mb: float = setting(32.0, "Largest request body in megabytes; larger ones get 413.")
+    require_keys: bool = setting(
+        False, "Answer nobody without a virtual key, also before one was made; with one it is always so."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +44,11 @@ class LargeSettings:
 
     url: str = setting("", "Base URL of the large model, up to and including /v1.")
     model: str = setting("", "Model name sent to it.")
+    family: Family = setting("openai", "What the large model's server speaks: openai or anthropic.")
+    responses: bool = setting(True, "Whether a server of the openai family speaks /responses; translated if not.")
+    max_tokens: int | None = setting(
+        None, "Answer tokens asked of an anthropic server where an OpenAI client names no limit; refused where unset."
+    )
     key_env: str = setting(
         "OPENAI_API_KEY", "Environment variable with its key; where unset the client's key is passed on."
     )
@@ -46,6 +60,7 @@ class LargeSettings:
         None, "Price of a million prompt tokens read from the server's cache; that of the others where unset."
     )
     price_source: str = setting("", "Where and when the prices were read.")
+    local: bool = setting(False, "It runs on your own machines: requests that must stay local may go to it.")
 
     @property
     def price(self) -> Price | None:
@@ -67,7 +82,11 @@ class QualitySettings:
     max_risk: float | None = setting(None, "Tolerated disagreement with the large model, 0 < max_risk < 0.5.")
     confidence: float = setting(0.95, "Confidence with which the promise must hold.")
     per: RiskKind = setting("answer", "What the risk is counted on: each local answer, or all traffic of the task.")
-    audit_rate: float = setting(0.05, "Share of requests whose local answer is also asked of the large model.")
+    audit_rate: float | None = setting(
+        None,
+        "Share of requests whose local answer is also asked of the large model; chosen by the promise where unset, "
+        "0 turns audits off.",
+    )
 
     @property
     def claim(self) -> Claim | None:
@@ -111,6 +130,21 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacySettings:
+    """[privacy]: what may leave. Without it nothing is looked at."""
+
+    mode: PrivacyMode = setting("allow", "What is done with personal data: allow, mask, or local (never leaves).")
+    detect: tuple[str, ...] | None = setting(
+        None, "Types to look for; when unset, all with a checksum or a strong shape (not ADDRESS, PERSON)."
+    )
+    timeout_s: float = setting(1.0, "Seconds for looking at one request; one that takes longer counts as sensitive.")
+    patterns: dict[str, str] = table("Your own regular expressions, by name; a match counts as a finding of that type.")
+    tasks: dict[str, PrivacyMode] = table(
+        "Modes of single tasks, by name or id; the stricter of this and `mode` holds."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings. `home` is the folder of log, registry and specialists (empty: the user's data folder)."""
 
@@ -121,6 +155,7 @@ class Settings:
     learning: LearningSettings = field(default_factory=LearningSettings)
     consistency: ConsistencySettings = field(default_factory=ConsistencySettings)
     log: LogSettings = field(default_factory=LogSettings)
+    privacy: PrivacySettings = field(default_factory=PrivacySettings)
 
 
 SECTIONS: dict[str, type[Any]] = {
@@ -134,6 +169,7 @@ SECTIONS: dict[str, type[Any]] = {
 _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("server", "port"): (0, 65535),
     ("server", "max_body_mb"): (0.001, 4096),
+    ("large", "max_tokens"): (1, 10_000_000),
     ("large", "timeout_s"): (0.001, 86400),
     ("large", "connect_timeout_s"): (0.001, 600),
     ("large", "input_usd_per_mtok"): (0, 1e6),
@@ -150,6 +186,7 @@ _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("consistency", "usd"): (0, 1e6),
     ("consistency", "answers"): (2, 3),
     ("log", "keep_days"): (0, 36500),
+    ("privacy", "timeout_s"): (0.001, 600),
 }
 
 
@@ -161,5 +198,21 @@ def check_ranges(settings: Settings) -> None:
             raise ConfigError(f"[{section}] {key} must lie between {low:g} and {high:g}, but is {value!r}.")
     if settings.quality.per not in RISK_KINDS:
         raise ConfigError(f"[quality] per must be one of {', '.join(RISK_KINDS)}, but is {settings.quality.per!r}.")
+    if settings.large.family not in FAMILIES:
+        raise ConfigError(f"[large] family must be one of {', '.join(FAMILIES)}, but is {settings.large.family!r}.")
     if settings.large.url and not settings.large.url.startswith(("http://", "https://")):
         raise ConfigError(f"[large] url must start with http:// or https://, but is {settings.large.url!r}.")
+    if "@" in settings.large.url.partition("://")[2].partition("/")[0]:
+        raise ConfigError(
+            "[large] url must hold no user name and no password.", hint="A key goes into [large] key_env."
+        )
+    _check_privacy(settings.privacy)
+
+
+def _check_privacy(privacy: PrivacySettings) -> None:
+    for place, mode in [("mode", privacy.mode), *((f"tasks: {name}", mode) for name, mode in privacy.tasks.items())]:
+        if mode not in MODES:
+            raise ConfigError(f"[privacy] {place} must be one of {', '.join(MODES)}, but is {mode!r}.")
+    unknown = [kind for kind in privacy.detect or () if kind not in TYPES]
+    if unknown:
+        raise ConfigError(f"[privacy] detect knows no {unknown[0]!r}.", hint=f"Known types: {', '.join(TYPES)}.")

@@ -22,6 +22,7 @@ class RequestRow:
     what the specialist said when it ran, served or not; `certainty` and `scope` its scores.
     `reference_answer` is what the reference said, where it was asked. Text fields are None where
     `privacy` excludes them or there is none. Costs are US dollars, None where no price is known.
+    `key_id` names the virtual key that asked, None where none was needed.
     """
 
     request_id: str
@@ -50,6 +51,7 @@ class RequestRow:
     settings_sha256: str = ""
     specialist_sha256: str = ""
     certificate_id: str = ""
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

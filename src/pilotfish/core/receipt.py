@@ -20,6 +20,8 @@ Reason = Literal[
     "overloaded",
     "specialist-failed",
     "no-task",
+    "private",
+    "encoder",
 ]
 
 REASONS: dict[Reason, str] = {
@@ -33,12 +35,14 @@ REASONS: dict[Reason, str] = {
     "overloaded": "the local queue was full or late; deferred rather than waited",
     "specialist-failed": "the specialist could not be loaded or failed; deferred",
     "no-task": "the request carries no text that a task could be recognised by",
+    "private": "the request must stay here and no specialist answered; refused, or answered by a local large model",
+    "encoder": "the shared encoder computed the embeddings here",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Why this model answered this request."""
+    """Why this model answered this request. `privacy` says what was done about personal data: types, never values."""
 
     request_id: str
     model: str
@@ -46,3 +50,4 @@ class Receipt:
     task_id: str = ""
     task_name: str = ""
     certificate_id: str = ""
+    privacy: str = ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from html import escape
+from typing import Literal
 
 from pilotfish.core.measured import Measured
 from pilotfish.evals.axes import Axes
@@ -72,7 +73,7 @@ def _chart(report: Report, what: str, cost_of: Callable[[Axes], Measured], facto
             pieces.append(svg.curve([(x, height(model.quality.low)), (x, height(model.quality.high))], "var(--soft)"))
         if cost.low and cost.high:
             pieces.append(svg.curve([(across(cost.low * factor), y), (across(cost.high * factor), y)], "var(--soft)"))
-        pieces += [svg.dot((x, y), "var(--local)"), svg.name((x, y), model.name)]
+        pieces += [svg.dot((x, y), "var(--local)"), svg.label((x, y + 0.05), model.name, _anchor(x))]
         pieces.append(svg.tick(x, f"{cost.value * factor:.3g}", "bottom"))
     pieces += [svg.tick(height(value), f"{100 * value:.0f}", "left") for value in (low, high)]
     pieces.append(svg.note("score in per cent", "top left"))
@@ -87,6 +88,10 @@ def _scale(values: Sequence[float]) -> Callable[[float], float]:
     if high - low < 1e-9:
         return lambda value: 0.5
     return lambda value: 0.05 + 0.9 * (math.log(value) - low) / (high - low)
+
+
+def _anchor(across: float) -> Literal["start", "middle", "end"]:
+    return "start" if across < 0.2 else "end" if across > 0.8 else "middle"
 
 
 def _bounds(figures: Sequence[Measured]) -> tuple[float, float]:

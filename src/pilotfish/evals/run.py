@@ -179,20 +179,22 @@ class _Turn:
         time_s = time.time() - (time.perf_counter() - sent_s)
         response, error = await self._answered(answerer, job, sent_s)
         score = response.score
-        if response.failure:
-            score = Score(0.0, response.failure, score.note if score is not None else error)
-        elif score is None:
-            score = await self._scored(job.item, response.answer)
+        if score is None:
+            score = await self._judged(job.item, response, error)
         self._file.add_answer(_row(self._candidate.name, job, response, score, time_s, error))
         self._n_done += 1
         if response.usage is not None:
             self._tokens = (self._tokens or 0) + response.usage.completion
         self._progress(f"asking {self._candidate.name}"[:28], self._n_done, self._n_total)
 
-    async def _scored(self, item: Item, answer: str) -> Score:
+    async def _judged(self, item: Item, response: Response, error: str) -> Score:
+        """The score of what was answered. A failure counts as wrong; an answer that is right is none, even if cut."""
+        if response.failure in ("error", "timeout"):
+            return Score(0.0, response.failure, error)
+        answer = response.answer
         score = await asyncio.to_thread(self._score, item, answer) if self._is_slow else self._score(item, answer)
-        # A failure counts as wrong in the headline, whatever a scorer gave for it.
-        return Score(0.0, score.failure, score.note) if score.failure else score
+        failure = score.failure or response.failure
+        return Score(0.0, failure, score.note) if failure and score.value < 1.0 else score
 
     async def _answered(self, answerer: Answerer, job: Job, sent_s: float) -> tuple[Response, str]:
         """The response, or one that is a failure, and the error behind it."""

@@ -1,4 +1,4 @@
-"""The live path of one chat request: decide, answer or relay, log.
+"""The live path of one request, whatever its wire format: read, name, decide, answer or relay, log.
 
 A reply goes out before anything is written down. Whatever fails locally defers to the reference; a client
 that leaves cancels the work upstream at once. Bytes are relayed as they come and read afterwards.
@@ -9,19 +9,23 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
+from functools import partial
 
 from pilotfish.core import ids
 from pilotfish.core.errors import ModelConnectionError, PilotfishError, RequestError
 from pilotfish.core.log_row import RequestRow
-from pilotfish.core.messages import ChatRequest
+from pilotfish.core.messages import ChatRequest, Usage
 from pilotfish.core.receipt import Reason
 from pilotfish.core.task import Mode
 from pilotfish.gateway import asgi, error_bodies, receipts
 from pilotfish.gateway.audits import Audits
+from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.live_tasks import LiveTasks
-from pilotfish.gateway.rows import Outcome, RowMaker, Turn
-from pilotfish.models import wire
+from pilotfish.gateway.privacy_guard import Guarded, PrivacyGuard
+from pilotfish.gateway.rows import Outcome, RowMaker, Turn, for_log
 from pilotfish.models.base import Model
+from pilotfish.models.wire.embeddings import EMBEDDINGS
+from pilotfish.models.wire.format import NOTHING_BOUGHT, ClientRequest, Format
 from pilotfish.routing.cascade import Decision, decide, local_answer, local_name, local_stream
 from pilotfish.store.base import LogWriter
 from pilotfish.tasks.fingerprint import instructions_row
@@ -38,7 +42,7 @@ _LEFT = Outcome(status=error_bodies.CLIENT_LEFT, error="the client left")
 
 
 class Chat:
-    """Answers chat requests."""
+    """Answers requests of every format."""
 
     def __init__(
         self,
@@ -46,40 +50,62 @@ class Chat:
         reference: Model,
         tasks: LiveTasks,
         audits: Audits,
+        embedder: Embedder,
         writer: LogWriter,
         rows: RowMaker,
+        privacy: PrivacyGuard,
         max_body_bytes: int,
     ) -> None:
         self._reference = reference
         self._name = reference.card.name
         self._tasks = tasks
         self._audits = audits
+        self._embedder = embedder
         self._writer = writer
         self._rows = rows
+        self._privacy = privacy
         self._max_body_bytes = max_body_bytes
         self._seen: set[str] = set()
         self._shadows: set[asyncio.Task[None]] = set()
         self.n_requests = 0
         self.n_local = 0
 
-    async def __call__(self, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send) -> None:
-        """Answer one request."""
+    @property
+    def n_gaps(self) -> int:
+        """Rows that could not be written since the start."""
+        return self._writer.n_gaps
+
+    async def answer(self, form: Format, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Answer one request of a format."""
         request_id = ids.request_id()
         try:
             body = await asgi.read_body(receive, headers.content_length, self._max_body_bytes)
             if body is None:
                 return
-            request = wire.decode_request(body, headers.forwarded)
+            guarded = await self._privacy.check(body, partial(self._task_of, form))
+            request = form.decode_request(guarded.body, headers.forwarded)
         except RequestError as error:
-            status, reply_headers, reply_body = error_bodies.reply(error)
+            status, reply_headers, reply_body = error_bodies.reply(error, form)
             await asgi.respond(send, status, reply_headers + receipts.request_id_only(request_id), reply_body)
             return
-        turn = self._turn(request_id, request)
-        live = turn.live
-        if turn.mode == "serve" and live is not None and live.predict is not None and turn.recognised is not None:
-            turn.decision = await decide(request, turn.recognised.text, live.predict, live.policy)
+        named = request.model or "auto"
+        turn = self._turn(request_id, request, guarded)
+        turn.visit = headers.visit
+        may_leave = self._reference.card.is_local or not guarded.is_local_only
+        try:
+            turn.visit.check_model(named, turn.model)
+            await self._decide(turn)
+            if may_leave and not turn.decision.is_local and turn.decision.reason != "encoder":
+                turn.visit.reserve(turn.model, guarded.body)
+        except RequestError as error:
+            self._note(turn, await self._fail(turn, error, send))
+            return
         if turn.decision.is_local:
             outcome = await self._answer_locally(turn, send)
+        elif turn.decision.reason == "encoder":
+            outcome = await self._embed(turn, send)
+        elif not may_leave:
+            outcome = await self._refuse(turn, send)
         elif request.stream:
             outcome = await self._relay_stream(turn, receive, send)
         else:
@@ -90,27 +116,55 @@ class Chat:
         """Wait for the shadows still running, so that their rows are written."""
         await asyncio.gather(*self._shadows)
 
-    def _turn(self, request_id: str, request: wire.ClientRequest) -> Turn:
+    def _task_of(self, form: Format, body: bytes) -> tuple[str, ...]:
+        """Id and name of the task of a request, whichever model it names."""
+        if not form.is_text:
+            return ()
+        try:
+            recognised = self._tasks.recogniser.recognise(form.decode_request(body))
+        except RequestError:
+            return ()
+        live = self._tasks.get(recognised.task_id)
+        return (recognised.task_id, live.record.name) if live is not None else (recognised.task_id,)
+
+    def _turn(self, request_id: str, request: ClientRequest, guarded: Guarded) -> Turn:
         named = request.model
         is_own = named in OWN_NAMES or named == self._name
-        recognised = self._tasks.recogniser.recognise(request) if is_own else None
+        is_for_encoder = request.format is EMBEDDINGS and named == self._embedder.name
+        recognised = self._tasks.recogniser.recognise(request) if is_own and request.format.is_text else None
         task_id = recognised.task_id if recognised is not None and recognised.text is not None else ""
         live = self._tasks.get(task_id)
         mode = live.mode if live is not None else "observe"
+        is_private = guarded.is_local_only
+        if is_private and live is None:
+            # Instructions that no task knows are the client's own, and a name made from them would tell of them.
+            recognised, task_id = None, ""
         if is_own and named != self._name:
             # Without a name the reference fills in its own.
             request.model = ""
         return Turn(
             request_id=request_id,
             request=request,
-            model=self._name if is_own else named,
+            model=self._name if is_own or is_private else named,
             recognised=recognised,
             live=live,
-            is_audited=live is not None and random.random() < live.coin,
-            decision=Decision(reason=_reason_without_specialist(request, recognised, mode)),
+            is_audited=live is not None and not is_private and random.random() < live.coin,
+            decision=Decision(
+                reason="encoder"
+                if is_for_encoder
+                else "private"
+                if is_private
+                else _reason_without_specialist(request, recognised, mode, is_own=is_own)
+            ),
             task_id=task_id,
             mode=mode,
+            privacy=guarded,
         )
+
+    async def _decide(self, turn: Turn) -> None:
+        live = turn.live
+        if turn.mode == "serve" and live is not None and live.predict is not None and turn.recognised is not None:
+            turn.decision = await decide(turn.request, turn.recognised.text, live.predict, live.policy)
 
     async def _answer_locally(self, turn: Turn, send: asgi.Send) -> Outcome:
         prediction, live = turn.decision.prediction, turn.live
@@ -120,12 +174,28 @@ class Chat:
         if turn.request.stream:
             events = local_stream(prediction, turn.model, turn.request)
             await self._start_stream(turn, send)
-            await send({"type": "http.response.body", "body": b"".join(events)})
+            await send({"type": "http.response.body", "body": turn.privacy.restored_stream(b"".join(events))})
         else:
-            answer = local_answer(prediction, turn.model)
-            await asgi.respond(send, 200, [asgi.JSON, *receipts.headers(turn.receipt)], answer.body)
+            answer = local_answer(prediction, turn.model, turn.request)
+            await asgi.respond(
+                send, 200, [asgi.JSON, *receipts.headers(turn.receipt)], turn.privacy.restored(answer.body)
+            )
         self.n_local += 1
-        return Outcome(answer=prediction.answer, usage=wire.NOTHING_BOUGHT)
+        return Outcome(answer=prediction.answer, usage=NOTHING_BOUGHT)
+
+    async def _embed(self, turn: Turn, send: asgi.Send) -> Outcome:
+        try:
+            body, n_tokens = await self._embedder.embed(turn.request.raw)
+        except PilotfishError as error:
+            return await self._fail(turn, error, send)
+        await asgi.respond(send, 200, [asgi.JSON, *receipts.headers(turn.receipt)], body)
+        self.n_local += 1
+        return Outcome(usage=Usage(prompt=n_tokens, completion=0))
+
+    async def _refuse(self, turn: Turn, send: asgi.Send) -> Outcome:
+        """What must stay here and is answered by nobody here. A model's name that the client chose is not repeated."""
+        turn.decision, turn.model = Decision(reason="private"), ""
+        return await self._fail(turn, turn.privacy.refusal(), send)
 
     async def _relay(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
         with asgi.Departure(receive) as departure:
@@ -136,7 +206,7 @@ class Chat:
         if departure.is_gone:
             return _LEFT
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers] or [asgi.JSON]
-        await asgi.respond(send, 200, headers + receipts.headers(turn.receipt), answer.body)
+        await asgi.respond(send, 200, headers + receipts.headers(turn.receipt), turn.privacy.restored(answer.body))
         return Outcome(answer=answer.text, reference_answer=answer.text, usage=answer.usage)
 
     async def _relay_stream(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
@@ -144,6 +214,7 @@ class Chat:
         n_bytes = 0
         failure: PilotfishError | None = None
         pieces = self._reference.stream(turn.request)
+        restorer = turn.privacy.stream()
         with asgi.Departure(receive) as departure:
             try:
                 async for piece in pieces:
@@ -152,7 +223,8 @@ class Chat:
                     n_bytes += len(piece)
                     if n_bytes <= KEEP_BYTES:
                         kept.append(piece)
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    shown = piece if restorer is None else restorer.feed(piece)
+                    await send({"type": "http.response.body", "body": shown, "more_body": True})
             except PilotfishError as error:
                 failure = error
             finally:
@@ -162,23 +234,29 @@ class Chat:
                 empty = ModelConnectionError(f"{self._name} answered an empty stream.", model=self._name)
                 return await self._fail(turn, failure or empty, send)
             # After the first byte an error can only be an event of the stream.
-            last = wire.encode_event(error_bodies.error_object(failure)) if failure is not None else b""
-            await send({"type": "http.response.body", "body": last})
-        return _stream_outcome(kept, n_bytes, failure, is_gone=departure.is_gone)
+            last = b""
+            if failure is not None:
+                last = turn.request.format.encode_error_event(error_bodies.fault_of(failure), b"".join(kept))
+            await send({"type": "http.response.body", "body": (restorer.end() if restorer else b"") + last})
+        return _stream_outcome(turn.request.format, kept, n_bytes, failure, is_gone=departure.is_gone)
 
     async def _start_stream(self, turn: Turn, send: asgi.Send) -> None:
         headers = asgi.EVENTS + receipts.headers(turn.receipt)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def _fail(self, turn: Turn, error: PilotfishError, send: asgi.Send) -> Outcome:
-        status, headers, body = error_bodies.reply(error)
-        await asgi.respond(send, status, headers + receipts.headers(turn.receipt), body)
+        status, headers, body = error_bodies.reply(error, turn.request.format)
+        await asgi.respond(send, status, headers + receipts.headers(turn.receipt), turn.privacy.restored(body))
         return Outcome(status=status, error=f"{error.code}: {error}")
 
     def _note(self, turn: Turn, outcome: Outcome) -> None:
         """Everything that happens after the reply."""
         self.n_requests += 1
-        found = turn.recognised
+        if outcome.status in (200, error_bodies.CLIENT_LEFT) or outcome.answer is not None:
+            is_answered = outcome.status != error_bodies.CLIENT_LEFT
+            turn.visit.settle(outcome.usage, answer=outcome.answer, is_answered=is_answered)
+        outcome = for_log(turn, outcome)
+        found = None if turn.privacy.is_local_only else turn.recognised
         if found is not None and self._rows.keeps_text and found.instructions_id not in self._seen:
             if len(self._seen) >= MAX_SEEN:
                 self._seen.clear()
@@ -211,20 +289,24 @@ class Chat:
             self._writer.append(row)
 
 
-def _reason_without_specialist(request: ChatRequest, recognised: Recognised | None, mode: Mode) -> Reason:
-    if recognised is None:
+def _reason_without_specialist(
+    request: ChatRequest, recognised: Recognised | None, mode: Mode, *, is_own: bool
+) -> Reason:
+    if not is_own:
         return "other-model"
-    if recognised.text is None:
+    if recognised is None or recognised.text is None:
         return "no-task"
     if request.unsupported_option:
         return "unsupported-option"
     return "shadow" if mode == "shadow" else "observing"
 
 
-def _stream_outcome(kept: list[bytes], n_bytes: int, failure: PilotfishError | None, *, is_gone: bool) -> Outcome:
+def _stream_outcome(
+    form: Format, kept: list[bytes], n_bytes: int, failure: PilotfishError | None, *, is_gone: bool
+) -> Outcome:
     if n_bytes > KEEP_BYTES:
         return Outcome(error="the stream was too long to be logged")
-    summary = wire.decode_stream(b"".join(kept))
+    summary = form.decode_stream(b"".join(kept))
     error = f"{failure.code}: {failure}" if failure is not None else summary.error
     return Outcome(
         answer=summary.text,

@@ -22,8 +22,9 @@ from pilotfish.core.log_row import RepeatRow
 from pilotfish.core.messages import ChatRequest, Usage
 from pilotfish.gateway import error_bodies
 from pilotfish.gateway.rows import Outcome, RowMaker, Turn
-from pilotfish.models import wire
 from pilotfish.models.base import Model
+from pilotfish.models.wire.format import ClientRequest
+from pilotfish.models.wire.formats import format_of
 from pilotfish.store.base import LogWriter
 
 MAX_PENDING = 64
@@ -227,8 +228,10 @@ class Repeats:
         text, usage, status, error = None, None, 200, ""
         try:
             text, usage = await ask(self._reference, _anew(turn.request))
+            text = turn.privacy.for_log(text)
         except PilotfishError as failure:
-            status, error = error_bodies.status_of(failure), f"{failure.code}: {failure}"
+            status = error_bodies.status_of(failure)
+            error = turn.privacy.for_log(f"{failure.code}: {failure}") or failure.code
         row = dataclasses.replace(
             row,
             reference_answer=text if self._rows.keeps_text else None,
@@ -245,7 +248,7 @@ class Repeats:
         return row, text
 
 
-def _anew(request: wire.ClientRequest) -> wire.ClientRequest:
+def _anew(request: ClientRequest) -> ClientRequest:
     """The same without the client's idempotency key, for which a server would repeat its first answer."""
     headers = tuple(header for header in request.headers if header[0] != "idempotency-key")
     return dataclasses.replace(request, headers=headers)
@@ -259,7 +262,8 @@ async def ask(reference: Model, request: ChatRequest) -> tuple[str | None, Usage
     if not request.stream:
         answer = await reference.answer(request)
         return answer.text, answer.usage
-    summary = wire.decode_stream(b"".join([piece async for piece in reference.stream(request)]))
+    data = b"".join([piece async for piece in reference.stream(request)])
+    summary = format_of(request).decode_stream(data)
     if not summary.is_whole:
         raise ModelError(summary.error or "The stream was cut.", model=reference.card.name)
     return summary.text, summary.usage

@@ -44,6 +44,21 @@ def dot(place: Place, colour: str) -> str:
     return f'<circle cx="{_x(place[0]):.1f}" cy="{_y(place[1]):.1f}" r="4" fill="{colour}"/>'
 
 
+def bar(start: Place, end: Place, colour: str, opacity: float = 1.0) -> str:
+    """A rectangle between its lower left and its upper right corner."""
+    x, y = _x(start[0]), _y(end[1])
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(0.0, _x(end[0]) - x):.1f}" '
+        f'height="{max(0.0, _y(start[1]) - y):.1f}" fill="{colour}" fill-opacity="{opacity:g}"/>'
+    )
+
+
+def label(place: Place, text: str, anchor: Literal["start", "middle", "end"] = "start", colour: str = "") -> str:
+    """A text at a place in the plot."""
+    style = f' style="fill:{colour}"' if colour else ""
+    return f'<text x="{_x(place[0]):.1f}" y="{_y(place[1]):.1f}" text-anchor="{anchor}"{style}>{escape(text)}</text>'
+
+
 def level(height: float, colour: str, label: str) -> str:
     """A dashed line across, with its label at the right end."""
     y = _y(height)
@@ -74,13 +89,6 @@ def note(label: str, corner: Literal["top left", "top right", "bottom left", "bo
     place = f'x="{PAD}"' if corner.endswith("left") else f'x="{WIDTH - PAD}" text-anchor="end"'
     style = f' style="fill:{colour}"' if colour else ""
     return f'<text y="{y}" {place}{style}>{escape(label)}</text>'
-
-
-def name(place: Place, label: str) -> str:
-    """A text just above a mark, kept inside the plot."""
-    x, y = _x(place[0]), _y(place[1]) - 8
-    anchor = "start" if place[0] < 0.2 else "end" if place[0] > 0.8 else "middle"
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(label)}</text>'
 
 
 def _x(share: float) -> float:

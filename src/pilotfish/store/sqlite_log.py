@@ -78,6 +78,7 @@ MIGRATIONS = (
         PRIMARY KEY (request_id, number)
     )
     """,
+    "ALTER TABLE requests ADD COLUMN key_id TEXT",
 )
 
 REQUEST_COLUMNS = tuple(item.name for item in dataclasses.fields(RequestRow))

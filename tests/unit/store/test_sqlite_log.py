@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from pilotfish.core.errors import StoreError
 from pilotfish.store.base import LogFilter
 from pilotfish.store.sqlite_file import migrate
 from pilotfish.store.sqlite_log import MIGRATIONS, SqliteLog, query
+from tools.log_rows import request_row
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,18 @@ def test_every_filter_reads_an_index_in_its_order(tmp_path: Path, where: LogFilt
     assert len(plan) == 2
     assert plan[1].startswith("SEARCH a USING INDEX")
     assert not any("TEMP B-TREE" in step for step in plan)
+
+
+def test_a_log_from_before_there_were_keys_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    migrate(path, MIGRATIONS[:1])
+    old = request_row("old")
+    names = [item.name for item in dataclasses.fields(old) if item.name != "key_id"]
+    sql = f"INSERT INTO requests ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(sql, [getattr(old, name) for name in names])
+    assert SqliteLog(path).row("old") == old
+    assert old.key_id is None
 
 
 def test_migrations_are_applied_once_each_and_keep_the_rows(tmp_path: Path) -> None:
