@@ -14,8 +14,9 @@ from typing import Any
 
 from pilotfish.core.errors import ConfigError, MissingExtraError
 from pilotfish.core.messages import Answer, ChatRequest, Usage
-from pilotfish.models import wire
 from pilotfish.models.base import ModelCard
+from pilotfish.models.wire.chat import CHAT, DONE
+from pilotfish.models.wire.format import data_event
 
 try:
     import torch
@@ -51,7 +52,7 @@ class LocalWeights:
         async with self._lock:
             async for piece, so_far in self._pieces(request):
                 text, usage = text + piece, so_far
-        return wire.answer_of(text, model=self._card.name, usage=usage)
+        return CHAT.answer_of(text, request, model=self._card.name, usage=usage)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[bytes, None]:
         """The answer as server-sent events, one a token."""
@@ -61,13 +62,13 @@ class LocalWeights:
             async for piece, so_far in self._pieces(request):
                 usage = so_far
                 choice = {"index": 0, "delta": {"content": piece}, "finish_reason": None}
-                yield wire.encode_event({**head, "choices": [choice]})
+                yield data_event({**head, "choices": [choice]})
         reason = "length" if usage is not None and usage.completion >= self._max_tokens else "stop"
         last: dict[str, Any] = {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
         if usage is not None:
             last["usage"] = {"prompt_tokens": usage.prompt, "completion_tokens": usage.completion}
-        yield wire.encode_event(last)
-        yield wire.DONE
+        yield data_event(last)
+        yield DONE
 
     async def aclose(self) -> None:
         """Let go of the weights."""

@@ -17,8 +17,8 @@ import msgspec
 
 from pilotfish.core.errors import ModelFormatError
 from pilotfish.core.messages import ChatRequest, Usage
-from pilotfish.models import wire
 from pilotfish.models.base import Model
+from pilotfish.models.wire.formats import format_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ async def timed_answer(model: Model, request: ChatRequest, *, sent_s: float | No
     finally:
         await stream.aclose()
     ended_s = time.perf_counter()
-    summary = wire.decode_stream(b"".join(pieces))
+    summary = format_of(request).decode_stream(b"".join(pieces))
     if summary.error or not summary.is_whole:
         why = summary.error or "its stream ended without a finish reason"
         raise ModelFormatError(f"{model.card.name} gave no whole answer: {why}", model=model.card.name)
