@@ -25,6 +25,7 @@ LAYERS = {
     "tasks": 3,
     "students": 3,
     "routing": 3,
+    "evals": 3,
     "guarantees": 4,
     "gateway": 5,
     "replay": 5,
@@ -45,7 +46,12 @@ OWNERS = {
     "safetensors": ["specialists/", "students/"],
     "numpy": ["specialists/", "students/", "guarantees/", "replay/"],
     "openai": ["cli/demo"],
-    "regex": ["privacy/own_patterns.py"],
+    "regex": ["privacy/own_patterns.py", "scoring/scorers.py"],
+    "rouge_score": ["scoring/text_overlap.py"],
+    "sacrebleu": ["scoring/text_overlap.py"],
+    "pyarrow": ["evals/files.py"],
+    "datasets": ["evals/hub.py"],
+    "lm_eval": ["evals/harness.py"],
 }
 
 NEVER = ("torch", "transformers", "pandas", "httpx", "requests", "pydantic", "starlette", "pickle")
