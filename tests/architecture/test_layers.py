@@ -49,7 +49,12 @@ OWNERS = {
     "numpy": ["specialists/", "students/", "guarantees/", "replay/", "sizing/bandwidth.py", "stats/resampled_pairs.py"],
     "huggingface_hub": ["students/weights.py", "sizing/hub.py"],
     "openai": ["cli/demo"],
-    "regex": ["privacy/own_patterns.py"],
+    "regex": ["privacy/own_patterns.py", "scoring/scorers.py"],
+    "rouge_score": ["scoring/text_overlap.py"],
+    "sacrebleu": ["scoring/text_overlap.py"],
+    "pyarrow": ["evals/files.py"],
+    "datasets": ["evals/hub.py"],
+    "lm_eval": ["evals/harness.py"],
     "torch": ["models/local_weights.py"],
     "transformers": ["models/local_weights.py"],
 }

@@ -6,6 +6,7 @@ figures and verdicts mean is known to `evals/`. Exit code 1 where no candidate g
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shlex
@@ -55,6 +56,7 @@ class Named(click.ParamType[tuple[str, str]]):
 @click.argument("models", nargs=-1, required=True)
 @click.option("--on", "source", required=True, help=f"The data: a file, a known set, or `{RECORDED}`.")
 @click.option("--scorer", help="How answers are judged (default: what suits the data).")
+@click.option("--scorer-option", multiple=True, type=Named(), help="NAME=VALUE for the scorer, such as tolerance=0.1.")
 @click.option("--limit", type=click.IntRange(1), help="Only so many items, chosen by the seed.")
 @click.option("--split", help="Only items of this split.")
 @click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Ask every item so often.")
@@ -120,7 +122,10 @@ def _compare(
     from pilotfish.scoring.scorers import scorer
 
     is_scored = all(found.kind == "recording" and found.recordings[0].is_scored for found in candidates)
-    name = AS_RECORDED if is_scored else flags["scorer"] or data.default_scorer
+    name = flags["scorer"] or data.default_scorer
+    chosen = {option: _value(value) for option, value in flags["scorer_option"]}
+    judge = scorer(name, **chosen)
+    name = AS_RECORDED if is_scored else " ".join([name, *(f"{key}={value}" for key, value in chosen.items())])
     head = _head(data, items, name, flags)
     path = flags["run_path"] or load.home(settings) / "runs" / f"{Path(data.name).name}-{head.id}.jsonl"
     if flags["fresh"]:
@@ -134,7 +139,7 @@ def _compare(
             run(
                 items,
                 candidates,
-                (name, scorer(data.default_scorer if is_scored else name)),
+                (name, judge),
                 file,
                 _options(flags),
                 progress,
@@ -229,6 +234,14 @@ def _options(flags: dict[str, Any]) -> Options:
         estimate_watts=flags["estimate_energy"],
         seed=flags["seed"],
     )
+
+
+def _value(text: str) -> object:
+    """A number, a list or a truth value where it reads as JSON, else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _rents(flags: dict[str, Any]) -> dict[str, float]:

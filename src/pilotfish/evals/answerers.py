@@ -36,6 +36,7 @@ class Response:
     usage: Usage | None = None
     cost_usd: float | None = None
     failure: str = ""
+    finish_reason: str = ""
     score: Score | None = None
     certainty: float | None = None
     scope: float = 1.0
@@ -99,7 +100,7 @@ class Asked:
             gaps_s=found.gaps_s,
             usage=found.usage,
             cost_usd=self._price.cost_usd(found.usage) if priced and self._price and found.usage else None,
-            failure="truncated" if found.finish_reason == "length" else "",
+            finish_reason=found.finish_reason,
             certainty=found.certainty,
         )
 

@@ -103,7 +103,7 @@ def recorded_items(recordings: Sequence[Recording]) -> DataSet:
         )
     known = [set(other.ids) for other in recordings[1:]]
     shared = [name for name in recordings[0].ids if all(name in others for others in known)]
-    items = [Item(id=name, messages=[Message(role="user", content="")]) for name in shared]
+    items = [Item(id=name, messages=[Message(role="user", content="")], expected=None, tags={}) for name in shared]
     name = "the recordings"
     return DataSet(
         name=name, items=items, default_scorer="exact", sha256=sha256("\n".join(shared).encode()), source=name
@@ -260,7 +260,7 @@ def _inspect(objects: list[Any], _model: str, _path: Path) -> Iterator[Entry]:
                 answer=Message(role="assistant", content=content).text or "",
                 latency_s=_number(output.get("time")),
                 usage=_usage(output.get("usage"), "input_tokens", "output_tokens"),
-                failure="truncated" if is_cut else "",
+                finish_reason="length" if is_cut else "",
                 score=None if score is None else Score(score, "truncated" if is_cut else "", "recorded by inspect"),
             ),
         )

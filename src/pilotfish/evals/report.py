@@ -18,6 +18,7 @@ from pilotfish.evals.answerers import last_text
 from pilotfish.evals.axes import Axes, axes, item_scores, quality
 from pilotfish.evals.run_file import AnswerRow, Head, RunFile
 from pilotfish.evals.verdict import Comparison, Paired, Rule, compare
+from pilotfish.scoring.scorers import corpus_figures
 
 MOST_DISAGREEMENTS = 50
 LONGEST_LABEL = 64
@@ -82,7 +83,10 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything that is known. `left_out` counts items that some recording does not hold."""
+    """Everything that is known. `left_out` counts items that some recording does not hold.
+
+    `corpus` holds, per model, what is defined for all answers together only (BLEU with its signature, entity F1).
+    """
 
     head: Head
     rule: Rule
@@ -93,6 +97,7 @@ class Report:
     robustness: list[Robustness]
     disagreements: list[Disagreement]
     n_disagreements: int
+    corpus: dict[str, dict[str, float | str]]
     left_out: int
     is_clustered: bool
     command: str = ""
@@ -120,6 +125,7 @@ class Report:
             ],
             "disagreements": [asdict(row) for row in self.disagreements],
             "n_disagreements": self.n_disagreements,
+            "corpus": self.corpus,
             "environment": self.head.environment,
             "command": self.command,
             "run": self.run_path,
@@ -168,6 +174,7 @@ def report(
         robustness=_robustness(wanted, rows),
         disagreements=[_disagreement(wanted[item], rows) for item in differing[:MOST_DISAGREEMENTS]],
         n_disagreements=len(differing),
+        corpus={name: _corpus(file.head.scorer, wanted, found) for name, found in rows.items()},
         left_out=left_out,
         is_clustered=clusters is not None,
         command=command,
@@ -273,6 +280,12 @@ def _robustness(items: Mapping[str, Item], rows: Mapping[str, Sequence[AnswerRow
                 )
             )
     return result
+
+
+def _corpus(scorer: str, items: Mapping[str, Item], rows: Sequence[AnswerRow]) -> dict[str, float | str]:
+    """Figures that are defined for all answers together only; none for scores that were recorded elsewhere."""
+    first = [(items[row.item], row.answer) for row in rows if not row.variant and row.repeat == 0 and row.answer]
+    return corpus_figures(scorer.partition(" ")[0], first)
 
 
 def _said_else(before: AnswerRow, after: AnswerRow) -> bool:

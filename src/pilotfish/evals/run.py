@@ -28,7 +28,7 @@ from pilotfish.evals.perturb import perturbed
 from pilotfish.evals.run_file import AnswerRow, ModelRow, RunFile, SessionRow
 from pilotfish.meters.base import Meter
 from pilotfish.meters.build import memory_meters, work_meters
-from pilotfish.scoring.scorers import Score
+from pilotfish.scoring.score import Score, with_finish
 
 _FATAL_STATUS = (401, 402, 403, 404)
 _SLOW_SCORERS = ("unit_tests", "judge")
@@ -193,8 +193,8 @@ class _Turn:
             return Score(0.0, response.failure, error)
         answer = response.answer
         score = await asyncio.to_thread(self._score, item, answer) if self._is_slow else self._score(item, answer)
-        failure = score.failure or response.failure
-        return Score(0.0, failure, score.note) if failure and score.value < 1.0 else score
+        score = with_finish(score, response.finish_reason)
+        return Score(0.0, score.failure, score.note) if score.failure else score
 
     async def _answered(self, answerer: Answerer, job: Job, sent_s: float) -> tuple[Response, str]:
         """The response, or one that is a failure, and the error behind it."""

@@ -32,6 +32,7 @@ def tables(report: Report) -> list[Table]:
     found = [
         _verdicts(report),
         _quality(report),
+        _corpus(report),
         *(make(report) for axis, make in _AXES.items() if axis not in silent),
         _hosting(report),
         _trust(report),
@@ -180,6 +181,16 @@ def _quality(report: Report) -> Table:
     ]
     note = f"Scorer: {report.head.scorer}. Failures count as wrong. Flips: items whose score changes between repeats."
     return Table(title="Quality", columns=["model", "score", "n", *FAILURES, "flips"], rows=rows, notes=[note, *macros])
+
+
+def _corpus(report: Report) -> Table:
+    names = list(dict.fromkeys(name for found in report.corpus.values() for name in found))
+    rows = [[model, *(_plain(found.get(name)) for name in names)] for model, found in report.corpus.items() if found]
+    return Table(title="Over all answers together", columns=["model", *names], rows=rows)
+
+
+def _plain(value: float | str | None) -> str:
+    return "-" if value is None else value if isinstance(value, str) else f"{value:.4g}"
 
 
 def _latency(report: Report) -> Table:

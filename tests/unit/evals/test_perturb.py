@@ -28,11 +28,11 @@ def test_names_are_swapped_both_ways_and_typos_keep_the_letters():
 
 
 def test_what_cannot_be_changed_has_no_variant():
-    nobody = Item(id="x", messages=[Message(role="user", content="7 * 6 = ?")], expected="42")
+    nobody = Item(id="x", messages=[Message(role="user", content="7 * 6 = ?")], expected="42", tags={})
     assert perturbed(nobody, "names", 0) is None
     assert perturbed(nobody, "typos", 0) is None
     assert perturbed(dataclasses.replace(item(1), expected="John"), "names", 0) is None
-    silent = Item(id="y", messages=[Message(role="system", content="Hello John")], expected="")
+    silent = Item(id="y", messages=[Message(role="system", content="Hello John")], expected="", tags={})
     assert perturbed(silent, "case", 0) is None
 
 

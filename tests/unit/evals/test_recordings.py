@@ -65,7 +65,7 @@ def test_a_log_of_inspect(tmp_path):
     path = write(tmp_path / "log.json", {"version": 2, "eval": {"task": "t"}, "samples": samples})
     found = said(path, items(1)[0])
     assert (found.answer, found.score.value, found.usage.completion, found.latency_s) == ("red", 1.0, 2, 0.4)
-    assert said(path, items(2)[1]).failure == "truncated"
+    assert said(path, items(2)[1]).score.failure == "truncated"
 
 
 def test_output_of_promptfoo(tmp_path):
