@@ -24,6 +24,7 @@ from pilotfish.core.item import Item
 from pilotfish.evals.answerers import Answerer, Response
 from pilotfish.evals.candidates import Candidate
 from pilotfish.evals.load_shape import LoadShape, drive
+from pilotfish.evals.own_process import in_own_process
 from pilotfish.evals.perturb import perturbed
 from pilotfish.evals.run_file import AnswerRow, ModelRow, RunFile, SessionRow
 from pilotfish.meters.base import Meter
@@ -83,8 +84,13 @@ def run(
         )
     for candidate in candidates:
         jobs = _jobs(items, candidate, file, options)
-        if jobs:
-            asyncio.run(_Turn(candidate, scorer, file, options, progress).take(jobs))
+        if not jobs:
+            continue
+        turn = _Turn(candidate, scorer, file, options, progress)
+        if not candidate.is_local:
+            asyncio.run(turn.take(jobs))
+        elif in_own_process(lambda turn=turn, jobs=jobs: asyncio.run(turn.take(jobs))):  # type: ignore[misc]
+            file.catch_up()
 
 
 def _jobs(items: Sequence[Item], candidate: Candidate, file: RunFile, options: Options) -> list[Job]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pilotfish.core.ids import fingerprint
 
 FORMAT = 1
 KIND = "pilotfish-compare"
+LOCK_WAIT_S = 0.5
 
 
 class Head(msgspec.Struct, kw_only=True):
@@ -120,13 +122,9 @@ class RunFile:
         self.sessions: list[SessionRow] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not _locked(self._file):
             os.close(self._file)
-            raise StoreError(
-                f"Another process is writing {path.name}.", hint="Wait for it, or name another --run."
-            ) from error
+            raise StoreError(f"Another process is writing {path.name}.", hint="Wait for it, or name another --run.")
         try:
             self.head = self._read(head)
         except Exception:
@@ -162,6 +160,11 @@ class RunFile:
         self._write(row)
         self.sessions.append(row)
 
+    def catch_up(self) -> None:
+        """Read again what is in the file, after another process of this run has written to it."""
+        _, _, rest = self.path.read_bytes().partition(b"\n")
+        self._take(rest)
+
     def _write(self, row: Row) -> None:
         os.write(self._file, _encode(row) + b"\n")
 
@@ -176,14 +179,32 @@ class RunFile:
         first, _, rest = whole.partition(b"\n")
         found = _head(first, self.path.name)
         _check(found, head, self.path.name)
-        for row in _decoded(rest, self.path.name):
+        self._take(rest)
+        return found
+
+    def _take(self, data: bytes) -> None:
+        self.sessions = []
+        for row in _decoded(data, self.path.name):
             if isinstance(row, ModelRow):
                 self.models[row.name] = row
             elif isinstance(row, AnswerRow):
                 self.answers.setdefault(row.key, row)
             else:
                 self.sessions.append(row)
-        return found
+
+
+def _locked(file: int) -> bool:
+    """Whether the file is ours alone; the model's process of a run that was killed ends a moment after it."""
+    deadline_s = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline_s:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def read_rows(path: Path) -> Iterator[Row]:
