@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -216,8 +217,9 @@ def _with_choices(items: list[Item]) -> list[Item]:
     sets: dict[str, tuple[str, ...]] = {}
     for task, answers in by_task.items():
         distinct = sorted(set(answers))
-        is_read_otherwise = all(read_number(answer) is not None or len(answer.strip("()")) == 1 for answer in distinct)
-        if not is_read_otherwise and settle(answers).kind == "label":
+        is_named = all(re.search("[^\\W_]{2}", answer) for answer in distinct)  # neither letters nor brackets
+        is_number = all(read_number(answer) is not None for answer in distinct)
+        if is_named and not is_number and settle(answers).kind == "label":
             sets[task] = tuple(distinct)
     return [
         replace(item, choices=sets[task])

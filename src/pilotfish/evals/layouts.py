@@ -119,7 +119,8 @@ def _multiple_choice(row: Content) -> Item:
     asked, choices = row.get("question", row.get("prompt")), row.get("choices")
     key = _expected_key(row, "answerKey")
     if isinstance(asked, dict):  # ARC as its authors publish it
-        asked, choices = asked.get("stem"), asked.get("choices")
+        choices = asked.get("choices")
+        asked = asked.get("stem")
     if all(letter in row for letter in "ABCD"):
         choices = [str(row[letter]) for letter in "ABCD"]
     names, texts = _choices(choices)
