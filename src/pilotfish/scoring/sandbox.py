@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,16 +29,19 @@ _GRACE_S = 2.0
 """What starting the interpreter may take beyond the program's time, on a busy machine."""
 
 _MAX_NOTE = 200
+_MAX_PROCESSES = 64  # set only where the program has a process tree of its own: the limit counts all of a user's
 _UNSHARE = ("--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child")
 
 # Sets the limits in the new process (a function run between fork and exec is unsafe beside threads), then runs the
 # program. Its last act is the proof that the program came to its end: leaving early does not write it.
 _LAUNCHER = """
 import resource, sys
-cpu, memory, size, files = map(int, sys.argv[1:5])
-for kind, limit in (("CPU", cpu), ("AS", memory), ("FSIZE", size), ("NOFILE", files), ("CORE", 0)):
+cpu, memory, size, files, processes = map(int, sys.argv[1:6])
+limits = {"CPU": cpu, "AS": memory, "FSIZE": size, "NOFILE": files, "CORE": 0, "NPROC": processes}
+for kind, limit in limits.items():
     try:
-        resource.setrlimit(getattr(resource, "RLIMIT_" + kind), (limit, limit))
+        if limit >= 0:
+            resource.setrlimit(getattr(resource, "RLIMIT_" + kind), (limit, limit))
     except (AttributeError, OSError, ValueError):
         pass
 proof = sys.stdin.read()
@@ -75,6 +79,7 @@ def run_python(source: str, *, limits: Limits | None = None) -> Ran:
     with tempfile.TemporaryDirectory(prefix="pilotfish-code-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / "program.py").write_text(source, "utf-8", errors="replace")
+        started = time.monotonic()
         with open(folder / "errors", "wb") as errors:
             process = subprocess.Popen(  # noqa: S603 - running it is the point
                 _command(limits),
@@ -87,7 +92,7 @@ def run_python(source: str, *, limits: Limits | None = None) -> Ran:
             )
             try:
                 process.communicate(proof.encode(), timeout=limits.wall_s + _GRACE_S)
-                timed_out = process.returncode in (-signal.SIGXCPU, -signal.SIGKILL, 128 + signal.SIGKILL)
+                timed_out = time.monotonic() - started >= limits.wall_s  # killed for its processor time
             except subprocess.TimeoutExpired:
                 timed_out = True
             finally:
@@ -112,7 +117,13 @@ def cuts_network() -> bool:
 
 def _command(limits: Limits) -> list[str]:
     isolation = [shutil.which("unshare") or "unshare", *_UNSHARE] if cuts_network() else []
-    numbers = (max(1, round(limits.wall_s + 0.5)), limits.memory_bytes, limits.file_bytes, limits.open_files)
+    numbers = (
+        max(1, round(limits.wall_s + 0.5)),
+        limits.memory_bytes,
+        limits.file_bytes,
+        limits.open_files,
+        _MAX_PROCESSES if isolation else -1,
+    )
     return [*isolation, sys.executable, "-I", "-B", "-c", _LAUNCHER, *map(str, numbers)]
 
 

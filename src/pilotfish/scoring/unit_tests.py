@@ -7,9 +7,9 @@ whose docstring says what that does not protect from.
 
 from __future__ import annotations
 
-import ast
 import re
 import textwrap
+import warnings
 
 from pilotfish.core.errors import DataError
 from pilotfish.core.item import Item
@@ -45,6 +45,7 @@ def program_of(prompt: str, answer: str) -> str | None:
     bodies = fenced or [answer.rstrip()]
     readings = [f"{prompt}\n{code}" if prompt else code for code in whole if _defines(code, prompt)]
     readings += [prompt + body for body in bodies]
+    readings += [f"{prompt}    {body.lstrip()}" for body in bodies if prompt]
     readings += [prompt + textwrap.indent(textwrap.dedent(body), "    ") for body in bodies if prompt]
     readings += [f"{prompt}\n{body}" for body in bodies if prompt]
     if not fenced:
@@ -55,7 +56,9 @@ def program_of(prompt: str, answer: str) -> str | None:
 def compiles(source: str) -> bool:
     """Whether a text is a Python program."""
     try:
-        ast.parse(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a doubtful escape in somebody's code is no business of ours
+            compile(source, "answer", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
