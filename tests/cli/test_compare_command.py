@@ -187,3 +187,25 @@ def test_help_needs_no_numbers():
         "assert not {'numpy', 'onnxruntime', 'asyncio'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_an_endpoint_judges_in_both_orders(pilotfish, tmp_path):
+    path = write_items(tmp_path / "doors.jsonl", 4)
+    with upstream([Reply(text="no verdict at all")]) as server:
+        flags = ["--on", path, "--judge", f"{server.url}#judge", "--json"]
+        found = pilotfish("compare", RIGHT, *flags).json
+        assert len(server.asked) == 8
+    assert found["scorer"] == f"judge ask={server.url}#judge"
+    # A judge that cannot be read is counted, not dropped.
+    assert found["models"][0]["failures"]["parse"] == 4
+    assert "is no endpoint" in pilotfish("compare", RIGHT, "--on", path, "--judge", RIGHT).err
+
+
+def test_an_option_of_the_scorer(pilotfish, tmp_path):
+    (tmp_path / "sums.jsonl").write_text('{"id": "a", "input": "7 and 3 is red", "output": "10"}\n')
+    (tmp_path / "said.jsonl").write_text('{"id": "a", "answer": "10.4"}\n')
+    flags = ["--on", tmp_path / "sums.jsonl", "--scorer", "number", "--json"]
+    assert pilotfish("compare", tmp_path / "said.jsonl", *flags).json["models"][0]["quality"]["value"] == 0.0
+    near = pilotfish("compare", tmp_path / "said.jsonl", *flags, "--scorer-option", "tolerance=0.5").json
+    assert near["models"][0]["quality"]["value"] == 1.0
+    assert near["scorer"] == "number tolerance=0.5"

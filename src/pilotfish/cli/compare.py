@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pilotfish.cli import options, output
-from pilotfish.config import load
-from pilotfish.config.settings import Settings
 from pilotfish.core.errors import ConfigError
 from pilotfish.core.version import __version__
 
 if TYPE_CHECKING:
     from pilotfish.core.item import Item
-    from pilotfish.evals.candidates import Candidate
+    from pilotfish.evals.candidates import Candidate, Place
     from pilotfish.evals.data import DataSet
     from pilotfish.evals.report import Report
     from pilotfish.evals.run import Options
@@ -57,6 +55,7 @@ class Named(click.ParamType[tuple[str, str]]):
 @click.option("--on", "source", required=True, help=f"The data: a file, a known set, or `{RECORDED}`.")
 @click.option("--scorer", help="How answers are judged (default: what suits the data).")
 @click.option("--scorer-option", multiple=True, type=Named(), help="NAME=VALUE for the scorer, such as tolerance=0.1.")
+@click.option("--judge", help="Let this endpoint judge: large, or URL#model.")
 @click.option("--limit", type=click.IntRange(1), help="Only so many items, chosen by the seed.")
 @click.option("--split", help="Only items of this split.")
 @click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Ask every item so often.")
@@ -104,7 +103,7 @@ def command(models: tuple[str, ...], source: str, **flags: Any) -> int:  # noqa:
         )
     if flags["only_plan"]:
         return _plan(items, rule, len(candidates) - 1, flags)
-    return _compare(data, items, candidates, rule, settings, flags)
+    return _compare(data, items, candidates, rule, place, flags)
 
 
 def _compare(
@@ -112,9 +111,10 @@ def _compare(
     items: list[Item],
     candidates: list[Candidate],
     rule: Rule,
-    settings: Settings,
+    place: Place,
     flags: dict[str, Any],
 ) -> int:
+    from pilotfish.cli.compare_models import judge_of
     from pilotfish.evals.plan import plan
     from pilotfish.evals.report import report
     from pilotfish.evals.run import run
@@ -123,11 +123,14 @@ def _compare(
 
     is_scored = all(found.kind == "recording" and found.recordings[0].is_scored for found in candidates)
     name = flags["scorer"] or data.default_scorer
-    chosen = {option: _value(value) for option, value in flags["scorer_option"]}
-    judge = scorer(name, **chosen)
-    name = AS_RECORDED if is_scored else " ".join([name, *(f"{key}={value}" for key, value in chosen.items())])
+    chosen: dict[str, Any] = {option: _value(value) for option, value in flags["scorer_option"]}
+    if flags["judge"]:
+        name, chosen["ask"] = "judge", judge_of(flags["judge"], place)
+    judged = scorer(name, **chosen)
+    said = {**chosen, "ask": flags["judge"]} if flags["judge"] else chosen
+    name = AS_RECORDED if is_scored else " ".join([name, *(f"{key}={value}" for key, value in said.items())])
     head = _head(data, items, name, flags)
-    path = flags["run_path"] or load.home(settings) / "runs" / f"{Path(data.name).name}-{head.id}.jsonl"
+    path = flags["run_path"] or place.home / "runs" / f"{Path(data.name).name}-{head.id}.jsonl"
     if flags["fresh"]:
         path.unlink(missing_ok=True)
     with RunFile(path, head) as file, output.Progress() as progress:
@@ -139,7 +142,7 @@ def _compare(
             run(
                 items,
                 candidates,
-                (name, judge),
+                (name, judged),
                 file,
                 _options(flags),
                 progress,
@@ -156,6 +159,7 @@ def _compare(
             left_out=len(data.items) - len(items),
             command=shlex.join(["pilotfish", *sys.argv[1:]]),
         )
+    found.notes.extend(data.notes)
     return _show(found, flags)
 
 
@@ -198,7 +202,7 @@ def _data(source: str, candidates: list[Candidate], flags: dict[str, Any]) -> Da
 
     if source == RECORDED:
         return recorded_items([recording for found in candidates for recording in found.recordings])
-    return load_data(source, limit=flags["limit"], split=flags["split"], seed=flags["seed"])
+    return load_data(source, limit=flags["limit"], split=flags["split"] or "", seed=flags["seed"])
 
 
 def _head(data: DataSet, items: list[Item], scorer: str, flags: dict[str, Any]) -> Head:

@@ -6,17 +6,21 @@ through the one policy object that serves live.
 
 from __future__ import annotations
 
+import asyncio
 import math
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pilotfish.cli.options import find_task
 from pilotfish.config import load
 from pilotfish.config.settings import Settings
-from pilotfish.core.errors import ConfigError, TaskError
-from pilotfish.core.messages import Price
+from pilotfish.core.errors import ConfigError, ModelError, TaskError
+from pilotfish.core.item import Item
+from pilotfish.core.messages import Message, Price
 from pilotfish.evals.answerers import Accepts, Sampling
-from pilotfish.evals.candidates import Place
+from pilotfish.evals.candidates import Place, candidate
 from pilotfish.routing.policy import Gates, Policy
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.store.home import open_home
@@ -31,6 +35,7 @@ def place_of(settings: Settings, flags: dict[str, Any]) -> Place:
         return open_encoder(load.cache(), settings.learning.encoder)
 
     return Place(
+        home=load.home(settings),
         large=settings.large,
         open_encoder=open_encoder,
         find_task=lambda name: _task(load.home(settings), name),
@@ -47,6 +52,28 @@ def accepts(gates: Gates) -> Accepts:
     """The policy's decision as a yes or no."""
     policy = Policy(gates)
     return lambda certainty, scope: policy.decide(certainty, scope) == "certified"
+
+
+def judge_of(spec: str, place: Place) -> Callable[[str], str]:
+    """A function that puts a prompt to an endpoint. What the judge fails to answer cannot be read, and is counted."""
+    found = candidate(spec, place)
+    if found.kind != "endpoint":
+        raise ConfigError(f"The judge {spec!r} is no endpoint.", hint="Expected: large, or URL#model.")
+
+    async def asked(item: Item) -> str:
+        answerer = candidate(spec, place).open()
+        try:
+            return (await answerer.ask(item, 0, time.perf_counter())).answer
+        except ModelError:
+            return ""
+        finally:
+            await answerer.aclose()
+
+    def ask(prompt: str) -> str:
+        item = Item(id="", messages=[Message(role="user", content=prompt)], expected=None, tags={})
+        return asyncio.run(asked(item))
+
+    return ask
 
 
 def _task(home: Path, name: str) -> tuple[Path, Accepts | None]:

@@ -57,10 +57,11 @@ class Candidate:
 class Place:
     """Where models are looked for, and with what they are asked.
 
-    `tasks` maps a task's name to its specialist's folder and to the policy of its certificate; `accept` makes the
-    policy of a stated certainty. Both come from the command, since this layer does not decide what may be served.
+    `find_task` gives the folder of a task's specialist and the policy of its certificate, `accept` the policy of a
+    stated certainty. Both come from the command, since this layer does not decide what may be served.
     """
 
+    home: Path = Path()
     large: LargeSettings = field(default_factory=LargeSettings)
     open_encoder: Callable[[], Encoder] | None = None
     find_task: Callable[[str], tuple[Path, Accepts | None]] | None = None

@@ -103,7 +103,7 @@ def recorded_items(recordings: Sequence[Recording]) -> DataSet:
         )
     known = [set(other.ids) for other in recordings[1:]]
     shared = [name for name in recordings[0].ids if all(name in others for others in known)]
-    items = [Item(id=name, messages=[Message(role="user", content="")], expected=None, tags={}) for name in shared]
+    items = tuple(Item(id=name, messages=[Message(role="user", content="")], expected=None, tags={}) for name in shared)
     name = "the recordings"
     return DataSet(
         name=name, items=items, default_scorer="exact", sha256=sha256("\n".join(shared).encode()), source=name
