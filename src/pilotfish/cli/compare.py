@@ -11,6 +11,7 @@ import os
 import platform
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,7 @@ def _compare(
                 candidates,
                 (name, judged),
                 file,
-                _options(flags),
+                _options(flags, rescores=not is_scored),
                 progress,
             )
         except KeyboardInterrupt:
@@ -159,7 +160,7 @@ def _compare(
             left_out=len(data.items) - len(items),
             command=shlex.join(["pilotfish", *sys.argv[1:]]),
         )
-    found.notes.extend(data.notes)
+    found = replace(found, notes=[*found.notes, *data.notes])
     return _show(found, flags)
 
 
@@ -225,7 +226,7 @@ def _head(data: DataSet, items: list[Item], scorer: str, flags: dict[str, Any]) 
     )
 
 
-def _options(flags: dict[str, Any]) -> Options:
+def _options(flags: dict[str, Any], *, rescores: bool) -> Options:
     from pilotfish.evals.load_shape import LoadShape
     from pilotfish.evals.run import Options
 
@@ -237,6 +238,7 @@ def _options(flags: dict[str, Any]) -> Options:
         variants=flags["perturb"],
         estimate_watts=flags["estimate_energy"],
         seed=flags["seed"],
+        rescores=rescores,
     )
 
 

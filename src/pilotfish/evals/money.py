@@ -17,14 +17,9 @@ def usd_per_correct(usd_per_task: float | None, accuracy: float | None) -> float
 def self_hosted_usd_per_mtok(usd_per_h: float, tokens_per_s: float, utilisation: float = 1.0) -> float:
     """US dollars per million output tokens: the rent of an hour over the tokens made in one at this utilisation.
 
-    For owned hardware `usd_per_h` is `owned_usd_per_h`.
+    For owned hardware an hour costs its electricity, and its price over the hours it lives.
     """
     return usd_per_h * 1e6 / (tokens_per_s * 3600.0 * utilisation)
-
-
-def owned_usd_per_h(power_kw: float, usd_per_kwh: float, price_usd: float, life_h: float) -> float:
-    """US dollars an hour of owned hardware: electricity, and the price over the hours it lives."""
-    return power_kw * usd_per_kwh + price_usd / life_h
 
 
 def break_even_per_h(rent_usd_per_h: float, api_usd_per_request: float) -> float:

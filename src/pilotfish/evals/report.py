@@ -149,7 +149,7 @@ def report(
     for row in file.answers.values():
         if row.model in rows and row.item in wanted:
             rows[row.model].append(row)
-    clusters = {item.id: item.cluster for item in items} if any(item.cluster for item in items) else None
+    clusters = {item.id: item.cluster or item.id for item in items} if any(item.cluster for item in items) else None
     scores = {name: item_scores(found) for name, found in rows.items()}
     shared = [item.id for item in items if all(item.id in found for found in scores.values())]
     found = [

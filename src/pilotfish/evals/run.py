@@ -40,7 +40,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to ask. `variants` are names of perturbations; `timeout_s` counts for one call."""
+    """How to ask. `variants` are names of perturbations; `timeout_s` counts for one call.
+
+    With `rescores` a recorded answer is judged by the scorer of this run, like everybody's; without, and where no
+    answer was recorded, the score that it brings stays.
+    """
 
     repeats: int = 1
     shape: LoadShape = field(default_factory=LoadShape)
@@ -48,6 +52,7 @@ class Options:
     variants: tuple[str, ...] = ()
     estimate_watts: float | None = None
     seed: int = 0
+    rescores: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,8 @@ class _Turn:
     async def _ask(self, answerer: Answerer, job: Job, sent_s: float) -> None:
         time_s = time.time() - (time.perf_counter() - sent_s)
         response, error = await self._answered(answerer, job, sent_s)
-        score = response.score
+        is_kept = not self._options.rescores or not response.answer
+        score = response.score if is_kept else None
         if score is None:
             score = await self._judged(job.item, response, error)
         self._file.add_answer(_row(self._candidate.name, job, response, score, time_s, error))

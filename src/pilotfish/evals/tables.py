@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pilotfish.core.measured import Measured
+from pilotfish.evals import money
 from pilotfish.evals.axes import FAILURES, Axes, Energy
 from pilotfish.evals.plan import Plan
 from pilotfish.evals.report import Report
@@ -259,12 +260,24 @@ def _hosting(report: Report) -> Table:
     rows = []
     for model in report.models:
         costs = model.money.self_hosted_usd_per_mtok
-        if costs:
-            rows.append([model.name, f"{model.money.rent_usd_per_h:g}", *(f"{usd:.3g}" for usd in costs.values())])
-    shares = next((m.money.self_hosted_usd_per_mtok for m in report.models if m.money.self_hosted_usd_per_mtok), {})
-    columns = ["model", "USD/h", *(f"at {100 * used:g} %" for used in shares)]
+        if model.money.rent_usd_per_h is not None:
+            cells = [f"{usd:.3g}" for usd in costs.values()] or ["no tokens/s"] * len(money.UTILISATIONS)
+            rows.append([model.name, f"{model.money.rent_usd_per_h:g}", *cells])
+    columns = ["model", "USD/h", *(f"at {100 * used:g} %" for used in money.UTILISATIONS)]
     note = "USD per million output tokens, at the measured tokens/s and this share of the hour in use."
-    return Table(title="On hardware of one's own", columns=columns, rows=rows, notes=[note])
+    return Table(title="On hardware of one's own", columns=columns, rows=rows, notes=[note, *_break_even(report)])
+
+
+def _break_even(report: Report) -> list[str]:
+    """From how many requests an hour a rented model is cheaper than each one that is paid by the token."""
+    rented = [(model.name, model.money.rent_usd_per_h) for model in report.models if model.money.rent_usd_per_h]
+    billed = [(model.name, model.money.usd_per_task.value) for model in report.models if model.money.usd_per_task.value]
+    return [
+        f"Below {money.break_even_per_h(rent, usd):,.0f} requests an hour {other} is cheaper than {name}."
+        for name, rent in rented
+        for other, usd in billed
+        if name != other
+    ]
 
 
 def _trust(report: Report) -> Table:

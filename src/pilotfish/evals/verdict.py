@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import Literal
 
 from pilotfish.stats import paired
@@ -72,7 +72,8 @@ class Comparison:
 
     `discordant` counts items that only the candidate, and only the baseline, has right (None for graded scores);
     `lower` is the one-sided bound of the difference at 1 - alpha, `interval` the two-sided one, `bootstrap` that of
-    10,000 resamples. `detectable` is the smallest difference that so many items would show with the stated power.
+    10,000 resamples. `unpaired_error` is what the error would be if the pairing were thrown away, for comparison.
+    `detectable` is the smallest difference that so many items would show with the stated power.
     """
 
     candidate: str
@@ -80,6 +81,7 @@ class Comparison:
     n: int
     difference: float
     error: float
+    unpaired_error: float | None
     interval: Interval
     bootstrap: Interval
     lower: float
@@ -157,6 +159,7 @@ def _comparison(evidence: _Evidence, p_adjusted: float, p_within: float, rule: R
         n=found.n,
         difference=found.mean,
         error=found.error,
+        unpaired_error=_unpaired(pair) if evidence.discordant else None,
         interval=interval,
         bootstrap=paired_bootstrap(pair.differences, pair.clusters, repeats=rule.resamples, seed=rule.seed),
         lower=lower,
@@ -172,6 +175,10 @@ def _comparison(evidence: _Evidence, p_adjusted: float, p_within: float, rule: R
         more_items=more,
         sentence=_sentence(word, evidence, p_adjusted, more, rule),
     )
+
+
+def _unpaired(pair: Paired) -> float:
+    return paired.unpaired_error(fmean(pair.scores), fmean(pair.baseline_scores), len(pair.scores))
 
 
 def _bounds(evidence: _Evidence, rule: Rule) -> tuple[Interval, float]:

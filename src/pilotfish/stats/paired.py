@@ -6,7 +6,7 @@ figures are worth in words is decided in `evals/verdict.py`.
 
 Sources: T. Dietterich, Neural Computation 10 (1998) for McNemar; M. Fagerland et al., BMC Med. Res. Methodol. 13 (2013)
 for mid-p; T. Tango, Statistics in Medicine 17 (1998) for the score interval; S. Holm, Scand. J. Statist. 6 (1979);
-Y. Benjamini and Y. Hochberg, JRSS B 57 (1995); E. Miller, arXiv 2411.00640 for paired and clustered errors.
+E. Miller, arXiv 2411.00640 for paired and clustered errors.
 """
 
 from __future__ import annotations
@@ -117,16 +117,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     for rank, i in enumerate(order):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
         adjusted[i] = highest
-    return adjusted
-
-
-def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """The p-values adjusted so that at most alpha of the claims made are wrong on average (step-up)."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i], reverse=True)
-    adjusted, lowest = [1.0] * len(p_values), 1.0
-    for rank, i in enumerate(order):
-        lowest = min(lowest, p_values[i] * len(p_values) / (len(p_values) - rank))
-        adjusted[i] = lowest
     return adjusted
 
 

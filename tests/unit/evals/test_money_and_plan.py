@@ -17,7 +17,6 @@ def test_an_idle_machine_costs_as_much_as_a_busy_one():
     full = money.self_hosted_usd_per_mtok(2.0, 100.0)
     assert full == pytest.approx(2.0 / 0.36)
     assert money.self_hosted_usd_per_mtok(2.0, 100.0, 0.01) == pytest.approx(100 * full)
-    assert money.owned_usd_per_h(0.5, 0.3, 10_000, 20_000) == pytest.approx(0.65)
 
 
 def test_what_is_unknown_stays_unknown():

@@ -145,3 +145,18 @@ def test_a_broken_line_is_no_silent_end_and_other_separators_are_no_lines(tmp_pa
     (tmp_path / "torn.jsonl").write_text("\n".join([rows[0], rows[1][:10], rows[1]]))
     with pytest.raises(ConfigError, match="line 2 is no JSON"):
         read_recording(tmp_path / "torn.jsonl")
+
+
+def test_beside_other_models_recorded_answers_are_judged_by_the_same_scorer(tmp_path):
+    path = write(
+        tmp_path / "mine.jsonl",
+        {"id": "i0", "answer": "red", "score": 0},
+        {"id": "i1", "answer": "", "score": 1},
+    )
+    scores = {}
+    for rescores in (True, False):
+        head = Head(data="doors", data_sha256="d", prompts_sha256="p", scorer="exact", n_items=2)
+        with RunFile(tmp_path / f"{rescores}.jsonl", head) as file:
+            run(items(2), [candidate(str(path), Place())], ("exact", scorer("exact")), file, Options(rescores=rescores))
+            scores[rescores] = [row.score for row in file.answers.values()]
+    assert scores == {True: [1.0, 1.0], False: [0.0, 1.0]}
