@@ -1,7 +1,7 @@
 """An OpenAI-compatible endpoint over HTTP.
 
 Bodies are sent and answers relayed as the bytes they are; one deadline covers a call, its stream
-included. Nothing is asked twice here: a billed answer must never be bought twice silently. Redirects
+included. Nothing is asked twice here: who may be asked again is known to `failover.py`. Redirects
 are refused, since following one would carry the key to another host.
 """
 
@@ -15,6 +15,7 @@ from pilotfish.core.messages import Answer, ChatRequest, Price
 from pilotfish.models import wire
 from pilotfish.models.base import ModelCard
 from pilotfish.models.connection import Endpoint
+from pilotfish.models.exchange import DEFAULT_LIMITS, Limits
 
 # Headers that end with the connection, or that speak about the hop and not about the answer.
 _HOP_HEADERS = frozenset(
@@ -48,7 +49,7 @@ class HttpModel:
         name: str,
         key: str = "",
         timeout_s: float = 600.0,
-        connect_timeout_s: float = 10.0,
+        limits: Limits = DEFAULT_LIMITS,
         price: Price | None = None,
     ) -> None:
         """`key` is sent as a bearer token; where it is empty the client's own headers are passed on.
@@ -62,7 +63,7 @@ class HttpModel:
             base.rstrip("/") + "/chat/completions" + mark + query,
             model=name,
             timeout_s=timeout_s,
-            connect_timeout_s=connect_timeout_s,
+            limits=limits,
         )
         self._own_headers = (("authorization", f"Bearer {key}"),) if key else ()
         self._card = ModelCard(name=name, price=price)
@@ -72,10 +73,17 @@ class HttpModel:
         """Name and stated price."""
         return self._card
 
-    async def answer(self, request: ChatRequest) -> Answer:
-        """The whole answer; cancelling the call cuts the connection at once."""
+    @property
+    def host(self) -> str:
+        """Host and port, for people."""
+        return self._endpoint.host
+
+    async def answer(self, request: ChatRequest, *, timeout_s: float | None = None) -> Answer:
+        """The whole answer, within `timeout_s` where one is given; cancelling cuts the connection at once."""
         started_s = time.perf_counter()
-        exchange = await self._endpoint.post(self._headers(request), self._body(request), is_whole=True)
+        exchange = await self._endpoint.post(
+            self._headers(request), self._body(request), is_whole=True, timeout_s=timeout_s
+        )
         try:
             body = await exchange.whole()
             headers = self._checked(exchange.status, exchange.headers, body)
@@ -84,9 +92,11 @@ class HttpModel:
         latency_s = time.perf_counter() - started_s
         return wire.decode_answer(body, model=self._card.name, headers=headers, latency_s=latency_s)
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[bytes, None]:
+    async def stream(self, request: ChatRequest, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
         """The event bytes as they come; closing the iterator cuts the connection at once."""
-        exchange = await self._endpoint.post(self._headers(request), self._body(request), is_whole=False)
+        exchange = await self._endpoint.post(
+            self._headers(request), self._body(request), is_whole=False, timeout_s=timeout_s
+        )
         try:
             content_type = next((value for name, value in exchange.headers if name == b"content-type"), b"")
             if exchange.status != 200 or not content_type.startswith(b"text/event-stream"):

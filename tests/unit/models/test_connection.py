@@ -19,15 +19,17 @@ from pilotfish.core.errors import (
     RequestError,
 )
 from pilotfish.models import connection
-from pilotfish.models.connection import Connection, Endpoint, translate
+from pilotfish.models.connection import Endpoint
+from pilotfish.models.exchange import DEFAULT_LIMITS, Connection, Limits, translate
 from tools.upstream import Reply, upstream
 
 T = TypeVar("T")
 _opened: list[Endpoint] = []
 
 
-def endpoint(url: str, **settings: float) -> Endpoint:
-    at = Endpoint(url + "/chat/completions", model="m", **({"timeout_s": 5.0, "connect_timeout_s": 1.0} | settings))
+def endpoint(url: str, *, timeout_s: float = 5.0, **limits: float) -> Endpoint:
+    bounds = Limits(**({"connect_timeout_s": 1.0} | limits))  # type: ignore[arg-type]
+    at = Endpoint(url + "/chat/completions", model="m", timeout_s=timeout_s, limits=bounds)
     _opened.append(at)
     return at
 
@@ -231,10 +233,9 @@ def test_unusual_replies_are_read(raw: bytes) -> None:
         assert run(post(endpoint(server.url))) == (200, b"until the end")
 
 
-def test_a_body_beyond_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MAX_BODY_BYTES", 1000)
+def test_a_body_beyond_the_bound_is_refused() -> None:
     with upstream([Reply(body=b"x" * 5000)]) as server, pytest.raises(ModelFormatError, match="more than 1000 bytes"):
-        run(post(endpoint(server.url)))
+        run(post(endpoint(server.url, max_answer_bytes=1000)))
 
 
 def test_reading_pauses_while_nobody_reads() -> None:
@@ -279,7 +280,7 @@ def test_plain_http_where_tls_is_expected_is_a_connection_error() -> None:
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "http://host:99999/v1"])
 def test_an_unusable_url_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigError):
-        Endpoint(url, model="m", timeout_s=1.0, connect_timeout_s=1.0)
+        Endpoint(url, model="m", timeout_s=1.0, limits=DEFAULT_LIMITS)
 
 
 @pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "ключ", "a\x00"])
