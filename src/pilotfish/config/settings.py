@@ -7,6 +7,7 @@ all derived from these records and their `help` texts. Nothing here reads a file
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
@@ -30,16 +31,32 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LargeSettings:
-    """[large]: the reference model."""
+class EndpointSettings:
+    """A further server of a model: a URL, or a table with a `key_env` of its own (unset: the model's)."""
+
+    url: str
+    key_env: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """[models.NAME]: a model that clients may name; what [large] has in common with it."""
 
     url: str = setting("", "Base URL of the large model, up to and including /v1.")
     model: str = setting("", "Model name sent to it.")
     key_env: str = setting(
         "OPENAI_API_KEY", "Environment variable with its key; where unset the client's key is passed on."
     )
-    timeout_s: float = setting(600.0, "Seconds until a whole answer must have come.")
+    endpoints: tuple[EndpointSettings, ...] = setting(
+        (), "Further servers of the same model, tried in this order: URLs, or tables with `url` and `key_env`."
+    )
+    timeout_s: float = setting(600.0, "Seconds until a whole answer must have come, all tries together.")
     connect_timeout_s: float = setting(10.0, "Seconds until a connection must stand.")
+    stream_idle_s: float = setting(300.0, "Seconds of silence inside a stream after which it is given up.")
+    retry_wait_s: float = setting(
+        0.5, "Seconds to wait in all for a server to come back, where nothing was billed and no other is left."
+    )
+    max_answer_mb: float = setting(128.0, "Largest answer in megabytes, its stream included.")
     input_usd_per_mtok: float | None = setting(None, "Price of a million prompt tokens in US dollars.")
     output_usd_per_mtok: float | None = setting(None, "Price of a million answer tokens in US dollars.")
     cached_usd_per_mtok: float | None = setting(
@@ -58,6 +75,15 @@ class LargeSettings:
             cached_usd_per_mtok=self.cached_usd_per_mtok,
             source=self.price_source,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LargeSettings(ModelSettings):
+    """[large]: the reference model."""
+
+    degraded: str = setting(
+        "", "Who may answer while it is down: a name of [models], or `specialist` for answers it was unsure of."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +124,11 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings. `home` is the folder of log, registry and specialists (empty: the user's data folder)."""
+    """All settings. `home` is the folder of log, registry and specialists (empty: the user's data folder).
+
+    `models` are the tables [models.NAME], further models that clients may name; `aliases` the names in [aliases] with
+    what each stands for.
+    """
 
     home: str = setting("", "Folder of log, registry and specialists; the user's data folder when empty.")
     server: ServerSettings = field(default_factory=ServerSettings)
@@ -106,6 +136,8 @@ class Settings:
     quality: QualitySettings = field(default_factory=QualitySettings)
     learning: LearningSettings = field(default_factory=LearningSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 SECTIONS: dict[str, type[Any]] = {
@@ -119,11 +151,6 @@ SECTIONS: dict[str, type[Any]] = {
 _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("server", "port"): (0, 65535),
     ("server", "max_body_mb"): (0.001, 4096),
-    ("large", "timeout_s"): (0.001, 86400),
-    ("large", "connect_timeout_s"): (0.001, 600),
-    ("large", "input_usd_per_mtok"): (0, 1e6),
-    ("large", "output_usd_per_mtok"): (0, 1e6),
-    ("large", "cached_usd_per_mtok"): (0, 1e6),
     ("quality", "max_risk"): (1e-6, 0.4999),
     ("quality", "confidence"): (0.5, 0.99999),
     ("quality", "audit_rate"): (0.0, 1.0),
@@ -135,13 +162,35 @@ _RANGES: dict[tuple[str, str], tuple[float, float]] = {
 }
 
 
+# The same of every model, [large] and [models.NAME].
+_MODEL_RANGES: dict[str, tuple[float, float]] = {
+    "timeout_s": (0.001, 86400),
+    "connect_timeout_s": (0.001, 600),
+    "stream_idle_s": (0.001, 86400),
+    "retry_wait_s": (0, 60),
+    "max_answer_mb": (0.001, 65536),
+    "input_usd_per_mtok": (0, 1e6),
+    "output_usd_per_mtok": (0, 1e6),
+    "cached_usd_per_mtok": (0, 1e6),
+}
+
+
 def check_ranges(settings: Settings) -> None:
     """Raise a `ConfigError` naming the first value that lies outside its range."""
-    for (section, key), (low, high) in _RANGES.items():
-        value = getattr(getattr(settings, section), key)
-        if value is not None and not low <= value <= high:
-            raise ConfigError(f"[{section}] {key} must lie between {low:g} and {high:g}, but is {value!r}.")
+    for (section, key), bounds in _RANGES.items():
+        _check_range(section, key, getattr(getattr(settings, section), key), bounds)
+    models = {"large": settings.large, **{f"models.{name}": model for name, model in settings.models.items()}}
+    for section, model in models.items():
+        for key, bounds in _MODEL_RANGES.items():
+            _check_range(section, key, getattr(model, key), bounds)
+        for key, url in [("url", model.url), *(("endpoints", endpoint.url) for endpoint in model.endpoints)]:
+            if (url or key != "url") and not url.startswith(("http://", "https://")):
+                raise ConfigError(f"[{section}] {key} must start with http:// or https://, but is {url!r}.")
     if settings.quality.per not in RISK_KINDS:
         raise ConfigError(f"[quality] per must be one of {', '.join(RISK_KINDS)}, but is {settings.quality.per!r}.")
-    if settings.large.url and not settings.large.url.startswith(("http://", "https://")):
-        raise ConfigError(f"[large] url must start with http:// or https://, but is {settings.large.url!r}.")
+
+
+def _check_range(section: str, key: str, value: float | None, bounds: tuple[float, float]) -> None:
+    low, high = bounds
+    if value is not None and not low <= value <= high:
+        raise ConfigError(f"[{section}] {key} must lie between {low:g} and {high:g}, but is {value!r}.")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from pilotfish.config.settings import LargeSettings
+from pilotfish.config.settings import EndpointSettings, LargeSettings, ModelSettings
 from pilotfish.core.errors import ConfigError
-from pilotfish.models.base import Model
+from pilotfish.models.base import Model, ModelCard
+from pilotfish.models.exchange import Limits
+from pilotfish.models.failover import FailoverModel
 from pilotfish.models.http import HttpModel
 
 
@@ -26,12 +28,34 @@ def large_model(settings: LargeSettings, environment: Mapping[str, str] | None =
         raise ConfigError(
             "The large model has no name.", hint="Give it with --model NAME, PILOTFISH_LARGE_MODEL or [large] model."
         )
+    return configured_model(settings.model, settings, environment)
+
+
+def configured_model(name: str, settings: ModelSettings, environment: Mapping[str, str] | None = None) -> Model:
+    """The model that clients call `name`, with all its servers; without a `model` of its own it is asked by `name`.
+
+    Raises `ConfigError` where a URL or a key cannot be used.
+    """
     values = os.environ if environment is None else environment
-    return HttpModel(
-        url=settings.url,
-        name=settings.model,
-        key=values.get(settings.key_env, "").strip(),
-        timeout_s=settings.timeout_s,
+    limits = Limits(
         connect_timeout_s=settings.connect_timeout_s,
-        price=settings.price,
+        stream_idle_s=settings.stream_idle_s,
+        max_answer_bytes=int(settings.max_answer_mb * 1e6),
+    )
+
+    def server(endpoint: EndpointSettings) -> HttpModel:
+        key_env = settings.key_env if endpoint.key_env is None else endpoint.key_env
+        return HttpModel(
+            url=endpoint.url,
+            name=settings.model or name,
+            key=values.get(key_env, "").strip(),
+            timeout_s=settings.timeout_s,
+            limits=limits,
+        )
+
+    return FailoverModel(
+        [server(EndpointSettings(url=settings.url)), *map(server, settings.endpoints)],
+        card=ModelCard(name=name, price=settings.price),
+        timeout_s=settings.timeout_s,
+        retry_wait_s=settings.retry_wait_s,
     )
