@@ -11,7 +11,7 @@ import contextlib
 import ipaddress
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -24,13 +24,16 @@ from pilotfish.config.settings import Settings
 from pilotfish.gateway import asgi, error_bodies
 from pilotfish.gateway.audits import Audits
 from pilotfish.gateway.chat import Chat
+from pilotfish.gateway.degraded import Degraded
 from pilotfish.gateway.learner import Learner
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.load import SpecialistFolder
 from pilotfish.gateway.local import Inference
+from pilotfish.gateway.names import Names
 from pilotfish.gateway.rows import RowMaker
 from pilotfish.models.base import Model
-from pilotfish.models.build import large_model
+from pilotfish.models.build import configured_model, large_model
+from pilotfish.models.failover import FailoverModel
 from pilotfish.store import build as store
 from pilotfish.store.home import open_home
 
@@ -49,12 +52,14 @@ class Gateway:
         chat: Chat,
         tasks: LiveTasks,
         learner: Learner,
-        models: list[str],
+        names: Names,
+        models: Mapping[str, Model],
         n_gaps: Callable[[], int],
     ) -> None:
         self._chat = chat
         self._tasks = tasks
         self._learner = learner
+        self._names = names
         self._models = models
         self._n_gaps = n_gaps
         self._settings = settings
@@ -102,7 +107,7 @@ class Gateway:
         await answer(headers, receive, send)
 
     async def _list_models(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
-        rows = [{"id": name, "object": "model", "created": 0, "owned_by": "pilotfish"} for name in self._models]
+        rows = [{"id": name, "object": "model", "created": 0, "owned_by": "pilotfish"} for name in self._names.listed()]
         await asgi.respond(send, 200, [asgi.JSON], msgspec.json.encode({"object": "list", "data": rows}))
 
     async def _tell_health(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
@@ -122,6 +127,7 @@ class Gateway:
             "log_gaps": self._n_gaps(),
             "promise": None if claim is None else msgspec.to_builtins(claim),
             "learner": self._learner.status,
+            "models": {name: model.state for name, model in self._models.items() if isinstance(model, FailoverModel)},
             "tasks": [
                 {
                     "id": live.record.task_id,
@@ -144,6 +150,9 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
     reference = reference or large_model(settings.large)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(reference.aclose)
+        models = {name: configured_model(name, it) for name, it in settings.models.items()}
+        for model in models.values():
+            stack.push_async_callback(model.aclose)
         home = open_home(load.home(settings))
         stack.callback(home.registry.close)
         importer = store.open_importer(home.folder)
@@ -160,8 +169,10 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         rows = RowMaker(settings, load.settings_sha256(settings), reference.card.price)
         audits = Audits(reference=reference, tasks=tasks, writer=writer, log=home.log, rows=rows)
         stack.push_async_callback(audits.aclose)
+        names = Names(reference=reference, models=models, aliases=settings.aliases, tasks=tasks)
         chat = Chat(
-            reference=reference,
+            names=names,
+            degraded=Degraded(settings.large.degraded, models),
             tasks=tasks,
             audits=audits,
             writer=writer,
@@ -173,8 +184,15 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         stack.push_async_callback(learner.aclose)
         looking = asyncio.ensure_future(learner.run())
         stack.callback(looking.cancel)
-        models = list(dict.fromkeys([reference.card.name, "auto"]))
-        yield Gateway(settings, chat=chat, tasks=tasks, learner=learner, models=models, n_gaps=lambda: writer.n_gaps)
+        yield Gateway(
+            settings,
+            chat=chat,
+            tasks=tasks,
+            learner=learner,
+            names=names,
+            models={reference.card.name: reference, **models},
+            n_gaps=lambda: writer.n_gaps,
+        )
 
 
 def _stranger(headers: asgi.ClientHeaders) -> str:

@@ -11,17 +11,18 @@ import dataclasses
 import random
 
 from pilotfish.core import ids
-from pilotfish.core.errors import ModelConnectionError, PilotfishError, RequestError
+from pilotfish.core.errors import ModelFormatError, PilotfishError, RequestError
 from pilotfish.core.log_row import RequestRow
 from pilotfish.core.messages import ChatRequest
 from pilotfish.core.receipt import Reason
 from pilotfish.core.task import Mode
 from pilotfish.gateway import asgi, error_bodies, receipts
 from pilotfish.gateway.audits import Audits
+from pilotfish.gateway.degraded import Degraded
 from pilotfish.gateway.live_tasks import LiveTasks
+from pilotfish.gateway.names import Names, check_task
 from pilotfish.gateway.rows import Outcome, RowMaker, Turn
 from pilotfish.models import wire
-from pilotfish.models.base import Model
 from pilotfish.routing.cascade import Decision, decide, local_answer, local_name, local_stream
 from pilotfish.store.base import LogWriter
 from pilotfish.tasks.fingerprint import instructions_row
@@ -33,7 +34,6 @@ KEEP_BYTES = 8 << 20
 MAX_SEEN = 50_000
 """Instructions ids remembered as written; beyond, they are forgotten and written again, which the log folds."""
 
-OWN_NAMES = frozenset(("", "auto", "pilotfish"))
 _LEFT = Outcome(status=error_bodies.CLIENT_LEFT, error="the client left")
 
 
@@ -43,15 +43,16 @@ class Chat:
     def __init__(
         self,
         *,
-        reference: Model,
+        names: Names,
+        degraded: Degraded,
         tasks: LiveTasks,
         audits: Audits,
         writer: LogWriter,
         rows: RowMaker,
         max_body_bytes: int,
     ) -> None:
-        self._reference = reference
-        self._name = reference.card.name
+        self._names = names
+        self._degraded = degraded
         self._tasks = tasks
         self._audits = audits
         self._writer = writer
@@ -70,20 +71,19 @@ class Chat:
             if body is None:
                 return
             request = wire.decode_request(body, headers.forwarded)
+            turn = self._turn(request_id, request)
         except RequestError as error:
             status, reply_headers, reply_body = error_bodies.reply(error)
             await asgi.respond(send, status, reply_headers + receipts.request_id_only(request_id), reply_body)
             return
-        turn = self._turn(request_id, request)
         live = turn.live
         if turn.mode == "serve" and live is not None and live.predict is not None and turn.recognised is not None:
             turn.decision = await decide(request, turn.recognised.text, live.predict, live.policy)
         if turn.decision.is_local:
             outcome = await self._answer_locally(turn, send)
-        elif request.stream:
-            outcome = await self._relay_stream(turn, receive, send)
+            self.n_local += 1
         else:
-            outcome = await self._relay(turn, receive, send)
+            outcome = await self._answer_remotely(turn, receive, send)
         self._note(turn, outcome)
 
     async def aclose(self) -> None:
@@ -91,25 +91,25 @@ class Chat:
         await asyncio.gather(*self._shadows)
 
     def _turn(self, request_id: str, request: wire.ClientRequest) -> Turn:
-        named = request.model
-        is_own = named in OWN_NAMES or named == self._name
-        recognised = self._tasks.recogniser.recognise(request) if is_own else None
+        named = self._names.resolve(request.model)
+        recognised = self._tasks.recogniser.recognise(request) if named.is_own else None
         task_id = recognised.task_id if recognised is not None and recognised.text is not None else ""
+        check_task(named, task_id)
         live = self._tasks.get(task_id)
         mode = live.mode if live is not None else "observe"
-        if is_own and named != self._name:
-            # Without a name the reference fills in its own.
-            request.model = ""
+        request.model = named.sent
         return Turn(
             request_id=request_id,
             request=request,
-            model=self._name if is_own else named,
+            model=named.model,
             recognised=recognised,
             live=live,
             is_audited=live is not None and random.random() < live.coin,
             decision=Decision(reason=_reason_without_specialist(request, recognised, mode)),
             task_id=task_id,
             mode=mode,
+            target=named.target,
+            price=named.price,
         )
 
     async def _answer_locally(self, turn: Turn, send: asgi.Send) -> Outcome:
@@ -124,17 +124,42 @@ class Chat:
         else:
             answer = local_answer(prediction, turn.model)
             await asgi.respond(send, 200, [asgi.JSON, *receipts.headers(turn.receipt)], answer.body)
-        self.n_local += 1
         return Outcome(answer=prediction.answer, usage=wire.NOTHING_BOUGHT)
 
-    async def _relay(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
-        with asgi.Departure(receive) as departure:
+    async def _answer_remotely(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
+        relay = self._relay_stream if turn.request.stream else self._relay
+        try:
+            return await relay(turn, receive, send)
+        except PilotfishError as error:
+            failure = error
+        prediction = self._degraded.prediction(turn, failure)
+        if prediction is not None:
+            turn.decision = Decision(reason="degraded", prediction=prediction)
+            outcome = await self._answer_locally(turn, send)
+        elif (stand_in := self._degraded.model(turn, failure)) is not None:
+            turn.decision = Decision(reason="degraded", prediction=turn.decision.prediction)
+            turn.target, turn.model, turn.price = stand_in, stand_in.card.name, stand_in.card.price
+            turn.request.model = ""
             try:
-                answer = await self._reference.answer(turn.request)
+                outcome = await relay(turn, receive, send)
             except PilotfishError as error:
                 return await self._fail(turn, error, send)
+        else:
+            return await self._fail(turn, failure, send)
+        # What it says is not the reference's word, and must never be learnt as if it were.
+        return dataclasses.replace(outcome, reference_answer=None, error=outcome.error or _said(failure))
+
+    async def _relay(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
+        failure: PilotfishError | None = None
+        with asgi.Departure(receive) as departure:
+            try:
+                answer = await turn.target.answer(turn.request)
+            except PilotfishError as error:
+                failure = error
         if departure.is_gone:
             return _LEFT
+        if failure is not None:
+            raise failure
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers] or [asgi.JSON]
         await asgi.respond(send, 200, headers + receipts.headers(turn.receipt), answer.body)
         return Outcome(answer=answer.text, reference_answer=answer.text, usage=answer.usage)
@@ -143,7 +168,7 @@ class Chat:
         kept: list[bytes] = []
         n_bytes = 0
         failure: PilotfishError | None = None
-        pieces = self._reference.stream(turn.request)
+        pieces = turn.target.stream(turn.request)
         with asgi.Departure(receive) as departure:
             try:
                 async for piece in pieces:
@@ -159,8 +184,7 @@ class Chat:
                 await pieces.aclose()
         if not departure.is_gone:
             if not n_bytes:
-                empty = ModelConnectionError(f"{self._name} answered an empty stream.", model=self._name)
-                return await self._fail(turn, failure or empty, send)
+                raise failure or ModelFormatError(f"{turn.model} answered an empty stream.", model=turn.model)
             # After the first byte an error can only be an event of the stream.
             last = wire.encode_event(error_bodies.error_object(failure)) if failure is not None else b""
             await send({"type": "http.response.body", "body": last})
@@ -173,7 +197,7 @@ class Chat:
     async def _fail(self, turn: Turn, error: PilotfishError, send: asgi.Send) -> Outcome:
         status, headers, body = error_bodies.reply(error)
         await asgi.respond(send, status, headers + receipts.headers(turn.receipt), body)
-        return Outcome(status=status, error=f"{error.code}: {error}")
+        return Outcome(status=status, error=_said(error))
 
     def _note(self, turn: Turn, outcome: Outcome) -> None:
         """Everything that happens after the reply."""
@@ -211,6 +235,10 @@ class Chat:
             self._writer.append(row)
 
 
+def _said(error: PilotfishError) -> str:
+    return f"{error.code}: {error}"
+
+
 def _reason_without_specialist(request: ChatRequest, recognised: Recognised | None, mode: Mode) -> Reason:
     if recognised is None:
         return "other-model"
@@ -218,6 +246,8 @@ def _reason_without_specialist(request: ChatRequest, recognised: Recognised | No
         return "no-task"
     if request.unsupported_option:
         return "unsupported-option"
+    if request.is_tool_loop:
+        return "tool-loop"
     return "shadow" if mode == "shadow" else "observing"
 
 
@@ -225,7 +255,7 @@ def _stream_outcome(kept: list[bytes], n_bytes: int, failure: PilotfishError | N
     if n_bytes > KEEP_BYTES:
         return Outcome(error="the stream was too long to be logged")
     summary = wire.decode_stream(b"".join(kept))
-    error = f"{failure.code}: {failure}" if failure is not None else summary.error
+    error = _said(failure) if failure is not None else summary.error
     return Outcome(
         answer=summary.text,
         reference_answer=summary.text if summary.is_whole and failure is None else None,

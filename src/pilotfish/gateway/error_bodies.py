@@ -6,9 +6,11 @@ ourselves names no address, key or configuration.
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
-from pilotfish.core.errors import ModelError, ModelStatusError, PilotfishError, RequestError, UserError
+from pilotfish.core.errors import ModelDownError, ModelError, ModelStatusError, PilotfishError, RequestError, UserError
 from pilotfish.gateway.asgi import JSON, Headers
 
 CLIENT_LEFT = 499
@@ -23,7 +25,10 @@ def reply(error: Exception) -> tuple[int, Headers, bytes]:
             return error.status, headers, error.body
         headers = [header for header in headers if header[0] != b"content-type"]
         return error.status, [*headers, JSON], body(error)
-    return status_of(error), [JSON], body(error)
+    headers = [JSON]
+    if isinstance(error, ModelDownError):
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
+    return status_of(error), headers, body(error)
 
 
 def status_of(error: Exception) -> int:
