@@ -15,6 +15,7 @@ from pilotfish.config.settings import (
     LargeSettings,
     LearningSettings,
     LogSettings,
+    ModelSettings,
     QualitySettings,
     ServerSettings,
     Settings,
@@ -58,6 +59,8 @@ def gateway(
     quality: dict[str, object] | None = None,
     learning: dict[str, object] | None = None,
     server: dict[str, object] | None = None,
+    models: dict[str, ModelSettings] | None = None,
+    aliases: dict[str, str] | None = None,
     keep_text: bool = True,
 ) -> Iterator[Place]:
     """A gateway in front of a server that follows `script`."""
@@ -69,6 +72,8 @@ def gateway(
             quality=QualitySettings(**(quality or {})),  # type: ignore[arg-type]
             learning=LearningSettings(**({"check_every_s": 0.05} | (learning or {}))),  # type: ignore[arg-type]
             log=LogSettings(keep_text=keep_text),
+            models=models or {},
+            aliases=aliases or {},
         )
         with serving(settings) as port:
             client = openai.OpenAI(
