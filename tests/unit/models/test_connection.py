@@ -290,3 +290,43 @@ def test_a_header_value_cannot_carry_another_header(value: str) -> None:
 
     with pytest.raises(RequestError, match="cannot be passed on"):
         run(work())
+
+
+def test_silence_before_the_first_byte_and_a_client_that_reads_slowly_are_no_silence_of_the_server() -> None:
+    async def work(url: str) -> bytes:
+        at = endpoint(url, stream_idle_s=0.1)
+        exchange = await at.post((), b'{"stream":true,"model":"m"}', is_whole=False)
+        data = await exchange.piece()
+        await asyncio.sleep(0.3)
+        while piece := await exchange.piece():
+            data += piece
+        at.release(exchange)
+        return data
+
+    with upstream([Reply(text="abcdef", delay_s=0.3, pace_s=0.02)]) as server:
+        assert run(work(server.url)).endswith(b"data: [DONE]\n\n")
+
+
+def test_a_stream_that_falls_silent_gives_what_came_and_then_the_error() -> None:
+    async def work(url: str) -> tuple[bytes, ModelError | None]:
+        at = endpoint(url, stream_idle_s=0.1)
+        exchange = await at.post((), b'{"stream":true,"model":"m"}', is_whole=False)
+        return await read(exchange)
+
+    with upstream([Reply(text="abcdef", hangs_after=3)]) as server:
+        started_s = time.perf_counter()
+        data, error = run(work(server.url))
+        assert data.count(b"data: ") == 3
+        assert isinstance(error, ModelTimeoutError)
+        assert "fell silent for 0.1 s" in error.message
+        assert time.perf_counter() - started_s < 1.0
+
+
+@pytest.mark.parametrize(
+    ("reply", "may_be_billed"),
+    [(Reply(resets=True), False), (Reply(closes=True), True), (Reply(resets=True, delay_s=0.6), True)],
+)
+def test_an_error_says_whether_the_server_may_have_worked(reply: Reply, may_be_billed: bool) -> None:
+    with upstream([reply]) as server, pytest.raises(ModelConnectionError) as caught:
+        run(post(endpoint(server.url)))
+    assert caught.value.may_be_billed is may_be_billed
