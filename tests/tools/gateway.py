@@ -12,6 +12,7 @@ from pathlib import Path
 import openai
 
 from pilotfish.config.settings import (
+    ConsistencySettings,
     LargeSettings,
     LearningSettings,
     LogSettings,
@@ -61,6 +62,7 @@ def gateway(
     server: dict[str, object] | None = None,
     models: dict[str, ModelSettings] | None = None,
     aliases: dict[str, str] | None = None,
+    consistency: dict[str, object] | None = None,
     keep_text: bool = True,
 ) -> Iterator[Place]:
     """A gateway in front of a server that follows `script`."""
@@ -71,6 +73,7 @@ def gateway(
             large=LargeSettings(**({"url": behind.url, "model": "big", "timeout_s": 3.0} | (large or {}))),  # type: ignore[arg-type]
             quality=QualitySettings(**(quality or {})),  # type: ignore[arg-type]
             learning=LearningSettings(**({"check_every_s": 0.05} | (learning or {}))),  # type: ignore[arg-type]
+            consistency=ConsistencySettings(**(consistency or {})),  # type: ignore[arg-type]
             log=LogSettings(keep_text=keep_text),
             models=models or {},
             aliases=aliases or {},

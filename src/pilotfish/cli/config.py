@@ -83,6 +83,14 @@ def _notes(settings: Settings) -> list[str]:
         notes.append("Promise: none, so nothing is answered locally. Set [quality] max_risk to begin.")
     else:
         notes.append(f"Promise: {output.claim(claim)}; {100 * settings.quality.audit_rate:g} % audited.")
+    asked = settings.consistency
+    if asked.calls:
+        limit = "" if asked.usd is None else f", ${asked.usd:g} over all tasks"
+        notes.append(
+            f"Asked again: a sample, {asked.answers} answers each; at most {asked.calls:,} calls a task{limit}."
+        )
+        if asked.usd is not None and large.price is None:
+            notes.append("Asked again: nothing, since [consistency] usd is set and no price is known.")
     if large.price is None:
         notes.append("Price: unknown, so costs are unknown. Set [large] input_usd_per_mtok and output_usd_per_mtok.")
     return notes

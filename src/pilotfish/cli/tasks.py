@@ -8,8 +8,10 @@ import click
 
 from pilotfish.cli import options, output
 from pilotfish.core.certificate import Certificate, Refusal
+from pilotfish.guarantees.consistency import asked_again, from_json
 from pilotfish.guarantees.known import known_examples
 from pilotfish.guarantees.new_answers import NewAnswers, new_since
+from pilotfish.stats import binomial
 from pilotfish.store.base import Registry, TaskRecord
 from pilotfish.tasks.find import MAX_ROWS, find_tasks
 
@@ -25,12 +27,12 @@ def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
     total = min(MAX_ROWS, sum(count.n_requests for count in counts))
     n_local = {count.task_id: count.n_local for count in counts}
     records = place.registry.tasks()
-    # Another pass over the log, which only tasks that serve have a use for.
-    known = known_examples(place) if any(record.mode == "serve" for record in records) else {}
+    known = known_examples(place)
     found = [
         {
             **_task(place.registry, record, n_requests.get(record.task_id, 0), n_local.get(record.task_id, 0), total),
             "new_answers": _new_answers(new_since(record, known.get(record.task_id, []))),
+            "consistency": asked_again(known.get(record.task_id, [])).to_json() if record.shape.is_closed else None,
         }
         for record in records
     ]
@@ -97,10 +99,22 @@ def _print(found: list[dict[str, object]]) -> None:
                 task["answer_shape"],
                 f"{task['mode']} (held)" if task["is_held"] else task["mode"],
                 output.percent(coverage if isinstance(coverage, float) else None),
+                _self(task["consistency"]),
                 output.shorten(said, 80),
             ]
         )
-    output.print_table(["task", "requests", "share", "answers", "mode", "coverage", "certificate"], rows)
+    output.print_table(
+        ["task", "requests", "share", "answers", "mode", "coverage", "differs from itself", "certificate"], rows
+    )
+
+
+def _self(consistency: object) -> str | None:
+    """How often the large model differs from itself, with the exact interval and how many requests were asked twice."""
+    repeated = from_json(consistency) if isinstance(consistency, dict) else None
+    if repeated is None or not repeated.asked:
+        return None
+    low, high = binomial.clopper_pearson(repeated.differed, repeated.asked)
+    return f"{output.percent(repeated.share)} ({100 * low:.1f} to {100 * high:.1f}), n = {repeated.asked:,}"
 
 
 def _print_new_answers(found: list[dict[str, object]]) -> None:

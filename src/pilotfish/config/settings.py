@@ -115,6 +115,20 @@ class LearningSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConsistencySettings:
+    """[consistency]: asking the large model the same again. Without `calls` it is never asked."""
+
+    calls: int = setting(0, "Extra calls that each task may spend on asking the large model the same again; 0: none.")
+    usd: float | None = setting(None, "Most US dollars that these calls may cost, over all tasks.")
+    answers: int = setting(2, "How often such a request is asked in all; with 3 the majority is the standard.")
+
+    @property
+    def n_votes(self) -> int:
+        """How many answers make the one that a promise is about: 1, or 3 where their majority is asked for."""
+        return self.answers if self.calls and self.answers > 2 else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """[log]"""
 
@@ -135,6 +149,7 @@ class Settings:
     large: LargeSettings = field(default_factory=LargeSettings)
     quality: QualitySettings = field(default_factory=QualitySettings)
     learning: LearningSettings = field(default_factory=LearningSettings)
+    consistency: ConsistencySettings = field(default_factory=ConsistencySettings)
     log: LogSettings = field(default_factory=LogSettings)
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -158,6 +173,9 @@ _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("learning", "growth"): (1.01, 100),
     ("learning", "check_every_s"): (0.05, 86400),
     ("learning", "niceness"): (0, 19),
+    ("consistency", "calls"): (0, 10_000_000),
+    ("consistency", "usd"): (0, 1e6),
+    ("consistency", "answers"): (2, 3),
     ("log", "keep_days"): (0, 36500),
 }
 

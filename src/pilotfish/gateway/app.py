@@ -11,7 +11,7 @@ import contextlib
 import ipaddress
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -30,10 +30,10 @@ from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.load import SpecialistFolder
 from pilotfish.gateway.local import Inference
 from pilotfish.gateway.names import Names
+from pilotfish.gateway.repeats import Budget, Repeats
 from pilotfish.gateway.rows import RowMaker
 from pilotfish.models.base import Model
 from pilotfish.models.build import configured_model, large_model
-from pilotfish.models.failover import FailoverModel
 from pilotfish.store import build as store
 from pilotfish.store.home import open_home
 
@@ -52,15 +52,15 @@ class Gateway:
         chat: Chat,
         tasks: LiveTasks,
         learner: Learner,
+        repeats: Repeats,
         names: Names,
-        models: Mapping[str, Model],
         n_gaps: Callable[[], int],
     ) -> None:
         self._chat = chat
         self._tasks = tasks
         self._learner = learner
         self._names = names
-        self._models = models
+        self._repeats = repeats
         self._n_gaps = n_gaps
         self._settings = settings
         self._started_s = time.time()
@@ -127,7 +127,8 @@ class Gateway:
             "log_gaps": self._n_gaps(),
             "promise": None if claim is None else msgspec.to_builtins(claim),
             "learner": self._learner.status,
-            "models": {name: model.state for name, model in self._models.items() if isinstance(model, FailoverModel)},
+            "models": self._names.states(),
+            "consistency": self._repeats.status,
             "tasks": [
                 {
                     "id": live.record.task_id,
@@ -167,7 +168,10 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         tasks = LiveTasks(home.registry, settings, inference=inference, load=specialists.load)
         await tasks.refresh()
         rows = RowMaker(settings, load.settings_sha256(settings), reference.card.price)
-        audits = Audits(reference=reference, tasks=tasks, writer=writer, log=home.log, rows=rows)
+        budget = Budget(settings.consistency, home.log.repeats())
+        repeats = Repeats(settings.consistency, reference=reference, writer=writer, rows=rows, budget=budget)
+        stack.push_async_callback(repeats.aclose)
+        audits = Audits(reference=reference, tasks=tasks, writer=writer, log=home.log, rows=rows, repeats=repeats)
         stack.push_async_callback(audits.aclose)
         names = Names(reference=reference, models=models, aliases=settings.aliases, tasks=tasks)
         chat = Chat(
@@ -190,7 +194,7 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
             tasks=tasks,
             learner=learner,
             names=names,
-            models={reference.card.name: reference, **models},
+            repeats=repeats,
             n_gaps=lambda: writer.n_gaps,
         )
 

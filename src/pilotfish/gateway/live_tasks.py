@@ -60,6 +60,7 @@ class LiveTasks:
         self._registry = registry
         self._settings = settings
         self._claim = settings.quality.claim
+        self._n_votes = settings.consistency.n_votes
         self._inference = inference
         self._load = load
         self._version = -1
@@ -165,7 +166,9 @@ class LiveTasks:
         certificate = self._registry.certificate(record.certificate_id) if record.certificate_id else None
         if certificate is not None and certificate.artefact_sha256 != record.specialist_sha256:
             certificate = None
-        is_promised = certificate is not None and self._claim is not None and certificate.claim.covers(self._claim)
+        is_promised = (
+            certificate is not None and self._claim is not None and certificate.keeps(self._claim, self._n_votes)
+        )
         if mode == "serve" and not is_promised:
             mode = "observe"
         if mode == "observe" or not record.specialist_sha256:

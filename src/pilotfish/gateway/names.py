@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pilotfish.config.catalogue import OWN_NAMES, TASK_PREFIX
 from pilotfish.core.errors import RequestError, UnknownModelError
 from pilotfish.core.messages import Price
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.models.base import Model
+from pilotfish.models.failover import FailoverModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,11 @@ class Names:
         tasks = [f"{TASK_PREFIX}{live.record.name}" for live in self._tasks.all()]
         fixed = [name for name, found in self._fixed.items() if not found.is_own]
         return list(dict.fromkeys([self._reference.card.name, "auto", *fixed, *self._aliases, *tasks]))
+
+    def states(self) -> dict[str, list[dict[str, Any]]]:
+        """The servers of every model that has some, with their circuit breakers, for the status page."""
+        models = [self._reference, *(found.target for found in self._fixed.values() if not found.is_own)]
+        return {model.card.name: model.state for model in models if isinstance(model, FailoverModel)}
 
     def _resolve_alias(self, target: str) -> Named | None:
         found = self._fixed.get(target)

@@ -98,6 +98,11 @@ class RowMaker:
         """Whether messages and answers may be written at all."""
         return self._keeps_text
 
+    @property
+    def has_price(self) -> bool:
+        """Whether the reference's price was stated."""
+        return self._price is not None
+
     def cost_usd(self, usage: Usage | None) -> float | None:
         """What the reference's tokens cost, None where tokens or price are unknown."""
         return _cost_usd(usage, self._price)

@@ -14,15 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from pilotfish.core.certificate import Certificate, Claim, Refusal, Shortage
+from pilotfish.core.certificate import SCORERS, Certificate, Claim, Refusal, Shortage
+from pilotfish.guarantees.consistency import Repeated, standard_floor, why
 from pilotfish.guarantees.split import unbiased_rows_for
 from pilotfish.routing.policy import Gates, Policy
-from pilotfish.stats import binomial, sequence, spending
+from pilotfish.stats import binomial, sequence, spending, weighted
 
 PROCEDURE = {
     "answer": "exact binomial fixed-sequence test over out-of-fold thresholds (Learn then Test, arXiv 2110.01052)",
     "traffic": "exact binomial test of nested thresholds (served disagreements only grow as the threshold falls)",
 }
+WEIGHTED_PROCEDURE = "fixed-sequence bets over out-of-fold thresholds, rows weighted by 1 / probability"
 # Serving less than a tenth is not worth a certificate.
 MIN_COVERAGE = 0.1
 # The scope gate defers at least the strangest hundredth, so that it stands when traffic drifts.
@@ -35,7 +37,8 @@ class Evidence:
     """What the served artefact said on calibration rows, and the fitting rows out of fold.
 
     Losses are in [0, 1] against the reference. Calibration rows are unbiased, in time order and were not fitted
-    on; the `fold_` rows only fix the scope gate and the order of the tests.
+    on; the `fold_` rows only fix the scope gate and the order of the tests. `weights` (of `stats.weighted`) is given
+    where the calibration rows were drawn with unequal probabilities.
     """
 
     fold_losses: Sequence[float]
@@ -44,14 +47,16 @@ class Evidence:
     losses: Sequence[float] = ()
     certainty: Sequence[float] = ()
     scope: Sequence[float] = ()
+    weights: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What a certificate says beside its numbers. `attempt` counts all attempts ever made for the task.
 
-    `asked_again` is (how often the reference differed from itself, how many questions it got twice). `n_answers` is
-    how many unbiased answers the calibration rows were split from; without it a refusal counts calibration rows.
+    `asked_again` is how often the reference differed from itself, `n_votes` how many of its answers make the one that
+    counts. `n_answers` is how many unbiased answers the calibration rows were split from; without it a refusal counts
+    calibration rows.
     """
 
     task_id: str
@@ -59,11 +64,11 @@ class Terms:
     attempt: int
     created_at: str
     split_rule: str = ""
-    scorer: str = "exact equality of all fields"
     data_sha256: str = ""
     artefact_sha256: str = ""
     request_ids: tuple[str, ...] = ()
-    asked_again: tuple[int, int] = (0, 0)
+    asked_again: Repeated = Repeated(0, 0)
+    n_votes: int = 1
     n_answers: int | None = None
 
 
@@ -91,7 +96,7 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         bound=choice.bound,
         min_certainty=choice.threshold,
         min_scope=gate.min_scope,
-        coverage=choice.n_served / rows.n_rows,
+        coverage=gate.drawn.share(choice.threshold) if gate.drawn else choice.n_served / rows.n_rows,
         n=rows.n_rows,
         n_served=choice.n_served,
         errors=choice.errors,
@@ -99,15 +104,16 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         delta_spent=delta,
         schedule=spending.SCHEDULE,
         start_certainty=order[0] if order else rows.points[0].threshold,
-        procedure=PROCEDURE[claim.per],
+        procedure=WEIGHTED_PROCEDURE if gate.drawn else PROCEDURE[claim.per],
         split_rule=terms.split_rule,
-        scorer=terms.scorer,
+        scorer=SCORERS[terms.n_votes],
         data_sha256=terms.data_sha256,
         artefact_sha256=terms.artefact_sha256,
         created_at=terms.created_at,
         details={
             "order_of_tests": order,
             "request_ids": list(terms.request_ids),
+            "consistency": terms.asked_again.to_json(),
             "naive": {"min_certainty": naive.threshold, "n_served": naive.n_served, "errors": naive.errors}
             if naive
             else None,
@@ -119,14 +125,40 @@ def gated(
     certainty: Sequence[float], scope: Sequence[float], losses: Sequence[float], min_scope: float
 ) -> sequence.Curve:
     """The rows as a curve over certainty; those under the scope gate count, but are never served."""
-    scores = [c if s >= min_scope else -math.inf for c, s in zip(certainty, scope, strict=True)]
-    return sequence.curve(scores, losses)
+    return sequence.curve(_scores(certainty, scope, min_scope), losses)
+
+
+def drawn(
+    certainty: Sequence[float],
+    scope: Sequence[float],
+    losses: Sequence[float],
+    weights: Sequence[float],
+    min_scope: float,
+) -> weighted.Drawn | None:
+    """The same with their weights, None where there are none: then counting is exact."""
+    return weighted.Drawn(_scores(certainty, scope, min_scope), losses, weights) if weights else None
 
 
 def expected_coverage(evidence: Evidence, n: int, claim: Claim, attempt: int) -> float:
     """The coverage to expect from `n` calibration rows; looks at the out-of-fold rows alone and spends nothing."""
     delta = spending.share(claim.delta, attempt)
     return max(_expected(gate.fold, n, claim, delta) for gate in _gates(evidence))
+
+
+def surest(look: Evidence, n: int, claim: Claim, attempt: int) -> list[bool] | None:
+    """Which out-of-fold rows any certificate from `n` calibration rows would serve; None where none is to be expected.
+
+    Per answer those above the start of the test, which only ever goes down from there; per traffic the surest tenth.
+    """
+    delta = spending.share(claim.delta, attempt)
+    gate = max(_gates(look), key=lambda gate: _expected(gate.fold, n, claim, delta))
+    if _expected(gate.fold, n, claim, delta) < MIN_COVERAGE:
+        return None
+    if claim.per == "answer":
+        start = sequence.plan(gate.fold, n, claim.max_risk, delta)[0]
+    else:
+        start = next(p.threshold for p in gate.fold.points if p.n_served >= MIN_COVERAGE * gate.fold.n_rows)
+    return [score >= start for score in _scores(look.fold_certainty, look.fold_scope, gate.min_scope)]
 
 
 def answers_needed(evidence: Evidence, claim: Claim, attempt: int) -> int | None:
@@ -145,8 +177,12 @@ def policy_of(certificate: Certificate) -> Policy:
     return Policy(Gates(min_certainty=certificate.min_certainty, min_scope=certificate.min_scope))
 
 
-def choose(rows: sequence.Curve, order: Sequence[float], claim: Claim, delta: float) -> sequence.Choice | None:
-    """The proven threshold for `claim` at level 1 - `delta`, or None."""
+def choose(
+    rows: sequence.Curve, unequal: weighted.Drawn | None, order: Sequence[float], claim: Claim, delta: float
+) -> sequence.Choice | None:
+    """The proven threshold for `claim` at level 1 - `delta`, or None; `unequal` are the rows that carry weights."""
+    if unequal is not None:
+        return weighted.choose(unequal, order, claim.max_risk, delta, per_traffic=claim.per == "traffic")
     if claim.per == "traffic":
         return sequence.per_traffic(rows, claim.max_risk, delta)
     return sequence.per_answer(rows, order, claim.max_risk, delta)
@@ -174,12 +210,17 @@ def promise(claim: Claim) -> str:
     return f"at most {claim.max_risk * 100:.3g} % {base} {verb}, with {claim.confidence * 100:.4g} % confidence"
 
 
+def _scores(certainty: Sequence[float], scope: Sequence[float], min_scope: float) -> list[float]:
+    return [c if s >= min_scope else -math.inf for c, s in zip(certainty, scope, strict=True)]
+
+
 class _Gate(NamedTuple):
-    """One candidate for the scope gate, and both kinds of rows behind it."""
+    """One candidate for the scope gate, and both kinds of rows behind it; `drawn` where they carry weights."""
 
     min_scope: float
     rows: sequence.Curve
     fold: sequence.Curve
+    drawn: weighted.Drawn | None
 
 
 def _gates(evidence: Evidence) -> list[_Gate]:
@@ -191,6 +232,7 @@ def _gates(evidence: Evidence) -> list[_Gate]:
             scope,
             gated(evidence.certainty, evidence.scope, evidence.losses, scope),
             gated(evidence.fold_certainty, evidence.fold_scope, evidence.fold_losses, scope),
+            drawn(evidence.certainty, evidence.scope, evidence.losses, evidence.weights, scope),
         )
         for scope in scopes
     ]
@@ -213,8 +255,11 @@ def _choose_gate(gates: Sequence[_Gate], claim: Claim, delta: float) -> _Gate:
 def _test(gate: _Gate, claim: Claim, delta: float) -> tuple[list[float], sequence.Choice | None]:
     """The order of tests and what they proved, None where that serves less than a tenth."""
     n = gate.rows.n_rows
-    order = sequence.plan(gate.fold, n, claim.max_risk, delta) if claim.per == "answer" else []
-    choice = choose(gate.rows, order, claim, delta)
+    if claim.per == "answer":
+        order = sequence.plan(gate.fold, n, claim.max_risk, delta)
+    else:
+        order = sequence.steps(gate.fold) if gate.drawn else []
+    choice = choose(gate.rows, gate.drawn, order, claim, delta)
     return order, choice if choice and choice.n_served >= MIN_COVERAGE * n else None
 
 
@@ -260,7 +305,6 @@ def _refuse(gates: Sequence[_Gate], claim: Claim, terms: Terms) -> Refusal:
     # Whoever asks for it makes the next attempt, and what is missing is counted at that attempt's share too.
     next_delta = spending.share(claim.delta, terms.attempt + 1)
     passing = _passing_risk(gates, claim, next_delta)
-    differed, asked = terms.asked_again
     today = f"today {passing * 100:.3g} % would pass" if passing else "today not even 50 % would pass"
     short: int | None = None
     reason: Shortage
@@ -271,20 +315,19 @@ def _refuse(gates: Sequence[_Gate], claim: Claim, terms: Terms) -> Refusal:
         needed = max(needed, math.ceil(1.1 * rows.n_rows))
         if terms.n_answers is not None:
             needed, known = unbiased_rows_for(needed), terms.n_answers
-    if asked and binomial.lower(differed, asked, claim.delta) > claim.max_risk:
-        reason = "consistency"
-        why = f"the reference differed from itself in {differed} of {asked} questions it was asked twice"
+    if standard_floor(terms.asked_again, terms.n_votes) > claim.max_risk:
+        reason, said = "consistency", why(terms.asked_again, terms.n_votes)
     elif needed is None:
-        reason, why = "agreement", "the specialist and the reference part too often"
+        reason, said = "agreement", "the specialist and the reference part too often"
     else:
         reason, short = "examples", max(1, needed - known)
-        why = f"about {short:,} more unbiased answers are needed to test it, after {known:,}"
+        said = f"about {short:,} more unbiased answers are needed to test it, after {known:,}"
     return Refusal(
         task_id=terms.task_id,
         task_name=terms.task_name,
         claim=claim,
         short_of=reason,
-        message=f"Cannot promise that {promise(claim)}: {why}; {today}.",
+        message=f"Cannot promise that {promise(claim)}: {said}; {today}.",
         n=rows.n_rows,
         examples_short=short,
         passing_risk=passing,

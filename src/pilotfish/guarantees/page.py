@@ -13,6 +13,7 @@ from html import escape
 from pilotfish.core.certificate import Certificate, Claim
 from pilotfish.guarantees.audit import Audit
 from pilotfish.guarantees.certify import promise
+from pilotfish.guarantees.consistency import from_json
 from pilotfish.pages import html, svg
 from pilotfish.stats import binomial, sequence
 from pilotfish.stats.sequence import Curve, Point
@@ -115,12 +116,18 @@ def _numbers(certificate: Certificate) -> str:
         ["answered locally among them", f"{certificate.n_served:,} ({_percent(certificate.coverage)})"],
         ["differed", f"{certificate.errors:g} of {base:,} ({_percent(certificate.errors / base)})"],
         ["exact upper bound", f"{_percent(certificate.bound)}, where {_percent(claim.max_risk)} is promised"],
+        ["the large model against itself", _consistency(certificate)],
         ["attempt", f"number {certificate.attempt} for this task"],
         ["share of the tolerated error it spent", spent],
         ["answers locally at", gates],
         ["made", certificate.created_at],
     ]
     return html.table(["", ""], rows)
+
+
+def _consistency(certificate: Certificate) -> str:
+    repeated = from_json(certificate.details.get("consistency"))
+    return "not recorded" if repeated is None else str(repeated)
 
 
 def _beside(certificate: Certificate, rows: Curve) -> str:

@@ -14,14 +14,16 @@ from typing import NamedTuple
 
 from pilotfish.core.certificate import Certificate
 from pilotfish.core.errors import SpecialistError, TaskError
-from pilotfish.core.example import Example
+from pilotfish.core.example import UNBIASED, Example
 from pilotfish.core.task import AnswerShape
-from pilotfish.guarantees.certify import choose, gated, policy_of
+from pilotfish.guarantees.certify import choose, drawn, gated, policy_of
+from pilotfish.guarantees.consistency import with_votes
+from pilotfish.guarantees.known import example, repeated
 from pilotfish.guarantees.split import data_sha256
-from pilotfish.scoring.answers import disagreement, parse
+from pilotfish.scoring.answers import disagreement
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Specialist
-from pilotfish.stats import spending
+from pilotfish.stats import spending, weighted
 from pilotfish.stats.sequence import Curve
 from pilotfish.store.home import Home
 from pilotfish.tasks.recognise import Recogniser, task_id
@@ -79,16 +81,9 @@ def logged(home: Home, certificate: Certificate, shape: AnswerShape) -> list[Exa
             continue
         found = recogniser.split(row.instructions_id, row.input)
         if found.task_id == certificate.task_id and found.text is not None:
-            examples.append(
-                Example(
-                    text=found.text,
-                    answer=parse(shape, row.reference_answer),
-                    time_s=row.time_s,
-                    sampling=row.sampling,
-                    probability=row.probability,
-                    request_id=request_id,
-                )
-            )
+            again = repeated(home.log, request_id)[request_id] if certificate.n_votes > 1 else []
+            read = example(found.text, row.reference_answer, row, shape, again)
+            examples.append(with_votes(read, certificate.n_votes))
     return examples
 
 
@@ -110,8 +105,10 @@ def examine(certificate: Certificate, examples: Sequence[Example], specialist: S
     losses = [disagreement(said, row.answer) for said, row in zip(predicted.answers, rows, strict=True)]
     certainty, scope = predicted.certainty.tolist(), predicted.scope.tolist()
     curve = gated(certainty, scope, losses, certificate.min_scope)
+    weights = weighted.weights([row.probability for row in rows])
+    unequal = drawn(certainty, scope, losses, weights, certificate.min_scope)
     delta = spending.share(certificate.claim.delta, certificate.attempt)
-    choice = choose(curve, certificate.details.get("order_of_tests", []), certificate.claim, delta)
+    choice = choose(curve, unequal, certificate.details.get("order_of_tests", []), certificate.claim, delta)
     policy = policy_of(certificate)
     served = [policy.decide(c, s) == "certified" for c, s in zip(certainty, scope, strict=True)]
     again: dict[str, object] = {
@@ -122,7 +119,7 @@ def examine(certificate: Certificate, examples: Sequence[Example], specialist: S
         "bound": choice.bound if choice else None,
         "n_served": sum(served),
         "errors": sum(loss for loss, is_served in zip(losses, served, strict=True) if is_served),
-        "coverage": sum(served) / len(rows),
+        "coverage": unequal.share(certificate.min_certainty) if unequal else sum(served) / len(rows),
     }
     return Recomputed(found + _compare(certificate, again), curve)
 
@@ -155,8 +152,11 @@ def _of_rows(certificate: Certificate, rows: Sequence[Example]) -> list[Differen
         return [
             _differs("request_ids", f"{len(names)} rows", f"{len(missing)} of them missing in the log ({first}, …)")
         ]
-    found = _compare(certificate, {"n": len(rows), "data_sha256": data_sha256(rows)})
-    biased = [row.request_id for row in rows if not row.is_unbiased]
+    found = _compare(certificate, {"n": len(rows), "data_sha256": data_sha256(rows, certificate.n_votes)})
+    short = [row.request_id for row in rows if not row.is_complete]
+    if short:
+        found.append(_differs("scorer", certificate.scorer, f"{len(short)} rows with fewer answers ({short[0]}, …)"))
+    biased = [row.request_id for row in rows if row.sampling not in UNBIASED]
     if biased:
         found.append(_differs("sampling", "unbiased rows", f"{len(biased)} biased rows ({biased[0]}, …)"))
     return found

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict, Unpack
 
 from pilotfish.core.certificate import Certificate, Refusal
-from pilotfish.core.log_row import AuditRow, InstructionsRow, LogRow, RequestRow
+from pilotfish.core.log_row import AuditRow, InstructionsRow, LogRow, RepeatRow, RequestRow
 from pilotfish.core.task import AnswerShape, Mode, Template
 
 
@@ -66,6 +66,9 @@ class Log(Protocol):
     def audit(self, request_id: str) -> AuditRow | None:
         """The audit of one request, where there was one."""
 
+    def repeats(self, request_id: str = "") -> list[RepeatRow]:
+        """What the reference was asked again, of one request or of all, by request and number."""
+
     def instructions(self, instructions_id: str) -> InstructionsRow | None:
         """The shared part of a request."""
 
@@ -73,7 +76,10 @@ class Log(Protocol):
         """Per task and instructions, most frequent first."""
 
     def prune(self, before_s: float) -> int:
-        """Delete request rows before a time, with audits and instructions that no request needs; how many went."""
+        """Delete request rows before a time, with audits and instructions that no request needs; how many went.
+
+        Of repeated calls only the texts go: what a budget has spent stays spent.
+        """
 
     def n_gaps(self) -> int:
         """Rows known to be lost: those that writers reported, and lines that a crash left torn."""

@@ -58,6 +58,8 @@ def test_every_outcome_has_its_reason(outcome: Prediction | SpecialistError | No
         (request(n=2), "hi", "unsupported-option"),
         (request(tools=[{"type": "function"}]), "hi", "unsupported-option"),
         (request(stop=["x"]), "hi", "unsupported-option"),
+        (request(messages=[*SAID, Message(role="tool", content="42")]), "hi", "tool-loop"),
+        (request(messages=[*SAID, Message(role="assistant", tool_calls=[{"id": "c"}]), *SAID]), "hi", "tool-loop"),
     ],
 )
 def test_what_no_specialist_can_honour_is_not_even_tried(asked: ChatRequest, text: str | None, reason: str) -> None:

@@ -54,6 +54,12 @@ def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
 
 
+def test_a_log_from_before_there_were_repeats_opens(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    migrate(path, MIGRATIONS[:1])
+    assert SqliteLog(path).repeats() == []
+
+
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     migrate(path, [*MIGRATIONS, "CREATE TABLE tomorrow (n)"])
