@@ -16,8 +16,11 @@ def said(certainty: float, scope: float = 1.0) -> Prediction:
     return Prediction(answer="refund", values=("refund",), certainty=certainty, scope=scope, local_s=0.001)
 
 
+SAID = [Message(role="user", content="hi")]
+
+
 def request(**fields: object) -> ChatRequest:
-    return ChatRequest(messages=[Message(role="user", content="hi")], **fields)  # type: ignore[arg-type]
+    return ChatRequest(**({"messages": SAID} | fields))  # type: ignore[arg-type]
 
 
 class Specialist:
