@@ -151,6 +151,27 @@ def test_every_server_gets_its_own_key(home: Path, monkeypatch: pytest.MonkeyPat
             assert keys == ["Bearer one", "Bearer two", "Bearer one"]
 
 
+def test_a_clients_key_is_sent_to_no_other_host_than_the_large_models(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with upstream([Reply(status=500, body=b"{}")]) as second, upstream() as third:
+        large = {"endpoints": (EndpointSettings(url=second.url),), "degraded": "small"}
+        models = {"small": ModelSettings(url=third.url)}
+        with gateway(home, [Reply(status=500, body=b"{}")], large=large, models=models) as place:
+            ask(place, "auto")
+            ask(place, "small")
+            assert place.server.asked[0].headers["authorization"] == "Bearer client-key"
+            assert len(second.asked) == 1
+            assert len(third.asked) == 2
+            for asked in (*second.asked, *third.asked):
+                assert "authorization" not in asked.headers
+        models = {"beside": ModelSettings(url=third.url)}
+        with gateway(home, large={"url": third.url}, models=models) as place:
+            ask(place, "beside")
+            assert third.asked[-1].headers["authorization"] == "Bearer client-key"
+
+
 def test_the_status_shows_each_server_without_its_path_or_key(home: Path) -> None:
     with two_models(home) as (place, server):
         found = place.client.with_options(base_url=f"http://127.0.0.1:{place.port}").get(

@@ -70,7 +70,7 @@ def _notes(settings: Settings) -> list[str]:
         else "Large model: none yet. It needs [large] url and model, or `pilotfish serve --large URL --model NAME`."
     )
     if large.url and large.key_env:
-        notes.append(_key_note("Key", large.key_env))
+        notes.append(_key_note("Key", large.key_env, ": the client's key is passed on"))
     for endpoint in large.endpoints:
         key_env = large.key_env if endpoint.key_env is None else endpoint.key_env
         notes.append(_key_note(f"Further server: {endpoint.url}. Key", key_env))
@@ -96,8 +96,10 @@ def _notes(settings: Settings) -> list[str]:
     return notes
 
 
-def _key_note(what: str, variable: str) -> str:
-    found = "is set" if os.environ.get(variable) else "is not set: the client's key is passed on"
+def _key_note(what: str, variable: str, otherwise: str = "") -> str:
+    if not variable:
+        return f"{what}: none."
+    found = "is set" if os.environ.get(variable) else f"is not set{otherwise}"
     return f"{what}: the variable {variable} {found}."
 
 

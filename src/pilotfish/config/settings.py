@@ -44,9 +44,7 @@ class ModelSettings:
 
     url: str = setting("", "Base URL of the large model, up to and including /v1.")
     model: str = setting("", "Model name sent to it.")
-    key_env: str = setting(
-        "OPENAI_API_KEY", "Environment variable with its key; where unset the client's key is passed on."
-    )
+    key_env: str = setting("", "Environment variable with its key; where unset the client's key is passed on.")
     endpoints: tuple[EndpointSettings, ...] = setting(
         (), "Further servers of the same model, tried in this order: URLs, or tables with `url` and `key_env`."
     )
@@ -81,6 +79,9 @@ class ModelSettings:
 class LargeSettings(ModelSettings):
     """[large]: the reference model."""
 
+    key_env: str = setting(
+        "OPENAI_API_KEY", "Environment variable with its key; where unset the client's key is passed on."
+    )
     degraded: str = setting(
         "", "Who may answer while it is down: a name of [models], or `specialist` for answers it was unsure of."
     )

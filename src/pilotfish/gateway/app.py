@@ -151,7 +151,9 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
     reference = reference or large_model(settings.large)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(reference.aclose)
-        models = {name: configured_model(name, it) for name, it in settings.models.items()}
+        models = {
+            name: configured_model(name, it, client_url=settings.large.url) for name, it in settings.models.items()
+        }
         for model in models.values():
             stack.push_async_callback(model.aclose)
         home = open_home(load.home(settings))

@@ -7,6 +7,7 @@ message of an error.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 from pilotfish.config.settings import EndpointSettings, LargeSettings, ModelSettings
@@ -28,13 +29,16 @@ def large_model(settings: LargeSettings, environment: Mapping[str, str] | None =
         raise ConfigError(
             "The large model has no name.", hint="Give it with --model NAME, PILOTFISH_LARGE_MODEL or [large] model."
         )
-    return configured_model(settings.model, settings, environment)
+    return configured_model(settings.model, settings, client_url=settings.url, environment=environment)
 
 
-def configured_model(name: str, settings: ModelSettings, environment: Mapping[str, str] | None = None) -> Model:
+def configured_model(
+    name: str, settings: ModelSettings, *, client_url: str, environment: Mapping[str, str] | None = None
+) -> Model:
     """The model that clients call `name`, with all its servers; without a `model` of its own it is asked by `name`.
 
-    Raises `ConfigError` where a URL or a key cannot be used.
+    `client_url` is the address that the clients' own keys are meant for: no other host is ever sent one. Raises
+    `ConfigError` where a URL or a key cannot be used.
     """
     values = os.environ if environment is None else environment
     limits = Limits(
@@ -51,6 +55,7 @@ def configured_model(name: str, settings: ModelSettings, environment: Mapping[st
             key=values.get(key_env, "").strip(),
             timeout_s=settings.timeout_s,
             limits=limits,
+            takes_client_keys=_origin(endpoint.url) == _origin(client_url),
         )
 
     return FailoverModel(
@@ -59,3 +64,9 @@ def configured_model(name: str, settings: ModelSettings, environment: Mapping[st
         timeout_s=settings.timeout_s,
         retry_wait_s=settings.retry_wait_s,
     )
+
+
+def _origin(url: str) -> tuple[str, str]:
+    """Scheme, and host with its port; what cannot be split is refused where a connection is to be made to it."""
+    scheme, _, rest = url.partition("://")
+    return scheme, re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2].lower()

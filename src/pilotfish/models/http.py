@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 
 from pilotfish.core.errors import ConfigError, ModelFormatError, ModelStatusError
-from pilotfish.core.messages import Answer, ChatRequest, Price
+from pilotfish.core.messages import Answer, ChatRequest
 from pilotfish.models import wire
 from pilotfish.models.base import ModelCard
 from pilotfish.models.connection import Endpoint
@@ -50,9 +50,9 @@ class HttpModel:
         key: str = "",
         timeout_s: float = 600.0,
         limits: Limits = DEFAULT_LIMITS,
-        price: Price | None = None,
+        takes_client_keys: bool = True,
     ) -> None:
-        """`key` is sent as a bearer token; where it is empty the client's own headers are passed on.
+        """`key` is sent as a bearer token; where it is empty the client's own headers are, if it `takes_client_keys`.
 
         Raises `ConfigError` where URL or key cannot be used.
         """
@@ -66,11 +66,12 @@ class HttpModel:
             limits=limits,
         )
         self._own_headers = (("authorization", f"Bearer {key}"),) if key else ()
-        self._card = ModelCard(name=name, price=price)
+        self._takes_client_keys = takes_client_keys
+        self._card = ModelCard(name=name)
 
     @property
     def card(self) -> ModelCard:
-        """Name and stated price."""
+        """Its name; what it costs is said of the model, not of a server."""
         return self._card
 
     @property
@@ -119,7 +120,7 @@ class HttpModel:
         return body if request.model else wire.replace_model(body, self._card.name)
 
     def _headers(self, request: ChatRequest) -> Sequence[tuple[str, str]]:
-        if self._own_headers or not isinstance(request, wire.ClientRequest):
+        if self._own_headers or not self._takes_client_keys or not isinstance(request, wire.ClientRequest):
             return self._own_headers
         return request.headers
 
