@@ -74,7 +74,7 @@ def command(
     if html_path is not None and found is not None and found.rows is not None and not found.differences:
         from pilotfish.guarantees.page import render
 
-        html_path.write_text(render(certificate, found.rows), "utf-8")
+        html_path.write_text(render(certificate, found.rows, settings.quality.audit_rate), "utf-8")
     _print(record, certificate, found, as_json)
     if found is not None and found.differences:
         return 1
@@ -151,6 +151,7 @@ def _plan(place: Home, task: str, settings: Settings, as_json: bool) -> int:
             claims,
             number=place.registry.n_attempts(record.task_id) + 1,
             encoder=open_encoder(load.cache(), settings.learning.encoder),
+            fresh_since_s=(record.pace or {}).get("fresh_since_s"),
             progress=bar,
         )
     if as_json:

@@ -40,6 +40,9 @@ def show(config_path: Path | None, home: Path | None, as_json: bool) -> None:
             rows.append([section, item.name, value, _help(type(record), item.name)])
     rows += [["aliases", name, target, "What this name of a client stands for."] for name, target in _aliases(settings)]
     output.print_table(["section", "key", "value", "meaning"], rows)
+    claim = settings.quality.claim
+    if claim is not None:
+        click.echo("\n" + output.audits(claim, settings.quality.audit_rate))
 
 
 @command.command("check")
@@ -82,7 +85,7 @@ def _notes(settings: Settings) -> list[str]:
     if claim is None:
         notes.append("Promise: none, so nothing is answered locally. Set [quality] max_risk to begin.")
     else:
-        notes.append(f"Promise: {output.claim(claim)}; {100 * settings.quality.audit_rate:g} % audited.")
+        notes += [f"Promise: {output.claim(claim)}.", output.audits(claim, settings.quality.audit_rate)]
     asked = settings.consistency
     if asked.calls:
         limit = "" if asked.usd is None else f", ${asked.usd:g} over all tasks"

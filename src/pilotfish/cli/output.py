@@ -59,6 +59,15 @@ def claim(asked: Claim) -> str:
     )
 
 
+def audits(asked: Claim, rate: float | None) -> str:
+    """How soon audits at `rate`, chosen where it is None, will notice a broken promise that is yet to be certified."""
+    from pilotfish.guarantees.audit import Audit
+
+    audit = Audit(asked)
+    expected = "" if rate is not None else " (the rate is chosen; the certificate may move it a little)"
+    return f"Audits: {audit.power(audit.rate(rate))}{expected}."
+
+
 def promise(certificate: Certificate) -> str:
     """A certificate in one sentence."""
     return (

@@ -7,12 +7,17 @@ from pathlib import Path
 import click
 
 from pilotfish.cli import options, output
+from pilotfish.config import load
 from pilotfish.core.certificate import Certificate, Refusal
+from pilotfish.guarantees.audit import Audit
 from pilotfish.guarantees.consistency import asked_again, from_json
+from pilotfish.guarantees.drift import Drift
 from pilotfish.guarantees.known import known_examples
 from pilotfish.guarantees.new_answers import NewAnswers, new_since
+from pilotfish.guarantees.pace import Pace
 from pilotfish.stats import binomial
 from pilotfish.store.base import Registry, TaskRecord
+from pilotfish.store.home import open_home
 from pilotfish.tasks.find import MAX_ROWS, find_tasks
 
 
@@ -20,7 +25,8 @@ from pilotfish.tasks.find import MAX_ROWS, find_tasks
 @options.place_options
 @options.json_option
 def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
-    place = options.home_from(config_path, home)
+    settings = options.settings_from(config_path, home)
+    place = open_home(load.home(settings))
     # Rows logged before a template was known carry another task's id, so requests are counted by the survey.
     n_requests = {task.id: task.n_requests for task in find_tasks(place)}
     counts = place.log.task_counts()
@@ -31,6 +37,7 @@ def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
     found = [
         {
             **_task(place.registry, record, n_requests.get(record.task_id, 0), n_local.get(record.task_id, 0), total),
+            **_watched(place.registry, record, settings.quality.audit_rate),
             "new_answers": _new_answers(new_since(record, known.get(record.task_id, []))),
             "consistency": asked_again(known.get(record.task_id, [])).to_json() if record.shape.is_closed else None,
         }
@@ -45,6 +52,7 @@ def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
         click.echo(f"{total:,} requests, but none of their instructions recurs often enough to be a task yet.")
     else:
         _print(found)
+        _print_watched(found)
         _print_new_answers(found)
     return 0 if found else 1
 
@@ -67,6 +75,21 @@ def _task(registry: Registry, record: TaskRecord, n: int, n_local: int, total: i
         "certified_coverage": certificate.coverage if certificate is not None else None,
         "certificate": certificate.to_json() if isinstance(certificate, Certificate) else None,
         "refusal": last.to_json() if isinstance(last, Refusal) and certificate is None else None,
+    }
+
+
+def _watched(registry: Registry, record: TaskRecord, audit_rate: float | None) -> dict[str, object]:
+    """What audits and scores say about the promise of a task that serves."""
+    certificate = registry.certificate(record.certificate_id) if record.mode == "serve" else None
+    if certificate is None:
+        return {"audits": None, "drift": None}
+    audit = Audit.from_json(record.audit_state) if record.audit_state else Audit.start(certificate)
+    drift = Drift(certificate, audit_rate).take_over(record.drift_state)
+    pace = Pace.from_json(record.pace or {})
+    audits = {"n": audit.n, "differed": audit.losses, "rate": pace.coin(drift.coin)}
+    return {
+        "audits": {**audits, "message": audit.evidence(drift.rate)},
+        "drift": {**drift.details(), "message": drift.sentence()},
     }
 
 
@@ -115,6 +138,15 @@ def _self(consistency: object) -> str | None:
         return None
     low, high = binomial.clopper_pearson(repeated.differed, repeated.asked)
     return f"{output.percent(repeated.share)} ({100 * low:.1f} to {100 * high:.1f}), n = {repeated.asked:,}"
+
+
+def _print_watched(found: list[dict[str, object]]) -> None:
+    """Two lines a task that serves."""
+    for task in found:
+        for what in ("audits", "drift"):
+            said = task[what]
+            if isinstance(said, dict):
+                click.echo(f"{task['name']}, {what}: {said['message']}")
 
 
 def _print_new_answers(found: list[dict[str, object]]) -> None:

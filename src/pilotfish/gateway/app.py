@@ -135,6 +135,8 @@ class Gateway:
                     "name": live.record.name,
                     "mode": live.mode,
                     "certificate": live.record.certificate_id or None,
+                    "audit_rate": live.coin if live.mode == "serve" else None,
+                    "drift": {"message": live.drift.sentence(), **live.drift.details()} if live.drift else None,
                 }
                 for live in self._tasks.all()
             ],

@@ -49,6 +49,8 @@ class Audits:
         drawn = self._repeats.draw(turn, outcome)
         if not turn.decision.is_local:
             self._repeats.note(turn, outcome, drawn)
+        if live is not None and turn.mode == "serve":
+            self._tasks.note_scores(live, turn.decision)
         if turn.sampling != "audit" or live is None or live.certificate is None:
             return
         if turn.decision.is_local:
@@ -69,10 +71,11 @@ class Audits:
             self._start(self._record(live, loss=0.0, is_local=False))
 
     async def aclose(self) -> None:
-        """Cancel what is pending."""
+        """Cancel what is pending, and write down what was watched."""
         for task in self._pending:
             task.cancel()
         await asyncio.gather(*self._pending, return_exceptions=True)
+        self._tasks.keep_drifts()
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(self._guarded(work))
@@ -135,9 +138,10 @@ class Audits:
         was_withdrawn = audit.withdraws
         if not audit.observe(loss=loss, is_local=is_local):
             self._tasks.keep_audit(live, audit.to_json())
+            self._tasks.note_audit(live)
         elif not was_withdrawn:
             n_known = await asyncio.to_thread(self._n_known, live.record.task_id)
-            self._tasks.withdraw(live, audit.evidence(), audit_state=audit.to_json(), n_known=n_known)
+            self._tasks.withdraw(live, audit.evidence(live.coin), audit_state=audit.to_json(), n_known=n_known)
 
     def _n_known(self, task_id: str) -> int:
         return sum(count.n_reference_known for count in self._log.task_counts() if count.task_id == task_id)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pilotfish.core.certificate import SCORERS, Certificate, Claim, Refusal, Shortage
+from pilotfish.guarantees import drift
 from pilotfish.guarantees.consistency import Repeated, standard_floor, why
 from pilotfish.guarantees.split import unbiased_rows_for
 from pilotfish.routing.policy import Gates, Policy
@@ -117,6 +118,10 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
             "naive": {"min_certainty": naive.threshold, "n_served": naive.n_served, "errors": naive.errors}
             if naive
             else None,
+            "baseline": drift.baseline(
+                {"certainty": evidence.fold_certainty, "scope": evidence.fold_scope},
+                {"certainty": evidence.certainty, "scope": evidence.scope},
+            ),
         },
     )
 

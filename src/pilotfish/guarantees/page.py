@@ -22,15 +22,20 @@ _STEPS = 120
 _BAND = 0.95
 _PLAIN = (
     "It holds while tomorrow's requests are like the calibration rows. Audits watch this: a random share of local "
-    "answers is also asked of the large model, and the certificate is withdrawn when they part too often.",
+    "answers is also asked of the large model, and the certificate is withdrawn when they part too often. When "
+    "requests begin to look different to the small model, more of them are audited for a time.",
     "The large model's answer is the standard. This is a promise of agreement with it, not of truth.",
     "The calibration rows were not used to teach the specialist, and were chosen without looking at what they say.",
     "The tolerated share was chosen before these rows were looked at.",
 )
 
 
-def render(certificate: Certificate, rows: Curve) -> str:
-    """The page. `rows` are the calibration rows behind the scope gate, as `verify.recompute` gives them."""
+def render(certificate: Certificate, rows: Curve, audit_rate: float | None = None) -> str:
+    """The page. `rows` are the calibration rows behind the scope gate, as `verify.recompute` gives them.
+
+    `audit_rate` is that of the settings, None where it is chosen.
+    """
+    audit = Audit.start(certificate)
     title = f"Certificate: {certificate.task_name}"
     return html.document(
         title,
@@ -44,7 +49,7 @@ def render(certificate: Certificate, rows: Curve) -> str:
             "<h2>Beside it: a threshold without a proof</h2>",
             _beside(certificate, rows),
             "<h2>What it assumes</h2>",
-            html.bullets([*_PLAIN, f"How soon audits notice: {Audit.start(certificate).power()}."]),
+            html.bullets([*_PLAIN, f"How soon audits notice: {audit.power(audit.rate(audit_rate))}."]),
             "<h2>Check it</h2>",
             _check(certificate),
         ],

@@ -55,12 +55,16 @@ def plan(
     *,
     number: int,
     encoder: Encoder,
+    fresh_since_s: float | None = None,
     progress: Progress | None = None,
 ) -> Plan:
     """The plan for attempt `number` (from 1). Planning figures: the agreement seen is itself uncertain.
 
-    The student is fitted on the CPU and thrown away. `UserError` where there is too little to learn from.
+    After a withdrawal only answers later than `fresh_since_s` count, since only they may certify. The student is fitted
+    on the CPU and thrown away. `UserError` where there is too little to learn from.
     """
+    if fresh_since_s is not None:
+        examples = [row for row in examples if row.time_s > fresh_since_s]
     parts = split(examples)
     rows = [examples[i] for i in parts.fit if examples[i].is_unbiased]
     with tempfile.TemporaryDirectory(prefix="pilotfish-plan-") as folder:

@@ -16,6 +16,7 @@ from pilotfish.core.certificate import Certificate
 from pilotfish.core.errors import SpecialistError, TaskError
 from pilotfish.core.example import UNBIASED, Example
 from pilotfish.core.task import AnswerShape
+from pilotfish.guarantees import drift
 from pilotfish.guarantees.certify import choose, drawn, gated, policy_of
 from pilotfish.guarantees.consistency import with_votes
 from pilotfish.guarantees.known import example, repeated
@@ -121,7 +122,11 @@ def examine(certificate: Certificate, examples: Sequence[Example], specialist: S
         "errors": sum(loss for loss, is_served in zip(losses, served, strict=True) if is_served),
         "coverage": unequal.share(certificate.min_certainty) if unequal else sum(served) / len(rows),
     }
-    return Recomputed(found + _compare(certificate, again), curve)
+    found += _compare(certificate, again)
+    stated = certificate.details.get("baseline")
+    if stated is not None and stated != drift.recounted(stated, {"certainty": certainty, "scope": scope}):
+        found.append(_differs("details.baseline", "the scores drift is watched against", "others"))
+    return Recomputed(found, curve)
 
 
 def _registered(home: Home, certificate: Certificate, certificate_id: str) -> list[Difference]:

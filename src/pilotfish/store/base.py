@@ -90,7 +90,8 @@ class TaskRecord:
     """What is decided about one task. `specialist_sha256` and `certificate_id` are empty where there is none.
 
     `is_held` says that a person demoted the task: the learner leaves it alone until promoted again. `pace` is
-    the learner's state (`guarantees/pace.py`), `audit_state` the auditor's (`guarantees/audit.py`).
+    the learner's state (`guarantees/pace.py`), `audit_state` the auditor's (`guarantees/audit.py`), `drift_state` what
+    the scores of the certificate's requests say (`guarantees/drift.py`).
     """
 
     task_id: str
@@ -104,6 +105,7 @@ class TaskRecord:
     is_held: bool = False
     audit_state: dict[str, Any] | None = None
     pace: dict[str, Any] | None = None
+    drift_state: dict[str, Any] | None = None
     updated_s: float = 0.0
 
 
@@ -121,11 +123,12 @@ class TaskChanges(TypedDict, total=False):
     is_held: bool
     audit_state: dict[str, Any] | None
     pace: dict[str, Any] | None
+    drift_state: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that changed a task: learnt, certified, refused, promoted, demoted, withdrawn."""
+    """Something that changed a task: learnt, certified, refused, promoted, demoted, drift, withdrawn."""
 
     time_s: float
     task_id: str

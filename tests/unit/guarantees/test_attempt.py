@@ -60,6 +60,17 @@ def test_a_changed_certificate_is_found_out(tried, change, named):
     assert named in [difference.field for difference in verify(tampered, _examples(700), specialist)]
 
 
+@pytest.mark.parametrize("change", [{"counts": [0] * 64}, {"edges": [0.5]}, {"n": 1}])
+def test_a_changed_baseline_of_the_drift_watch_is_found_out(tried, change):
+    specialist = Specialist.load(tried.fitted.folder, ENCODER)
+    stated = tried.verdict.details["baseline"]
+    details = tried.verdict.details | {"baseline": stated | {"scope": stated["scope"] | change}}
+    tampered = dataclasses.replace(tried.verdict, details=details)
+    assert [difference.field for difference in verify(tampered, _examples(700), specialist)] == ["details.baseline"]
+    older = {key: value for key, value in tried.verdict.details.items() if key != "baseline"}
+    assert verify(dataclasses.replace(tried.verdict, details=older), _examples(700), specialist) == []
+
+
 def test_changed_missing_and_biased_rows_are_found_out(tried):
     specialist = Specialist.load(tried.fitted.folder, ENCODER)
     rows = _examples(700)
