@@ -33,7 +33,7 @@ from pilotfish.gateway.names import Names
 from pilotfish.gateway.repeats import Budget, Repeats
 from pilotfish.gateway.rows import RowMaker
 from pilotfish.models.base import Model
-from pilotfish.models.build import configured_model, large_model
+from pilotfish.models.build import further_models, large_model
 from pilotfish.store import build as store
 from pilotfish.store.home import open_home
 
@@ -152,11 +152,8 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
     """
     reference = reference or large_model(settings.large)
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(reference.aclose)
-        models = {
-            name: configured_model(name, it, client_url=settings.large.url) for name, it in settings.models.items()
-        }
-        for model in models.values():
+        models = further_models(settings)
+        for model in (reference, *models.values()):
             stack.push_async_callback(model.aclose)
         home = open_home(load.home(settings))
         stack.callback(home.registry.close)

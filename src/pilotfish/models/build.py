@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from pilotfish.config.settings import EndpointSettings, LargeSettings, ModelSettings
+from pilotfish.config.settings import EndpointSettings, LargeSettings, ModelSettings, Settings
 from pilotfish.core.errors import ConfigError
 from pilotfish.models.base import Model, ModelCard
 from pilotfish.models.exchange import Limits
@@ -30,6 +30,12 @@ def large_model(settings: LargeSettings, environment: Mapping[str, str] | None =
             "The large model has no name.", hint="Give it with --model NAME, PILOTFISH_LARGE_MODEL or [large] model."
         )
     return configured_model(settings.model, settings, client_url=settings.url, environment=environment)
+
+
+def further_models(settings: Settings) -> dict[str, Model]:
+    """The models of [models.NAME] by name. Raises `ConfigError` where a URL or a key cannot be used."""
+    client_url = settings.large.url
+    return {name: configured_model(name, it, client_url=client_url) for name, it in settings.models.items()}
 
 
 def configured_model(
