@@ -58,6 +58,8 @@ async def decide(request: ChatRequest, text: str | None, predict: Predict, polic
         return Decision(reason="no-task")
     if request.unsupported_option:
         return Decision(reason="unsupported-option")
+    if request.is_tool_loop:
+        return Decision(reason="tool-loop")
     try:
         prediction = await predict(text)
     except SpecialistError:
