@@ -14,8 +14,8 @@ import pytest
 
 from pilotfish.config.settings import ModelSettings
 from pilotfish.core.example import UNBIASED
-from pilotfish.models import wire
 from pilotfish.models.breaker import N_FAILURES
+from pilotfish.models.wire.chat import CHAT
 from pilotfish.store.build import open_registry
 from pilotfish.tasks.fingerprint import instructions_id
 from tools.gateway import Place, gateway
@@ -193,7 +193,7 @@ def test_a_specialist_takes_over_only_what_was_learnt_with_a_models_turns_and_no
     served_home: Path, learnt: Learnt, rows: Rows, reason: str
 ) -> None:
     """The task has exactly these instructions, a model's turns included."""
-    request = wire.decode_request(json.dumps({"messages": rows}).encode())
+    request = CHAT.decode_request(json.dumps({"messages": rows}).encode())
     task_id = instructions_id(request)
     registry = open_registry(served_home)
     registry.put_task(dataclasses.replace(learnt.record, task_id=task_id, mode="observe", certificate_id=""))

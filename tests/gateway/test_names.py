@@ -86,6 +86,7 @@ def test_every_name_is_listed(home: Path, served_home: Path, learnt: Learnt) -> 
             "small",
             "gpt-4o",
             "pilotfish/colours",
+            "all-MiniLM-L6-v2",
         ]
 
 

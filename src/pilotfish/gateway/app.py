@@ -46,7 +46,8 @@ from pilotfish.models.wire.chat import CHAT
 from pilotfish.models.wire.format import Fault, Format
 from pilotfish.models.wire.formats import FORMATS
 from pilotfish.store import build as store
-from pilotfish.store.home import open_home
+from pilotfish.store.base import LogWriter
+from pilotfish.store.home import Home, open_home
 
 _Answer = Callable[[asgi.ClientHeaders, asgi.Receive, asgi.Send], Awaitable[None]]
 
@@ -188,15 +189,8 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         models = further_models(settings)
         for model in (reference, *models.values()):
             stack.push_async_callback(model.aclose)
-        home = open_home(load.home(settings))
-        stack.callback(home.registry.close)
+        home, writer = await _open_log(stack, settings)
         door = _open_door(stack, settings, home.folder, {reference.card.name: reference, **models})
-        importer = store.open_importer(home.folder)
-        stack.callback(importer.close)
-        writer = store.open_writer(home.folder)
-        stack.callback(writer.close)
-        if settings.log.keep_days is not None:
-            await asyncio.to_thread(store.prune, home.folder, time.time() - settings.log.keep_days * 86400)
         inference = Inference()
         stack.callback(inference.close)
         specialists = SpecialistFolder(home.specialists, cache=load.cache(), encoder=settings.learning.encoder)
@@ -240,6 +234,19 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
             answerers=answerers,
             repeats=repeats,
         )
+
+
+async def _open_log(stack: contextlib.AsyncExitStack, settings: Settings) -> tuple[Home, LogWriter]:
+    """The home and the writer of its log, open for as long as `stack`; what is too old is pruned."""
+    home = open_home(load.home(settings))
+    stack.callback(home.registry.close)
+    importer = store.open_importer(home.folder)
+    stack.callback(importer.close)
+    writer = store.open_writer(home.folder)
+    stack.callback(writer.close)
+    if settings.log.keep_days is not None:
+        await asyncio.to_thread(store.prune, home.folder, time.time() - settings.log.keep_days * 86400)
+    return home, writer
 
 
 def _open_door(stack: contextlib.AsyncExitStack, settings: Settings, folder: Path, models: Mapping[str, Model]) -> Door:
