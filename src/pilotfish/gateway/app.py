@@ -221,10 +221,8 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         stack.push_async_callback(chat.aclose)
         learner = Learner(settings, home.folder, log=home.log, tasks=tasks)
         stack.push_async_callback(learner.aclose)
-        looking = asyncio.ensure_future(learner.run())
-        stack.callback(looking.cancel)
-        watching = asyncio.ensure_future(door.run())
-        stack.callback(watching.cancel)
+        for work in (learner.run(), door.run()):
+            stack.callback(asyncio.ensure_future(work).cancel)
         yield Gateway(
             settings,
             door=door,
