@@ -22,6 +22,11 @@ Reason = Literal[
     "no-task",
 ]
 
+TIERS: dict[int, str] = {
+    1: "the first tier, n-grams alone, without encoding the text",
+    2: "the full mixture of students, with the encoder",
+}
+
 REASONS: dict[Reason, str] = {
     "certified": "a specialist answered; both gates passed under a valid certificate",
     "observing": "the task is only observed; the reference answered",
@@ -38,7 +43,7 @@ REASONS: dict[Reason, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Why this model answered this request."""
+    """Why this model answered this request; `tier` is the specialist's that did, None where none did."""
 
     request_id: str
     model: str
@@ -46,3 +51,4 @@ class Receipt:
     task_id: str = ""
     task_name: str = ""
     certificate_id: str = ""
+    tier: int | None = None

@@ -77,7 +77,7 @@ class Chat:
         turn = self._turn(request_id, request)
         live = turn.live
         if turn.mode == "serve" and live is not None and live.predict is not None and turn.recognised is not None:
-            turn.decision = await decide(request, turn.recognised.text, live.predict, live.policy)
+            turn.decision = await decide(request, turn.recognised.text, live.predict, live.policy, live.predict_first)
         if turn.decision.is_local:
             outcome = await self._answer_locally(turn, send)
         elif request.stream:
@@ -196,16 +196,22 @@ class Chat:
 
     async def _shadow(self, turn: Turn, row: RequestRow) -> None:
         """Run the specialist beside, unseen; the row is written whatever becomes of it."""
-        assert turn.live is not None
-        assert turn.live.predict is not None
+        live = turn.live
+        assert live is not None
+        assert live.predict is not None
         assert turn.recognised is not None
         try:
-            decision = await decide(turn.request, turn.recognised.text, turn.live.predict, turn.live.policy)
+            decision = await decide(turn.request, turn.recognised.text, live.predict, live.policy, live.predict_first)
             said = decision.prediction
             if said is not None:
                 answer = said.answer if self._rows.keeps_text else None
                 row = dataclasses.replace(
-                    row, local_answer=answer, certainty=said.certainty, scope=said.scope, local_s=said.local_s
+                    row,
+                    local_answer=answer,
+                    certainty=said.certainty,
+                    scope=said.scope,
+                    local_s=said.local_s,
+                    tier=said.tier,
                 )
         finally:
             self._writer.append(row)

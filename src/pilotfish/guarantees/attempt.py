@@ -19,10 +19,11 @@ from pilotfish.core.certificate import Certificate, Claim, Refusal, Shortage
 from pilotfish.core.errors import UserError
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
-from pilotfish.guarantees.certify import MIN_COVERAGE, Evidence, Terms, certify, policy_of, promise
+from pilotfish.guarantees.certify import Evidence, Terms, certify, promise
 from pilotfish.guarantees.fitting import Options, fit
 from pilotfish.guarantees.split import Split, asked_again, data_sha256, split, unbiased_rows_for
-from pilotfish.routing.policy import Policy
+from pilotfish.guarantees.tiers import MIN_COVERAGE
+from pilotfish.routing.policy import Policy, policy_of
 from pilotfish.scoring.answers import disagreement
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Predictions, Specialist
@@ -101,8 +102,11 @@ def attempt(
         return Attempt(verdict=refusal, fitted=fitted, expected_coverage=expected)
     specialist = Specialist.load(fitted.folder, encoder)
     rows = [examples[i] for i in parts.calibration]
-    predicted = specialist.predict(
-        [row.text for row in rows], embeddings=None if embeddings is None else embeddings[parts.calibration]
+    texts = [row.text for row in rows]
+    said = specialist.predict(texts, embeddings=None if embeddings is None else embeddings[parts.calibration])
+    evidence = dataclasses.replace(
+        _with_rows(student.look, said, rows),
+        first=_with_rows(student.look.first, specialist.predict_first(texts), rows) if student.look.first else None,
     )
     terms = Terms(
         task_id=task.id,
@@ -116,7 +120,7 @@ def attempt(
         asked_again=asked_again(current),
         n_answers=None if "calibrate_after_s" in options else sum(row.is_unbiased for row in current),
     )
-    verdict = certify(_with_rows(student.look, predicted, rows), claim, terms)
+    verdict = certify(evidence, claim, terms)
     taught_until_s = examples[parts.fit[-1]].time_s
     return Attempt(verdict=verdict, fitted=fitted, expected_coverage=expected, taught_until_s=taught_until_s)
 

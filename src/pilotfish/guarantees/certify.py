@@ -1,9 +1,9 @@
 """From evidence to a certificate or a refusal, in numbers.
 
 It knows scores and losses of rows, not where they come from: `attempt.py` fits the specialist and
-gathers the evidence, `verify.py` recomputes it. The scope gate and the order in which thresholds are
-tested are fixed on out-of-fold scores of the fitting rows; the calibration rows are looked at
-once, by the test of `stats/sequence.py`, at this attempt's share of delta.
+gathers the evidence, `verify.py` recomputes it. The first tier's gates, the scope gate and the order in which
+thresholds are tested (the `Design`) are fixed on out-of-fold scores of the fitting rows; the calibration rows are
+looked at once, by the test of `stats/sequence.py`, at this attempt's share of delta.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
-from pilotfish.core.certificate import Certificate, Claim, Refusal, Shortage
+from pilotfish.core.certificate import Certificate, Claim, FirstTier, Refusal, Shortage
+from pilotfish.guarantees import tiers
 from pilotfish.guarantees.split import unbiased_rows_for
-from pilotfish.routing.policy import Gates, Policy
+from pilotfish.guarantees.tiers import MIN_COVERAGE, Rows, joint
+from pilotfish.routing.policy import Gates
 from pilotfish.stats import binomial, sequence, spending
 
 PROCEDURE = {
     "answer": "exact binomial fixed-sequence test over out-of-fold thresholds (Learn then Test, arXiv 2110.01052)",
     "traffic": "exact binomial test of nested thresholds (served disagreements only grow as the threshold falls)",
 }
-# Serving less than a tenth is not worth a certificate.
-MIN_COVERAGE = 0.1
+_TWO_TIERS = "; two tiers under one test, the first one's gates fixed beforehand, out of fold"
 # The scope gate defers at least the strangest hundredth, so that it stands when traffic drifts.
 _SCOPE_SHARES = (0.01, 0.02, 0.05, 0.1)
 _MOST_ROWS = 10_000_000
@@ -35,7 +35,8 @@ class Evidence:
     """What the served artefact said on calibration rows, and the fitting rows out of fold.
 
     Losses are in [0, 1] against the reference. Calibration rows are unbiased, in time order and were not fitted
-    on; the `fold_` rows only fix the scope gate and the order of the tests.
+    on; the `fold_` rows only fix the design of the test. `first` is the evidence of the first tier on the very same
+    rows, None where the specialist has none.
     """
 
     fold_losses: Sequence[float]
@@ -44,6 +45,35 @@ class Evidence:
     losses: Sequence[float] = ()
     certainty: Sequence[float] = ()
     scope: Sequence[float] = ()
+    first: Evidence | None = None
+
+    @property
+    def fold(self) -> Rows:
+        """The out-of-fold rows."""
+        return Rows(self.fold_losses, self.fold_certainty, self.fold_scope)
+
+    @property
+    def rows(self) -> Rows:
+        """The calibration rows."""
+        return Rows(self.losses, self.certainty, self.scope)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """Everything that is fixed before the calibration rows are looked at.
+
+    `first` are the first tier's gates, None for a single tier; `order` the thresholds to test (per answer);
+    `expected_coverage` what the test is expected to let serve.
+    """
+
+    min_scope: float
+    first: Gates | None
+    order: list[float]
+    expected_coverage: float
+
+    def curve(self, full: Rows, first: Rows | None) -> sequence.Curve:
+        """Rows as the test sees them: over the score of both tiers together."""
+        return joint(full, self.min_scope, first, self.first)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +107,12 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
     if not (0.0 < claim.max_risk < 1.0 and 0.0 < claim.confidence < 1.0):
         raise ValueError(f"max_risk and confidence must lie strictly between 0 and 1, not {claim!r}.")
     delta = spending.share(claim.delta, terms.attempt)
-    gates = _gates(evidence)
-    gate = _choose_gate(gates, claim, delta)
-    order, choice = _test(gate, claim, delta)
-    if choice is None:
-        return _refuse(gates, claim, terms)
-    rows = gate.rows
+    planned = design(evidence, claim, len(evidence.losses), delta)
+    rows = planned.curve(evidence.rows, evidence.first.rows if evidence.first else None)
+    choice = choose(rows, planned.order, claim, delta)
+    if choice is None or choice.n_served < MIN_COVERAGE * rows.n_rows:
+        return _refuse(evidence, claim, terms)
+    order = planned.order
     naive = sequence.naive(rows, claim.max_risk, per_traffic=claim.per == "traffic")
     return Certificate(
         task_id=terms.task_id,
@@ -90,7 +120,7 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         claim=claim,
         bound=choice.bound,
         min_certainty=choice.threshold,
-        min_scope=gate.min_scope,
+        min_scope=planned.min_scope,
         coverage=choice.n_served / rows.n_rows,
         n=rows.n_rows,
         n_served=choice.n_served,
@@ -99,7 +129,7 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         delta_spent=delta,
         schedule=spending.SCHEDULE,
         start_certainty=order[0] if order else rows.points[0].threshold,
-        procedure=PROCEDURE[claim.per],
+        procedure=PROCEDURE[claim.per] + (_TWO_TIERS if planned.first else ""),
         split_rule=terms.split_rule,
         scorer=terms.scorer,
         data_sha256=terms.data_sha256,
@@ -112,21 +142,48 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
             if naive
             else None,
         },
+        first=first_tier(evidence.first.rows, planned.first) if evidence.first and planned.first else None,
     )
 
 
-def gated(
-    certainty: Sequence[float], scope: Sequence[float], losses: Sequence[float], min_scope: float
-) -> sequence.Curve:
-    """The rows as a curve over certainty; those under the scope gate count, but are never served."""
-    scores = [c if s >= min_scope else -math.inf for c, s in zip(certainty, scope, strict=True)]
-    return sequence.curve(scores, losses)
+def design(evidence: Evidence, claim: Claim, n: int, delta: float, *, may_cascade: bool = True) -> Design:
+    """The design of a test on `n` calibration rows, which it does not look at: `evidence` needs no others than its
+    out-of-fold rows, and nothing is spent.
+
+    The gates with the largest expected coverage, the widest of equals; a first tier where it costs at most a point.
+    """
+    fold = evidence.fold
+    first = evidence.first.fold if evidence.first and may_cascade else None
+    scopes = _scopes(fold)
+
+    def widest(gates: Gates | None) -> tuple[float, float]:
+        found = [(tiers.expected(joint(fold, scope, first, gates), n, claim, delta), scope) for scope in scopes]
+        return max(found, key=lambda coverage_and_scope: coverage_and_scope[0])
+
+    coverage, scope = widest(None)
+    gates = tiers.choose_first(fold, first, scope, n, claim, delta) if first else None
+    if gates is not None:
+        coverage, scope = widest(gates)
+    rows = joint(fold, scope, first, gates)
+    order = sequence.plan(rows, n, claim.max_risk, delta) if claim.per == "answer" else []
+    return Design(min_scope=scope, first=gates, order=order, expected_coverage=coverage)
+
+
+def first_tier(rows: Rows, gates: Gates) -> FirstTier:
+    """The first tier's part in a certificate about these calibration rows."""
+    losses = [loss for loss, is_accepted in zip(rows.losses, tiers.accepted(rows, gates), strict=True) if is_accepted]
+    return FirstTier(
+        min_certainty=gates.min_certainty,
+        min_scope=gates.min_scope,
+        n_served=len(losses),
+        errors=sum(losses),
+        max_share=tiers.MAX_SHARE,
+    )
 
 
 def expected_coverage(evidence: Evidence, n: int, claim: Claim, attempt: int) -> float:
     """The coverage to expect from `n` calibration rows; looks at the out-of-fold rows alone and spends nothing."""
-    delta = spending.share(claim.delta, attempt)
-    return max(_expected(gate.fold, n, claim, delta) for gate in _gates(evidence))
+    return design(evidence, claim, n, spending.share(claim.delta, attempt)).expected_coverage
 
 
 def answers_needed(evidence: Evidence, claim: Claim, attempt: int) -> int | None:
@@ -135,14 +192,9 @@ def answers_needed(evidence: Evidence, claim: Claim, attempt: int) -> int | None
     Before, calibration rows are split off them. None where no number of answers would do.
     """
     delta = spending.share(claim.delta, attempt)
-    needed = [rows_needed(gate.fold, claim, delta) for gate in _gates(evidence)]
+    needed = [rows_needed(joint(evidence.fold, scope), claim, delta) for scope in _scopes(evidence.fold)]
     least = min((n for n in needed if n is not None), default=None)
     return None if least is None else unbiased_rows_for(least)
-
-
-def policy_of(certificate: Certificate) -> Policy:
-    """The policy that a certificate holds for."""
-    return Policy(Gates(min_certainty=certificate.min_certainty, min_scope=certificate.min_scope))
 
 
 def choose(rows: sequence.Curve, order: Sequence[float], claim: Claim, delta: float) -> sequence.Choice | None:
@@ -174,56 +226,24 @@ def promise(claim: Claim) -> str:
     return f"at most {claim.max_risk * 100:.3g} % {base} {verb}, with {claim.confidence * 100:.4g} % confidence"
 
 
-class _Gate(NamedTuple):
-    """One candidate for the scope gate, and both kinds of rows behind it."""
-
-    min_scope: float
-    rows: sequence.Curve
-    fold: sequence.Curve
+def _scopes(fold: Rows) -> list[float]:
+    """The candidates for the mixture's scope gate, from the widest to the narrowest."""
+    ordered = sorted(fold.scope)
+    return [ordered[int(share * len(ordered))] for share in _SCOPE_SHARES] if ordered else [-sys.float_info.max]
 
 
-def _gates(evidence: Evidence) -> list[_Gate]:
-    """The candidates, from the widest to the narrowest."""
-    ordered = sorted(evidence.fold_scope)
-    scopes = [ordered[int(share * len(ordered))] for share in _SCOPE_SHARES] if ordered else [-sys.float_info.max]
-    return [
-        _Gate(
-            scope,
-            gated(evidence.certainty, evidence.scope, evidence.losses, scope),
-            gated(evidence.fold_certainty, evidence.fold_scope, evidence.fold_losses, scope),
-        )
-        for scope in scopes
-    ]
+def _passing_risk(evidence: Evidence, claim: Claim, delta: float) -> float | None:
+    """The tolerated risk, by bisection in steps of 0.1 % up to 50 %, that would be certified on rows like these.
 
-
-def _expected(fold: sequence.Curve, n: int, claim: Claim, delta: float) -> float:
-    if not fold.n_rows or not n:
-        return 0.0
-    if claim.per == "answer":
-        return sequence.expected_coverage(fold, n, claim.max_risk, delta)
-    allowed = binomial.allowed_errors(n, claim.max_risk, delta)[n] / n
-    return max((p.n_served for p in fold.points if p.errors <= allowed * fold.n_rows), default=0) / fold.n_rows
-
-
-def _choose_gate(gates: Sequence[_Gate], claim: Claim, delta: float) -> _Gate:
-    """The gate with the largest expected coverage on out-of-fold rows, the widest of equals."""
-    return max(gates, key=lambda gate: _expected(gate.fold, gate.rows.n_rows, claim, delta))
-
-
-def _test(gate: _Gate, claim: Claim, delta: float) -> tuple[list[float], sequence.Choice | None]:
-    """The order of tests and what they proved, None where that serves less than a tenth."""
-    n = gate.rows.n_rows
-    order = sequence.plan(gate.fold, n, claim.max_risk, delta) if claim.per == "answer" else []
-    choice = choose(gate.rows, order, claim, delta)
-    return order, choice if choice and choice.n_served >= MIN_COVERAGE * n else None
-
-
-def _passing_risk(gates: Sequence[_Gate], claim: Claim, delta: float) -> float | None:
-    """The tolerated risk, by bisection in steps of 0.1 % up to 50 %, that would be certified on rows like these."""
+    By the mixture alone: a first tier is used only where that is as sure to pass.
+    """
+    n = len(evidence.losses)
 
     def passes(thousandths: int) -> bool:
         asked = replace(claim, max_risk=thousandths / 1000)
-        return _test(_choose_gate(gates, asked, delta), asked, delta)[1] is not None
+        planned = design(evidence, asked, n, delta, may_cascade=False)
+        choice = choose(planned.curve(evidence.rows, None), planned.order, asked, delta)
+        return choice is not None and choice.n_served >= MIN_COVERAGE * n
 
     low, high = math.floor(claim.max_risk * 1000), 500
     if low >= high or not passes(high):
@@ -253,13 +273,14 @@ def _smallest_passing(rate: float, risk: float, delta: float) -> int | None:
     return high
 
 
-def _refuse(gates: Sequence[_Gate], claim: Claim, terms: Terms) -> Refusal:
+def _refuse(evidence: Evidence, claim: Claim, terms: Terms) -> Refusal:
     """Says which is short: the reference's consistency, examples, or agreement."""
     delta = spending.share(claim.delta, terms.attempt)
-    rows = _choose_gate(gates, claim, delta).rows
+    alone = design(evidence, claim, len(evidence.losses), delta, may_cascade=False)
+    rows = alone.curve(evidence.rows, None)
     # Whoever asks for it makes the next attempt, and what is missing is counted at that attempt's share too.
     next_delta = spending.share(claim.delta, terms.attempt + 1)
-    passing = _passing_risk(gates, claim, next_delta)
+    passing = _passing_risk(evidence, claim, next_delta)
     differed, asked = terms.asked_again
     today = f"today {passing * 100:.3g} % would pass" if passing else "today not even 50 % would pass"
     short: int | None = None

@@ -89,10 +89,22 @@ def plan(rows: Curve, n: int, max_risk: float, delta: float) -> list[float]:
     steps, margins = _margins(rows, n, max_risk, delta)
     if not steps:
         return []
-    best = max(margins)
-    wanted = min(_MARGIN_SD, best - (1.0 - _MARGIN_SHARE) * abs(best)) if best > -math.inf else best
+    wanted = wanted_margin(max(margins))
     start = max(i for i, margin in enumerate(margins) if margin >= wanted)
     return [point.threshold for point in steps[start:]]
+
+
+def best_margin(rows: Curve, n: int, max_risk: float, delta: float) -> float:
+    """The largest margin at which a test per answer on `n` rows like `rows` may start; -inf where none can pass.
+
+    A margin is how far the errors expected stay under those allowed, in standard deviations of the former.
+    """
+    return max(_margins(rows, n, max_risk, delta)[1], default=-math.inf)
+
+
+def wanted_margin(best: float) -> float:
+    """The margin that is enough where `best` is the largest: four, or nine tenths of the best."""
+    return min(_MARGIN_SD, best - (1.0 - _MARGIN_SHARE) * abs(best)) if best > -math.inf else best
 
 
 def expected_coverage(rows: Curve, n: int, max_risk: float, delta: float) -> float:

@@ -1,0 +1,119 @@
+"""Two tiers under one certificate: the n-grams first, then the full mixture, proven as one.
+
+Given the first tier's gates, the cascade is one specialist with one score: `ACCEPTED_FIRST`, above every certainty, for
+what the first tier answers, the mixture's certainty for the rest. So the tests of `stats/sequence.py` prove the risk
+of both tiers together. The gates are chosen on out-of-fold rows of the fitting rows alone, which spends nothing;
+calibration rows are never looked at twice, once with and once without a first tier.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pilotfish.core.certificate import FULL_TIER_NEVER, Claim
+from pilotfish.routing.policy import Gates, Policy
+from pilotfish.stats import binomial, sequence
+
+MIN_COVERAGE = 0.1
+"""Serving less than a tenth is not worth a certificate, nor a first tier."""
+
+MAX_SHARE = 0.5
+"""Of the tolerated risk, what the first tier's own answers may use up out of fold: it takes the easy requests, and as
+much again is left to the mixture, which gets the hard ones. The test of both together does not rest on it."""
+
+MAX_COVERAGE_LOSS = 0.01
+"""Of all requests, what the cascade may be expected to serve less than the mixture alone would."""
+
+ACCEPTED_FIRST = FULL_TIER_NEVER
+"""The score of a row that the first tier answers: served at every threshold that a certificate may name."""
+
+_SCOPE_SHARE = 0.01
+_CANDIDATES = 40
+
+
+class Rows(NamedTuple):
+    """What one tier says on some rows: losses in 0..1, and its two scores."""
+
+    losses: Sequence[float]
+    certainty: Sequence[float]
+    scope: Sequence[float]
+
+
+def accepted(first: Rows, gates: Gates | None) -> list[bool]:
+    """Which rows the first tier answers under its `gates`."""
+    policy = Policy(Gates(min_certainty=math.inf, min_scope=math.inf, first=gates))
+    return [policy.accepts_first(c, s) for c, s in zip(first.certainty, first.scope, strict=True)]
+
+
+def joint(full: Rows, min_scope: float, first: Rows | None = None, gates: Gates | None = None) -> sequence.Curve:
+    """The rows as a curve over the cascade's score, each with the loss of the tier that would answer it.
+
+    Rows under the mixture's scope gate that the first tier does not accept count, but are never served.
+    """
+    scores = [c if s >= min_scope else -math.inf for c, s in zip(full.certainty, full.scope, strict=True)]
+    losses = list(full.losses)
+    if first is not None and gates is not None:
+        for i, is_accepted in enumerate(accepted(first, gates)):
+            if is_accepted:
+                scores[i], losses[i] = ACCEPTED_FIRST, first.losses[i]
+    return sequence.curve(scores, losses)
+
+
+def expected(fold: sequence.Curve, n: int, claim: Claim, delta: float) -> float:
+    """The coverage that a test on `n` rows like those of `fold` lets expect."""
+    if not fold.n_rows or not n:
+        return 0.0
+    if claim.per == "answer":
+        return sequence.expected_coverage(fold, n, claim.max_risk, delta)
+    allowed = binomial.allowed_errors(n, claim.max_risk, delta)[n] / n
+    return max((p.n_served for p in fold.points if p.errors <= allowed * fold.n_rows), default=0) / fold.n_rows
+
+
+def choose_first(full: Rows, first: Rows, min_scope: float, n: int, claim: Claim, delta: float) -> Gates | None:
+    """The first tier's gates for a test on `n` other rows, or None; both kinds of rows are out-of-fold rows.
+
+    The scope gate defers the strangest hundredth. The certainty gate is the lowest at which the first tier uses up no
+    more than `MAX_SHARE` of the tolerated risk, the cascade is expected to serve at most a point less than the mixture
+    alone behind its gate `min_scope`, and the test is as sure to begin. None where it would answer less than a tenth.
+    """
+    if not first.losses or not n:
+        return None
+    single = joint(full, min_scope)
+    coverage = max(MIN_COVERAGE, expected(single, n, claim, delta) - MAX_COVERAGE_LOSS)
+    margin = sequence.wanted_margin(_margin(single, n, claim, delta))
+    if margin == -math.inf:
+        return None
+    for gates in _candidates(first, claim):
+        both = joint(full, min_scope, first, gates)
+        if expected(both, n, claim, delta) >= coverage and _margin(both, n, claim, delta) >= margin:
+            return gates
+    return None
+
+
+def _candidates(first: Rows, claim: Claim) -> Iterator[Gates]:
+    """At most some forty gates within the first tier's share of the risk, the lowest first."""
+    scope = sorted(first.scope)[int(_SCOPE_SHARE * len(first.scope))]
+    rows = joint(first, scope)
+    step = 0
+    for point in reversed(rows.points):
+        if point.n_served < MIN_COVERAGE * rows.n_rows:
+            return
+        base = point.n_served if claim.per == "answer" else rows.n_rows
+        if point.errors > MAX_SHARE * claim.max_risk * base or (step and point.n_served > step):
+            continue
+        yield Gates(min_certainty=point.threshold, min_scope=scope)
+        step = point.n_served - math.ceil(rows.n_rows / _CANDIDATES)
+
+
+def _margin(rows: sequence.Curve, n: int, claim: Claim, delta: float) -> float:
+    """How surely the test of `claim` on `n` rows like `rows` begins: the errors allowed over those expected, in
+    standard deviations. Per traffic the test begins with the rows of the highest score."""
+    if not rows.points:
+        return -math.inf
+    if claim.per == "answer":
+        return sequence.best_margin(rows, n, claim.max_risk, delta)
+    risk = rows.points[0].errors / rows.n_rows
+    few = binomial.allowed_errors(n, claim.max_risk, delta)[n]
+    return (few + 0.5 - n * risk) / math.sqrt(max(0.25, n * risk * (1.0 - risk))) if few >= 0 else -math.inf
