@@ -2,8 +2,8 @@
 
 Nothing is taken from the certificate but the promise, the first tier's gates, the scope gate and the order in which
 thresholds were tested (all fixed before the calibration rows were looked at, and covered by the certificate's id);
-rows, predictions of both tiers, counts and bound are made anew. Rows are read by their request ids with the shape and the
-template the specialist learnt with, so what the log or the task has become since changes nothing.
+rows, predictions of both tiers, counts and bound are made anew. Rows are read by their request ids with the shape and
+the template the specialist learnt with, so what the log or the task has become since changes nothing.
 """
 
 from __future__ import annotations
