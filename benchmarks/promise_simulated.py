@@ -429,7 +429,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--quick", action="store_true", help="50 runs of everything, written nowhere")
-    parser.add_argument("--only", default="", metavar="TABLE", help="this table alone, written nowhere")
+    parser.add_argument("--only", default="", metavar="TABLE", help="this table alone, written to a file of its own")
     options = parser.parse_args()
     runs = 50 if options.quick else options.runs
     tables: dict[str, Callable[[], list[dict[str, Any]]]] = {
@@ -472,9 +472,10 @@ def main() -> None:
         show(title, figures[title])
     kept = [cell["kept"] for cells in figures.values() for cell in cells if "kept" in cell]
     print(f"\n{sum(kept)} of {len(kept)} cells keep the promise within the simulation's error.")
-    if options.quick or options.only:
+    if options.quick:
         return
-    save("promise_simulated", figures=figures)
+    only = options.only.replace(" ", "_")
+    save(f"promise_simulated_{only}" if only else "promise_simulated", figures=figures)
 
 
 if __name__ == "__main__":

@@ -82,9 +82,16 @@ class _Job:
 class Inference:
     """The inference thread of one gateway. It starts with the first text."""
 
-    def __init__(self, *, max_waiting: int = MAX_WAITING, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self,
+        *,
+        max_waiting: int = MAX_WAITING,
+        deadline_s: float = DEADLINE_S,
+        inline_characters: int = INLINE_CHARACTERS,
+    ) -> None:
         self._max_waiting = max_waiting
         self._deadline_s = deadline_s
+        self._inline_characters = inline_characters
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._n_waiting = 0
         self._thread: threading.Thread | None = None
@@ -103,7 +110,7 @@ class Inference:
         """
         started_s = time.perf_counter()
         question = _Question(predictor=predictor, shape=shape, text=text, tier=1, started_s=started_s)
-        if len(text) > INLINE_CHARACTERS:
+        if len(text) > self._inline_characters:
             return await self._queued(question)
         outcome = self._answer(question)
         if isinstance(outcome, SpecialistError):

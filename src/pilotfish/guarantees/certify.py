@@ -157,7 +157,7 @@ def design(evidence: Evidence, claim: Claim, n: int, delta: float, *, may_cascad
     scopes = _scopes(fold)
 
     def widest(gates: Gates | None) -> tuple[float, float]:
-        found = [(tiers.expected(joint(fold, scope, first, gates), n, claim, delta), scope) for scope in scopes]
+        found = [(tiers.outlook(joint(fold, scope, first, gates), n, claim, delta).coverage, scope) for scope in scopes]
         return max(found, key=lambda coverage_and_scope: coverage_and_scope[0])
 
     coverage, scope = widest(None)

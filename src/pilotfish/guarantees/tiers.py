@@ -9,13 +9,13 @@ calibration rows are never looked at twice, once with and once without a first t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pilotfish.core.certificate import FULL_TIER_NEVER, Claim
 from pilotfish.routing.policy import Gates, Policy
-from pilotfish.stats import binomial, sequence
+from pilotfish.stats import sequence
 
 MIN_COVERAGE = 0.1
 """Serving less than a tenth is not worth a certificate, nor a first tier."""
@@ -33,14 +33,11 @@ OUT_OF_FOLD_DEFERS = 1.2
 what these would defer, 13 to 17 % passes the same gate on banking77, 5 % on ag_news, 27 % on snips. So the gate is set
 where so many times more would be deferred out of fold; about what was judged out of fold is then answered."""
 
-SURE = 4.0
-"""Standard deviations between the errors expected and those allowed at which a test hardly ever fails at once."""
-
 ACCEPTED_FIRST = FULL_TIER_NEVER
 """The score of a row that the first tier answers: served at every threshold that a certificate may name."""
 
 _SCOPE_SHARE = 0.01
-_CANDIDATES = 40
+_CANDIDATES = 100
 
 
 class Rows(NamedTuple):
@@ -71,14 +68,12 @@ def joint(full: Rows, min_scope: float, first: Rows | None = None, gates: Gates 
     return sequence.curve(scores, losses)
 
 
-def expected(fold: sequence.Curve, n: int, claim: Claim, delta: float) -> float:
-    """The coverage that a test on `n` rows like those of `fold` lets expect."""
+def outlook(fold: sequence.Curve, n: int, claim: Claim, delta: float) -> sequence.Outlook:
+    """What a test of `claim` on `n` rows like those of `fold` lets expect."""
     if not fold.n_rows or not n:
-        return 0.0
-    if claim.per == "answer":
-        return sequence.expected_coverage(fold, n, claim.max_risk, delta)
-    allowed = binomial.allowed_errors(n, claim.max_risk, delta)[n] / n
-    return max((p.n_served for p in fold.points if p.errors <= allowed * fold.n_rows), default=0) / fold.n_rows
+        return sequence.Outlook(0.0, -math.inf)
+    of_kind = sequence.outlook if claim.per == "answer" else sequence.outlook_per_traffic
+    return of_kind(fold, n, claim.max_risk, delta)
 
 
 def choose_first(full: Rows, first: Rows, min_scope: float, n: int, claim: Claim, delta: float) -> Gates | None:
@@ -91,45 +86,39 @@ def choose_first(full: Rows, first: Rows, min_scope: float, n: int, claim: Claim
     """
     if not first.losses or not n:
         return None
-    single = joint(full, min_scope)
-    coverage = max(MIN_COVERAGE, expected(single, n, claim, delta) - MAX_COVERAGE_LOSS)
-    margin = min(SURE, _margin(single, n, claim, delta))
+    single = outlook(joint(full, min_scope), n, claim, delta)
+    if single.margin == -math.inf:
+        return None
     scope = sorted(first.scope)[int(_SCOPE_SHARE * len(first.scope))]
     rows = joint(first, scope)
-    for point in _candidates(rows, claim):
-        gates = Gates(min_certainty=point.threshold, min_scope=scope)
-        both = joint(full, min_scope, first, gates)
-        if expected(both, n, claim, delta) >= coverage and -math.inf < margin <= _margin(both, n, claim, delta):
-            return _raised(gates, point, rows)
-    return None
+    candidates = _candidates(rows, claim)
+
+    def costs_nothing(point: sequence.Point) -> bool:
+        both = joint(full, min_scope, first, Gates(min_certainty=point.threshold, min_scope=scope))
+        found = outlook(both, n, claim, delta)
+        enough = max(MIN_COVERAGE, single.coverage - MAX_COVERAGE_LOSS)
+        return found.coverage >= enough and found.margin >= min(sequence.SURE_SD, single.margin)
+
+    # A higher gate costs less, so the lowest that costs nothing is found by bisection; the one found was looked at.
+    place = bisect_left(candidates, True, key=costs_nothing)
+    return _raised(candidates[place], rows, scope) if place < len(candidates) else None
 
 
-def _candidates(rows: sequence.Curve, claim: Claim) -> Iterator[sequence.Point]:
-    """At most some forty points within the first tier's share of the risk, the lowest first."""
-    most = rows.n_rows
+def _candidates(rows: sequence.Curve, claim: Claim) -> list[sequence.Point]:
+    """At most a hundred points within the first tier's share of the risk, the lowest threshold first."""
+    found: list[sequence.Point] = []
     for point in reversed(rows.points):
         base = point.n_served if claim.per == "answer" else rows.n_rows
-        if point.n_served <= most and point.errors <= MAX_SHARE * claim.max_risk * base:
-            yield point
-            most = point.n_served - math.ceil(rows.n_rows / _CANDIDATES)
+        is_next = not found or (found[-1].n_served - point.n_served) * _CANDIDATES >= rows.n_rows
+        if is_next and point.errors <= MAX_SHARE * claim.max_risk * base:
+            found.append(point)
+    return found
 
 
-def _raised(gates: Gates, point: sequence.Point, rows: sequence.Curve) -> Gates | None:
+def _raised(point: sequence.Point, rows: sequence.Curve, scope: float) -> Gates | None:
     """The gates where `OUT_OF_FOLD_DEFERS` times as many rows are deferred as at `point`."""
     most = rows.n_rows - OUT_OF_FOLD_DEFERS * (rows.n_rows - point.n_served)
     kept = max((p for p in rows.points if p.n_served <= most), key=lambda p: p.n_served, default=None)
     if kept is None or kept.n_served < MIN_COVERAGE * rows.n_rows:
         return None
-    return replace(gates, min_certainty=kept.threshold)
-
-
-def _margin(rows: sequence.Curve, n: int, claim: Claim, delta: float) -> float:
-    """How surely the test of `claim` on `n` rows like `rows` begins: the errors allowed over those expected, in
-    standard deviations. Per traffic the test begins with the rows of the highest score."""
-    if not rows.points:
-        return -math.inf
-    if claim.per == "answer":
-        return sequence.best_margin(rows, n, claim.max_risk, delta)
-    risk = rows.points[0].errors / rows.n_rows
-    few = binomial.allowed_errors(n, claim.max_risk, delta)[n]
-    return (few + 0.5 - n * risk) / math.sqrt(max(0.25, n * risk * (1.0 - risk))) if few >= 0 else -math.inf
+    return Gates(min_certainty=kept.threshold, min_scope=scope)

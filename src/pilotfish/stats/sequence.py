@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from pilotfish.stats import binomial, bounded
@@ -61,9 +62,13 @@ class Choice(NamedTuple):
 # Chosen in November 2026 on simulated curves shaped like banking77's (risks 1, 2, 5 %; n 500 to 3,000;
 # out-of-fold errors up to 15 % lower or higher than those of the calibration rows): 2.5 standard deviations
 # fail at once in 1 of 5 runs under that shift, four in 1 of 50, at less than a point of coverage.
-_MARGIN_SD = 4.0
+SURE_SD = 4.0
 _MARGIN_SHARE = 0.9
 _STEPS = 200
+
+
+_allowed = lru_cache(maxsize=4)(binomial.allowed_errors)
+"""A design asks for the same list many times."""
 
 
 def curve(scores: Sequence[float], losses: Sequence[float]) -> Curve:
@@ -89,29 +94,36 @@ def plan(rows: Curve, n: int, max_risk: float, delta: float) -> list[float]:
     steps, margins = _margins(rows, n, max_risk, delta)
     if not steps:
         return []
-    wanted = wanted_margin(max(margins))
+    best = max(margins)
+    wanted = min(SURE_SD, best - (1.0 - _MARGIN_SHARE) * abs(best)) if best > -math.inf else best
     start = max(i for i, margin in enumerate(margins) if margin >= wanted)
     return [point.threshold for point in steps[start:]]
 
 
-def best_margin(rows: Curve, n: int, max_risk: float, delta: float) -> float:
-    """The largest margin at which a test per answer on `n` rows like `rows` may start; -inf where none can pass.
+class Outlook(NamedTuple):
+    """What out-of-fold rows let expect of a test: the coverage, and the margin with which it begins, which is how far
+    the errors expected stay under those allowed, in standard deviations; -inf where none can pass."""
 
-    A margin is how far the errors expected stay under those allowed, in standard deviations of the former.
-    """
-    return max(_margins(rows, n, max_risk, delta)[1], default=-math.inf)
-
-
-def wanted_margin(best: float) -> float:
-    """The margin that is enough where `best` is the largest: four, or nine tenths of the best."""
-    return min(_MARGIN_SD, best - (1.0 - _MARGIN_SHARE) * abs(best)) if best > -math.inf else best
+    coverage: float
+    margin: float
 
 
-def expected_coverage(rows: Curve, n: int, max_risk: float, delta: float) -> float:
-    """The largest share of `rows` served at which a test per answer on `n` such rows would pass on average."""
+def outlook(rows: Curve, n: int, max_risk: float, delta: float) -> Outlook:
+    """Of a test per answer on `n` such rows: the largest share of `rows` served at which it would pass on average, and
+    the best margin at which it may start."""
     steps, margins = _margins(rows, n, max_risk, delta)
     passing = [step.n_served for step, margin in zip(steps, margins, strict=True) if margin >= 0.0]
-    return passing[-1] / rows.n_rows if passing else 0.0
+    return Outlook(passing[-1] / rows.n_rows if passing else 0.0, max(margins, default=-math.inf))
+
+
+def outlook_per_traffic(rows: Curve, n: int, max_risk: float, delta: float) -> Outlook:
+    """The same of a test per traffic, which begins with the rows of the highest score."""
+    few = _allowed(n, max_risk, delta)[n]
+    if few < 0 or not rows.points:
+        return Outlook(0.0, -math.inf)
+    most = few / n * rows.n_rows
+    served = max((point.n_served for point in rows.points if point.errors <= most), default=0)
+    return Outlook(served / rows.n_rows, _margin(rows.points[0].errors / rows.n_rows, n, few))
 
 
 def per_answer(rows: Curve, thresholds: Sequence[float], max_risk: float, delta: float) -> Choice | None:
@@ -199,12 +211,14 @@ def _margins(rows: Curve, n: int, max_risk: float, delta: float) -> tuple[list[P
     for point in rows.points:
         if point is rows.points[-1] or not steps or (point.n_served - steps[-1].n_served) * _STEPS >= rows.n_rows:
             steps.append(point)
-    allowed = binomial.allowed_errors(n, max_risk, delta)
+    allowed = _allowed(n, max_risk, delta)
     margins = []
     for step in steps:
         n_served = n * step.n_served // rows.n_rows
-        risk = step.errors / step.n_served
-        spread = math.sqrt(max(0.25, n_served * risk * (1.0 - risk)))
-        few = allowed[n_served]
-        margins.append((few + 0.5 - n_served * risk) / spread if few >= 0 else -math.inf)
+        margins.append(_margin(step.errors / step.n_served, n_served, allowed[n_served]))
     return steps, margins
+
+
+def _margin(risk: float, n: int, allowed: int) -> float:
+    spread = math.sqrt(max(0.25, n * risk * (1.0 - risk)))
+    return (allowed + 0.5 - n * risk) / spread if allowed >= 0 else -math.inf
