@@ -4,8 +4,8 @@
 
 The first rows of a shuffled data set teach and calibrate as the product splits them; the others are later traffic. Both
 certificates are first attempts per answer about the same specialist and the same calibration rows: with its first
-tier, as deployed, and with the mixture alone. Time is that of whole decisions, one text at a time on one thread; of the
-gateway's part the price of waking the inference thread is measured, which a short text's first tier is spared.
+tier, as deployed, and with the mixture alone. Time is that of whole decisions, one text at a time on one thread, by the
+wall clock and by the thread's CPU clock, which a busy machine disturbs less; of the gateway's part the price of waking the inference thread is measured, which a short text's first tier is spared.
 Needs ../shared/data. Writes benchmarks/results/tiers-DATE.json.
 """
 
@@ -99,11 +99,12 @@ def measure(name: str, max_risk: float, seed: int, learnt: Learnt) -> list[dict[
         if not isinstance(verdict, Certificate):
             print(name, max_risk, tiers, verdict.message)
             continue
-        policy, seconds, tier, wrong = policy_of(verdict), [], [], []
+        policy, seconds, cpu, tier, wrong = policy_of(verdict), [], [], [], []
         for row in learnt.later:
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.thread_time()
             by, answer = decide(learnt.specialist, policy, row.text)
             seconds.append(time.perf_counter() - started)
+            cpu.append(time.thread_time() - cpu_started)
             tier.append(by)
             wrong.append(by > 0 and answer != row.answer)
         served = np.array(tier) > 0
@@ -117,7 +118,9 @@ def measure(name: str, max_risk: float, seed: int, learnt: Learnt) -> list[dict[
                 "coverage": float(served.mean()),
                 "by_first_tier": float((np.array(tier) == 1).mean()),
                 "disagreement": float(np.array(wrong).sum() / max(1, served.sum())),
-                "mean_ms": 1e3 * float(np.mean(seconds[:N_TIMED])),
+                "mean_cpu_ms": 1e3 * float(np.mean(cpu[:N_TIMED])),
+                "p50_cpu_ms": 1e3 * float(np.quantile(cpu[:N_TIMED], 0.5)),
+                "p95_cpu_ms": 1e3 * float(np.quantile(cpu[:N_TIMED], 0.95)),
                 "p50_ms": 1e3 * float(np.quantile(seconds[:N_TIMED], 0.5)),
                 "p95_ms": 1e3 * float(np.quantile(seconds[:N_TIMED], 0.95)),
             }
