@@ -5,7 +5,8 @@
 The first rows of a shuffled data set teach and calibrate as the product splits them; the others are later traffic. Both
 certificates are first attempts per answer about the same specialist and the same calibration rows: with its first
 tier, as deployed, and with the mixture alone. Time is that of whole decisions, one text at a time on one thread, by the
-wall clock and by the thread's CPU clock, which a busy machine disturbs less; of the gateway's part the price of waking the inference thread is measured, which a short text's first tier is spared.
+wall clock and by the thread's CPU clock, which a busy machine disturbs less. Of the gateway's part the price of waking
+the inference thread is measured, which a short text's first tier is spared.
 Needs ../shared/data. Writes benchmarks/results/tiers-DATE.json.
 """
 
