@@ -148,7 +148,7 @@ def draws(pool: Pool, n: int, repeats: int) -> list[dict[str, Any]]:
 
 def outcome(pool: Pool, rows: sequence.Curve, planned: Design, claim: Claim) -> tuple[float, bool, bool]:
     """Coverage (0 for a refusal), whether the certificate's promise is broken, and whether the naive one's is."""
-    choice = choose(rows, planned.order, claim, spending.share(claim.delta, 1))
+    choice = choose(rows, None, planned.order, claim, spending.share(claim.delta, 1))
     coverage, is_broken = 0.0, False
     if choice and choice.n_served >= MIN_COVERAGE * rows.n_rows:
         risk, coverage = pool.risk(choice.threshold, planned, claim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import random
@@ -14,7 +15,7 @@ import pytest
 from pilotfish.cli.main import EXIT_NO, EXIT_USER, run
 from pilotfish.core.task import Template
 from pilotfish.store.build import open_registry, open_writer
-from tools.log_rows import instructions_row, request_row
+from tools.log_rows import instructions_row, repeat_row, request_row
 from tools.served_home import COLOURS, INSTRUCTIONS, TASK_ID, sentences
 from tools.tiny_models import write_tiny_bert
 
@@ -242,3 +243,62 @@ def test_a_promise_is_planned_not_changed(folder, capsys):
     assert _run(folder, "certified", "certify", TASK_ID, "--max-risk", "0.1") == EXIT_USER
     assert "--plan" in capsys.readouterr().err
     assert _run(folder, "certified", "certify", "nothing", "--plan") == EXIT_USER
+
+
+@pytest.fixture(scope="module")
+def voted(made: Path) -> Path:
+    """A home certified against the majority of three answers, of which one in ten is arbitrary."""
+    home, source = made / "voted", random.Random(2)
+    writer = open_writer(home)
+    writer.append(instructions_row(TASK_ID, text=INSTRUCTIONS))
+    for number, (text, colour) in enumerate(sentences(480, seed=1)):
+        said = [source.choice(COLOURS) if source.random() < 0.1 else colour for _ in range(3)]
+        fields = {"instructions_id": TASK_ID, "task_id": TASK_ID, "mode": "observe", "input": text}
+        writer.append(
+            request_row(f"r{number}", time_s=float(number), answer=said[0], reference_answer=said[0], **fields)
+        )
+        for place in (1, 2):
+            writer.append(repeat_row(f"r{number}", place, task_id=TASK_ID, reference_answer=said[place]))
+    writer.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PILOTFISH_CACHE", str(made / "cache"))
+        patch.setenv("PILOTFISH_CONSISTENCY_CALLS", "960")
+        patch.setenv("PILOTFISH_CONSISTENCY_ANSWERS", "3")
+        assert _run(made, "voted", "distil", TASK_ID, "--max-risk", "0.08") == 0
+    return made
+
+
+def test_a_certificate_about_majorities_is_recomputed_from_all_answers(
+    voted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PILOTFISH_CACHE", str(voted / "cache"))
+    assert _run(voted, "voted", "certify", TASK_ID, "--verify") == 0
+    said = capsys.readouterr().out
+    assert "majority of three answers" in said
+    assert "of 480 requests asked twice" in said
+    shutil.copytree(voted / "voted", voted / "tampered")
+    with contextlib.closing(sqlite3.connect(voted / "tampered" / "log.db")) as connection, connection:
+        connection.execute("UPDATE repeats SET reference_answer = 'pink' WHERE request_id = 'r470' AND number = 2")
+    assert _run(voted, "tampered", "certify", TASK_ID, "--verify") == EXIT_NO
+    assert "data_sha256" in capsys.readouterr().err
+    with contextlib.closing(sqlite3.connect(voted / "tampered" / "log.db")) as connection, connection:
+        connection.execute("DELETE FROM repeats WHERE request_id = 'r470' AND number = 2")
+    assert _run(voted, "tampered", "certify", TASK_ID, "--verify") == EXIT_NO
+    assert "1 rows with fewer answers" in capsys.readouterr().err
+
+
+def test_the_self_disagreement_is_shown_where_promises_are_chosen(
+    voted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PILOTFISH_CACHE", str(voted / "cache"))
+    assert _run(voted, "voted", "certify", TASK_ID, "--plan", "--json") == 0
+    planned = json.loads(capsys.readouterr().out)["consistency"]
+    assert planned["asked_twice"] == 240  # the rows that would teach, and no other
+    assert _run(voted, "voted", "tasks") == 0
+    assert "differs from itself" in capsys.readouterr().out
+    assert _run(voted, "voted", "tasks", "--json") == 0
+    (task,) = json.loads(capsys.readouterr().out)["tasks"]
+    assert task["consistency"]["asked_twice"] == 480
+    assert task["consistency"]["low"] < task["consistency"]["share"] < task["consistency"]["high"]
+    assert _run(voted, "voted", "explain", "r3") == 0
+    assert capsys.readouterr().out.count("asked again for the sample") == 2

@@ -186,6 +186,13 @@ def test_an_unknown_setting_is_refused_with_the_nearest_one(pilotfish, tmp_path)
     assert "Did you mean 'max_risk'?" in _sentence(said)
 
 
+def test_a_pattern_of_no_use_is_told_before_anything_is_served(pilotfish, tmp_path):
+    (tmp_path / "p.toml").write_text('[privacy.patterns]\nbad = "("\n')
+    said = pilotfish("config", "check", "--config", tmp_path / "p.toml")
+    assert said.code == EXIT_USER
+    assert "[privacy.patterns] bad is no regular expression" in _sentence(said)
+
+
 @pytest.mark.parametrize("command", [["config", "show"], ["log", "export"], ["log", "list", "--json"]], ids=" ".join)
 def test_a_reader_that_leaves_is_no_error(observed, command):
     """`pilotfish log export | head -1`."""

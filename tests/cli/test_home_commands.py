@@ -9,6 +9,7 @@ import sqlite3
 import pytest
 
 from pilotfish.cli.main import EXIT_NO, EXIT_USER
+from pilotfish.guarantees.drift import Drift
 from pilotfish.store.base import Event
 from pilotfish.store.build import open_registry, open_writer
 from pilotfish.store.home import open_home
@@ -68,6 +69,26 @@ def test_tasks_as_text_and_json(ask, certified):
     assert (task["name"], task["mode"], task["requests"], task["answered_locally"]) == (NAME, "serve", 322, 2)
     assert task["share"] == pytest.approx(322 / 323)
     assert task["certificate"]["task_id"] == TASK_ID
+
+
+def test_tasks_say_how_soon_a_broken_promise_is_noticed_and_whether_traffic_drifts(ask, certified, monkeypatch):
+    (task,) = ask("tasks", "--json").json["tasks"]
+    assert (task["audits"]["n"], task["drift"]["is_raised"]) == (0, False)
+    assert 0.01 <= task["audits"]["rate"] == task["drift"]["coin"] <= 0.1
+    said = ask("tasks").out
+    assert f"{NAME}, audits: No audit yet; a true 15 % is noticed after about " in said
+    assert f" answers at an audit rate of {task['audits']['rate'] * 100:.2g} %." in said
+    assert f"{NAME}, drift: No request watched for drift yet" in said
+    registry = open_registry(certified)
+    certificate = registry.certificate(registry.task(NAME).certificate_id)
+    drift = Drift(certificate)
+    while not drift.observe(certainty=0.0, scope=-1.0, is_local=False):
+        pass
+    registry.update_task(TASK_ID, drift_state=drift.to_json())
+    registry.close()
+    assert "of the requests has drifted" in ask("tasks").out
+    monkeypatch.setenv("PILOTFISH_QUALITY_AUDIT_RATE", "0")
+    assert "audits are turned off (audit_rate = 0), so a broken promise is never noticed" in ask("tasks").out
 
 
 def test_requests_of_a_template_count_from_the_first_on(ask, tmp_path):
@@ -310,11 +331,16 @@ def test_the_configuration_as_text_and_json(pilotfish, tmp_path, monkeypatch):
     shown = pilotfish("config", "show", "--config", tmp_path / "p.toml")
     assert shown.code == 0
     assert "max_risk" in shown.out
+    assert "Audits: a true 6 % is noticed after about " in shown.out
     found = pilotfish("config", "show", "--config", tmp_path / "p.toml", "--json").json
     assert (found["large"]["model"], found["quality"]["max_risk"]) == ("big", 0.02)
     checked = pilotfish("config", "check", "--config", tmp_path / "p.toml")
     assert checked.code == 0
     assert "at most 2 %" in checked.out
+    assert "Privacy: everything may leave." in checked.out
+    assert "Audits: a true 6 % is noticed after about " in checked.out
+    (tmp_path / "p.toml").write_text("[quality]\nmax_risk = 0.02\naudit_rate = 0\n")
+    assert "audits are turned off" in pilotfish("config", "check", "--config", tmp_path / "p.toml").out
     assert "sk-very-secret" not in shown.out + checked.out + json.dumps(found)
     said = pilotfish("config", "check", "--json")
     assert (said.code, said.json["ok"]) == (EXIT_NO, False)

@@ -15,7 +15,7 @@ import pytest
 from pilotfish.core.log_row import LogRow
 from pilotfish.store.base import Log, LogFilter
 from pilotfish.store.build import open_importer, open_log, open_writer
-from tools.log_rows import audit_row, instructions_row, local_row, request_row
+from tools.log_rows import audit_row, instructions_row, local_row, repeat_row, request_row
 
 TESTS = Path(__file__).parents[1]
 Fill = Callable[..., Log]
@@ -93,6 +93,25 @@ def test_a_failed_audit_is_no_evidence(fill: Fill) -> None:
     log = fill(local_row(), audit_row(reference_answer=None, status=500, error="down"))
     assert log.row("r0") == local_row()
     assert log.task_counts()[0].n_reference_known == 0
+
+
+def test_repeats_are_rows_of_their_own(fill: Fill) -> None:
+    asked = repeat_row("r0", 2, status=0, reference_answer=None, cost_usd=None)
+    answered = repeat_row("r0", 2, prompt_tokens=3, completion_tokens=1)
+    log = fill(request_row(), asked, answered, repeat_row("r0"), repeat_row("r1", is_sampled=False))
+    assert log.repeats("r0") == [repeat_row("r0"), answered]
+    assert log.repeats() == [repeat_row("r0"), answered, repeat_row("r1", is_sampled=False)]
+    assert log.repeats("absent") == []
+    assert log.row("r0") == request_row()
+    assert log.task_counts()[0].n_reference_known == 1
+
+
+def test_pruning_forgets_what_was_said_again_but_not_that_it_was_paid(fill: Fill) -> None:
+    log = fill(request_row("r0", time_s=1.0), request_row("r1", time_s=3.0), repeat_row("r0"), repeat_row("r1"))
+    assert log.prune(2.5) == 1
+    (old, new) = log.repeats()
+    assert (old.reference_answer, old.is_answered, old.cost_usd, old.task_id) == (None, False, 0.25, "t")
+    assert new == repeat_row("r1")
 
 
 def test_task_counts(fill: Fill) -> None:

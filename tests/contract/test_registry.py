@@ -19,6 +19,8 @@ from pilotfish.core.errors import StoreError
 from pilotfish.core.task import AnswerShape, Field, Template
 from pilotfish.store.base import Event, Registry, TaskRecord
 from pilotfish.store.build import open_registry
+from pilotfish.store.sqlite_file import migrate
+from pilotfish.store.sqlite_registry import MIGRATIONS, SqliteRegistry
 
 CLAIM = Claim(max_risk=0.02)
 SHAPE = AnswerShape(
@@ -62,7 +64,15 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 
 def test_tasks_come_back_as_they_were_put(registry: Registry) -> None:
-    full = record("b", mode="serve", specialist_sha256="a", certificate_id="c", is_held=True, audit_state={"w": [1.5]})
+    full = record(
+        "b",
+        mode="serve",
+        specialist_sha256="a",
+        certificate_id="c",
+        is_held=True,
+        audit_state={"w": [1.5]},
+        drift_state={"n": 1},
+    )
     registry.put_task(full)
     registry.put_task(record("a", name="zz"))
     assert registry.tasks() == [full, record("a", name="zz")]
@@ -71,6 +81,22 @@ def test_tasks_come_back_as_they_were_put(registry: Registry) -> None:
     registry.put_task(replace(full, mode="observe", name="renamed"))
     assert registry.task("renamed") == replace(full, mode="observe", name="renamed")
     assert registry.task("name-b") is None
+
+
+def test_a_registry_of_an_older_version_is_read_and_goes_on(tmp_path: Path) -> None:
+    """Each migration but the last was once the newest."""
+    path = tmp_path / "registry.db"
+    migrate(path, MIGRATIONS[:1])
+    with closing(sqlite3.connect(path)) as connection:
+        row = ("t", "n", "i", "x", '{"kind":"text"}', "serve", "a", "c", 0, None, None, 1.0)
+        connection.execute(f"INSERT INTO tasks VALUES ({', '.join('?' * len(row))})", row)
+        connection.commit()
+    opened = SqliteRegistry(path)
+    (found,) = opened.tasks()
+    assert (found.task_id, found.mode, found.updated_s, found.drift_state) == ("t", "serve", 1.0, None)
+    opened.update_task("t", drift_state={"n": 1})
+    assert opened.tasks()[0].drift_state == {"n": 1}
+    opened.close()
 
 
 def test_an_id_wins_over_a_name_and_a_taken_name_is_refused(registry: Registry) -> None:
@@ -117,14 +143,14 @@ def test_adopt_is_all_or_nothing(registry: Registry) -> None:
     with pytest.raises(StoreError, match="knows no task"):
         registry.adopt(given)
     assert registry.certificate(given.id) is None
-    registry.put_task(record(audit_state={"old": 1}, pace={"due_at": 7}))
+    registry.put_task(record(audit_state={"old": 1}, drift_state={"old": 2}, pace={"due_at": 7}))
     version = registry.version()
     assert registry.adopt(given)
     assert registry.version() == version + 1
     found = registry.task("t")
     assert found is not None
     assert (found.mode, found.specialist_sha256, found.certificate_id) == ("serve", given.artefact_sha256, given.id)
-    assert found.audit_state is None
+    assert (found.audit_state, found.drift_state) == (None, None)
     assert found.pace == {"due_at": 7}
     assert registry.verdicts("t") == [given]
 
@@ -180,6 +206,8 @@ CHANGE = """
 import sys
 from pathlib import Path
 from pilotfish.store.build import open_registry
+from pilotfish.store.sqlite_file import migrate
+from pilotfish.store.sqlite_registry import MIGRATIONS, SqliteRegistry
 from test_registry import record
 open_registry(Path(sys.argv[1])).put_task(record("other"))
 """

@@ -9,6 +9,7 @@ import tomllib
 import urllib.request
 from pathlib import Path
 
+import click
 import pytest
 
 from pilotfish.cli import main
@@ -107,11 +108,13 @@ def _pilotfish(arguments: list[str], place: Place) -> None:
     if arguments[0] in PARSED_ONLY:
         command = main.root.get_command(None, arguments[0])  # type: ignore[arg-type]
         assert command is not None
-        command.make_context(arguments[0], arguments[1:]).close()
+        # click keeps the help option it makes first, so it must be the root's.
+        parent = click.Context(main.root, **main.root.context_settings)
+        command.make_context(arguments[0], arguments[1:], parent).close()
     else:
         code = main.run(arguments)
         # Checks say no where nothing is set up, which is the case here for the large model.
-        assert code == 0 or (code == 1 and arguments[:2] == ["config", "check"])
+        assert code == 0 or (code == 1 and (arguments[:2] == ["config", "check"] or arguments[0] == "check-claims"))
 
 
 def _curl(arguments: list[str], place: Place) -> None:

@@ -10,10 +10,11 @@ import pytest
 from pilotfish.cli.main import COMMANDS, root
 from pilotfish.config.settings import SECTIONS, Settings
 from pilotfish.core import errors
+from pilotfish.core.privacy import TYPES, WEAK_TYPES
 from pilotfish.core.receipt import REASONS, Receipt
 from pilotfish.core.version import __version__
 from pilotfish.gateway import error_bodies, receipts
-from tools.measured import backtest_lines, install_sizes, latency_line
+from tools.measured import backtest_lines, install_sizes, latency_line, privacy_lines
 from tools.pages import PAGES, ROOT, anchors, links, prose, rows
 
 DOCS = ROOT / "docs"
@@ -26,7 +27,7 @@ def test_every_key_stands_in_its_section_with_default_and_meaning(
 ) -> None:
     text = prose(DOCS / "configuration.md")
     part = text.partition(f"### [{section}]\n")[2].partition("\n##")[0]
-    value = item.default
+    value = {} if item.default_factory is dict else item.default
     shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
     default = "unset" if value is None else f"`{shown}`"
     variable = f"PILOTFISH_{section}_{item.name}".upper()
@@ -47,7 +48,7 @@ def test_every_reason_is_documented_in_its_own_words() -> None:
 
 
 def test_every_header_is_documented() -> None:
-    known = {"task_id": "t", "task_name": "n", "certificate_id": "c", "tier": 1}
+    known = {"task_id": "t", "task_name": "n", "certificate_id": "c", "tier": 1, "privacy": "p"}
     receipt = Receipt(request_id="r", model="m", reason="certified", **known)
     names = {name.decode() for name, _ in receipts.headers(receipt)}
     assert names == {name for name in rows(DOCS / "http.md") if name.startswith("x-")}
@@ -72,7 +73,7 @@ def test_every_command_is_in_the_readme_and_in_an_example() -> None:
 
 def test_every_command_named_in_the_pages_exists_with_its_flags() -> None:
     text = "\n".join(page.read_text("utf-8") for page in PAGES)
-    for name, rest in re.findall(r"pilotfish ([a-z]+)\b([^`\n]*)", re.sub(r"`pilotfish`", "", text)):
+    for name, rest in re.findall(r"pilotfish ([a-z][a-z-]*)\b([^`\n]*)", re.sub(r"`pilotfish`", "", text)):
         if name not in COMMANDS:
             continue
         command = root.get_command(None, name)  # type: ignore[arg-type]
@@ -121,6 +122,19 @@ def test_the_figures_of_the_readme_are_those_of_the_newest_results() -> None:
     sizes = {cells[0].strip("` ").replace("base", ""): cells[3].strip() for cells in _cells(text, "| part | brings |")}
     stated = {extra: size for extra, size in sizes.items() if size}
     assert stated == {extra: size for extra, size in install_sizes().items() if extra in stated}
+
+
+def test_the_figures_of_the_privacy_page_are_those_of_the_newest_results() -> None:
+    text = " ".join((DOCS / "privacy.md").read_text("utf-8").split())
+    assert [line for line in privacy_lines() if line not in text] == []
+
+
+def test_every_type_of_personal_data_is_documented_in_its_own_words() -> None:
+    table = rows(DOCS / "privacy.md")
+    for kind, meaning in TYPES.items():
+        line = f"| `{kind}` | {meaning} | {'no' if kind in WEAK_TYPES else 'yes'} |"
+        assert line in (DOCS / "privacy.md").read_text("utf-8").splitlines(), line
+    assert set(TYPES) <= set(table)
 
 
 def _cells(text: str, head: str) -> list[list[str]]:

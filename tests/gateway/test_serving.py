@@ -10,11 +10,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pilotfish.core.certificate import Claim, FirstTier
 from pilotfish.gateway import local
+from pilotfish.guarantees.drift import Drift
 from pilotfish.specialists.specialist import Specialist
 from pilotfish.store.build import open_log, open_registry
 from tools.gateway import Place, gateway
@@ -358,6 +360,108 @@ def test_audits_survive_a_restart(serve: Serve, served_home: Path, learnt: Learn
                 assert time.monotonic() < deadline_s
                 time.sleep(0.02)
             registry.close()
+
+
+STRANGE = {"baseline": {"scope": {"edges": [2.0], "counts": [0, 5000], "n": 5000}}}
+"""All calibration rows had a scope that no request reaches, so a dozen requests are a drift."""
+
+
+def task_of(place: Place) -> dict[str, Any]:
+    status = json.loads(place.client.get(f"http://127.0.0.1:{place.port}/pilotfish/status", cast_to=str))
+    task: dict[str, Any] = status["tasks"][0]
+    return task
+
+
+def test_drift_raises_the_coin_at_once_and_is_an_event(serve: Serve, served_home: Path, learnt: Learnt) -> None:
+    adopt(learnt, served_home, details=STRANGE)
+    with serve(colour_of, quality={"max_risk": 0.05, "audit_rate": 0.04}) as place:
+        assert (task_of(place)["audit_rate"], task_of(place)["drift"]["is_raised"]) == (0.04, False)
+        for number in range(1, 60):
+            ask(place, f"my car {number} is red")
+            task = task_of(place)
+            if task["drift"]["is_raised"]:
+                break
+        assert 5 < number < 40
+        assert (task["mode"], task["audit_rate"]) == ("serve", 0.2)
+        for after in range(60):
+            ask(place, f"my cup {after} is blue")
+        probability = [row.probability for row in place.rows(number + 60) if row.sampling == "audit"]
+        drawn = {row.probability for row in place.rows(number + 60)[number:] if row.sampling == "audit"}
+        assert drawn == {0.2}, "what is logged is the coin that fell"
+        assert set(probability) <= {0.04, 0.2}
+        registry = open_registry(served_home)
+        event = registry.events(TASK_ID)[0]
+        registry.close()
+        assert (event.kind, event.details["coin"], event.details["certificate_id"]) == (
+            "drift",
+            0.2,
+            task["certificate"],
+        )
+        assert "The scope of the requests has drifted" in event.message
+    with serve(colour_of, quality={"max_risk": 0.05, "audit_rate": 0.04}) as place:
+        assert task_of(place)["audit_rate"] == 0.2, "a restart hides no drift"
+
+
+def test_audits_that_withdraw_nothing_end_what_drift_has_raised(
+    serve: Serve, served_home: Path, learnt: Learnt
+) -> None:
+    adopt(learnt, served_home, details=STRANGE, claim=Claim(max_risk=0.4))
+    with serve(colour_of, quality={"max_risk": 0.4, "audit_rate": 1.0}) as place:
+        registry = open_registry(served_home)
+        deadline_s = time.monotonic() + 10
+        while len(events := [event for event in registry.events(TASK_ID) if event.kind == "drift"]) < 2:
+            ask(place, "my car 1 is red")
+            assert time.monotonic() < deadline_s
+        registry.close()
+        assert "audits since the drift did not withdraw the certificate" in events[0].message
+        assert task_of(place)["mode"] == "serve"
+        assert task_of(place)["drift"]["is_raised"] is False
+
+
+def test_a_drift_that_another_process_noticed_raises_the_coin_here(
+    serve: Serve, served_home: Path, learnt: Learnt
+) -> None:
+    certificate = adopt(learnt, served_home, details=STRANGE)
+    with serve(colour_of, quality={"max_risk": 0.05, "audit_rate": 0.04}) as place:
+        assert task_of(place)["audit_rate"] == 0.04
+        other = Drift(certificate, 0.04)
+        while not other.observe(certainty=0.9, scope=0.9, is_local=True):
+            pass
+        registry = open_registry(served_home)
+        registry.update_task(TASK_ID, drift_state=other.to_json())
+        deadline_s = time.monotonic() + 5
+        while task_of(place)["audit_rate"] != 0.2:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        # What this process has seen less of does not undo it.
+        ask(place, "my car 1 is red")
+    record = registry.task(TASK_ID)
+    registry.close()
+    assert record is not None
+    assert record.drift_state is not None
+    assert record.drift_state["turn"] == 1
+
+
+def test_what_was_watched_is_written_down_at_the_end(serve: Serve, served_home: Path, learnt: Learnt) -> None:
+    adopt(learnt, served_home)
+    for expected in (3, 6):
+        with serve(colour_of, quality=SERVING) as place:
+            for number in range(3):
+                ask(place, f"my car {number} is red")
+        registry = open_registry(served_home)
+        record = registry.task(TASK_ID)
+        registry.close()
+        assert record is not None
+        assert record.drift_state is not None
+        assert record.drift_state["n"] == expected
+
+
+def test_without_a_rate_the_certificate_chooses_one(serve: Serve, served_home: Path, learnt: Learnt) -> None:
+    certificate = adopt(learnt, served_home)
+    with serve(colour_of, quality={"max_risk": 0.05}) as place:
+        rate = task_of(place)["audit_rate"]
+        assert rate == Drift(certificate).rate
+        assert 0.01 < rate < 0.1
 
 
 def test_an_audit_that_fails_is_no_evidence(serve: Serve, served_home: Path, learnt: Learnt) -> None:

@@ -39,23 +39,6 @@ def test_bounds_for_losses_between_zero_and_one(shape):
     assert shape != (2, 38) or np.mean(widths) > 0
 
 
-def test_unequal_probabilities_are_weighed_out():
-    rng = np.random.default_rng(1)
-    runs, missed, unweighted = 100, 0, []
-    for _ in range(runs):
-        risky = rng.random(1500) < 0.3
-        losses = (rng.random(1500) < np.where(risky, 0.3, 0.0)).astype(float)
-        chances = np.where(risky, 0.5, 0.1)
-        seen = rng.random(1500) < chances
-        rows = [float(loss) if is_seen else None for loss, is_seen in zip(losses, seen, strict=True)]
-        bound = bounded.weighted_upper(rows, chances.tolist(), DELTA)
-        missed += bound < 0.09
-        unweighted.append(losses[seen].mean())
-        assert bound < 0.5
-    assert missed <= _most(runs)
-    assert np.mean(unweighted) > 0.15
-
-
 def test_clustered_intervals_cover_where_plain_ones_do_not():
     rng = np.random.default_rng(2)
     runs, covered, plain = 300, 0, 0

@@ -55,7 +55,7 @@ def test_the_promise_about_both_tiers_is_kept(per, steps, n, max_risk):
     broken = naive_broken = issued = 0
     for _ in range(runs):
         rows = planned.curve(*_draw(rng, n, steps))
-        choice = choose(rows, planned.order, claim, DELTA)
+        choice = choose(rows, None, planned.order, claim, DELTA)
         naive = sequence.naive(rows, max_risk, per_traffic=per == "traffic")
         gate, limit = planned.first.min_certainty, max_risk * (1 + 1e-9)
         naive_broken += _risk(gate, naive.threshold, per) > limit
@@ -76,7 +76,7 @@ def test_tiers_that_are_both_just_too_bad_are_certified_at_most_delta_often(per)
     for _ in range(runs):
         full, first = _draw(rng, 400, flat=0.0501)
         rows = joint(full, 0.0, first, Gates(min_certainty=0.4, min_scope=0.0))
-        choice = choose(rows, order, Claim(max_risk=0.05, per=per), DELTA)
+        choice = choose(rows, None, order, Claim(max_risk=0.05, per=per), DELTA)
         certified += choice is not None and (per == "answer" or choice.n_served == 400)
     assert certified <= _most(runs)
     assert certified >= 0.005 * runs, "the test is not merely timid"

@@ -7,14 +7,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 
 import openai
 
 from pilotfish.config.settings import (
+    ConsistencySettings,
     LargeSettings,
     LearningSettings,
     LogSettings,
+    PrivacySettings,
     QualitySettings,
     ServerSettings,
     Settings,
@@ -58,6 +61,8 @@ def gateway(
     quality: dict[str, object] | None = None,
     learning: dict[str, object] | None = None,
     server: dict[str, object] | None = None,
+    privacy: dict[str, object] | None = None,
+    consistency: dict[str, object] | None = None,
     keep_text: bool = True,
 ) -> Iterator[Place]:
     """A gateway in front of a server that follows `script`."""
@@ -68,7 +73,9 @@ def gateway(
             large=LargeSettings(**({"url": behind.url, "model": "big", "timeout_s": 3.0} | (large or {}))),  # type: ignore[arg-type]
             quality=QualitySettings(**(quality or {})),  # type: ignore[arg-type]
             learning=LearningSettings(**({"check_every_s": 0.05} | (learning or {}))),  # type: ignore[arg-type]
+            consistency=ConsistencySettings(**(consistency or {})),  # type: ignore[arg-type]
             log=LogSettings(keep_text=keep_text),
+            privacy=PrivacySettings(**(privacy or {})),  # type: ignore[arg-type]
         )
         with serving(settings) as port:
             client = openai.OpenAI(
@@ -80,3 +87,13 @@ def gateway(
 
 def body(text: str = "hi", **fields: object) -> bytes:
     return json.dumps({"model": "auto", "messages": [{"role": "user", "content": text}], **fields}).encode()
+
+
+def post(port: int, data: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers (in lower case) and body of a plain request."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("POST", "/v1/chat/completions", data, {"content-type": "application/json", **headers})
+    response = connection.getresponse()
+    reply = response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+    connection.close()
+    return reply

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilotfish.core.log_row import AuditRow, InstructionsRow, RequestRow
+from pilotfish.core.log_row import AuditRow, InstructionsRow, RepeatRow, RequestRow
 
 
 def request_row(request_id: str = "r0", **fields: Any) -> RequestRow:
@@ -38,6 +38,20 @@ def local_row(request_id: str = "r0", **fields: Any) -> RequestRow:
 def audit_row(request_id: str = "r0", **fields: Any) -> AuditRow:
     values: dict[str, Any] = {"request_id": request_id, "time_s": 2.0, "reference_answer": "refund"}
     return AuditRow(**(values | fields))
+
+
+def repeat_row(request_id: str = "r0", number: int = 1, **fields: Any) -> RepeatRow:
+    values: dict[str, Any] = {
+        "task_id": "t",
+        "time_s": 2.0,
+        "is_sampled": True,
+        "reference_answer": "refund",
+        "status": 200,
+        "cost_usd": 0.25,
+        "expected_usd": 0.5,
+        "latency_s": 0.5,
+    }
+    return RepeatRow(request_id=request_id, number=number, **(values | fields))
 
 
 def instructions_row(instructions_id: str = "i", **fields: Any) -> InstructionsRow:

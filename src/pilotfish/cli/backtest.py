@@ -41,7 +41,9 @@ class ObserveType(click.ParamType[int | None]):
 @click.option("--observe", type=ObserveType(), default="auto", help="Requests to observe before serving, or auto.")
 @click.option("--instructions", default="", help="Instructions of bare input/output pairs.")
 @click.option(
-    "--audit-rate", type=click.FloatRange(0, 1), help="Share of requests audited while serving (default 0.05)."
+    "--audit-rate",
+    type=click.FloatRange(0, 1),
+    help="Share of requests audited while serving (default: chosen by the promise).",
 )
 @click.option("--no-what-if", is_flag=True, help="Skip the question what observing longer would have bought.")
 @click.option("--html", "html_path", type=options.NewFile(), help="Write a page to FILE.")

@@ -17,6 +17,7 @@ from pilotfish.config import load
 from pilotfish.config.settings import Settings
 from pilotfish.core.certificate import RISK_KINDS, Certificate, Claim, Refusal
 from pilotfish.core.errors import TaskError
+from pilotfish.guarantees.consistency import from_json
 from pilotfish.store.base import TaskRecord
 from pilotfish.store.home import Home
 
@@ -73,7 +74,7 @@ def command(
     if html_path is not None and found is not None and found.rows is not None and not found.differences:
         from pilotfish.guarantees.page import render
 
-        html_path.write_text(render(certificate, found.rows), "utf-8")
+        html_path.write_text(render(certificate, found.rows, settings.quality.audit_rate), "utf-8")
     _print(record, certificate, found, as_json)
     if found is not None and found.differences:
         return 1
@@ -106,7 +107,9 @@ def _print(record: TaskRecord, certificate: Certificate, found: Recomputed | Non
         output.print_json({**shown, "differences": differences} if found else shown)
         return
     click.echo(f"{record.name}: {output.promise(certificate)}")
-    click.echo(f"procedure: {certificate.procedure}\nsplit: {certificate.split_rule}")
+    click.echo(f"procedure: {certificate.procedure}\nsplit: {certificate.split_rule}\nagreement: {certificate.scorer}")
+    if (repeated := from_json(certificate.details.get("consistency"))) is not None:
+        click.echo(f"consistency: {repeated}")
     click.echo("it assumes: " + "\n            ".join(certificate.assumptions))
     for difference in differences:
         click.echo(f"DIFFERS: {difference}", err=True)
@@ -144,14 +147,17 @@ def _plan(place: Home, task: str, settings: Settings, as_json: bool) -> int:
     with output.Progress() as bar:
         found = plan(
             tasks[record.task_id],
-            known_examples(place).get(record.task_id, []),
+            known_examples(place, settings.consistency.n_votes).get(record.task_id, []),
             claims,
             number=place.registry.n_attempts(record.task_id) + 1,
             encoder=open_encoder(load.cache(), settings.learning.encoder),
+            fresh_since_s=(record.pace or {}).get("fresh_since_s"),
             progress=bar,
         )
     if as_json:
-        output.print_json({"task": record.name, **dataclasses.asdict(found)})
+        output.print_json(
+            {"task": record.name, **dataclasses.asdict(found), "consistency": found.consistency.to_json()}
+        )
     else:
         _print_plan(record, found)
     return 0
@@ -161,6 +167,7 @@ def _print_plan(record: TaskRecord, found: Plan) -> None:
     click.echo(
         f"{record.name}: a student of today's answers agrees with the large model on {output.percent(found.agreement)} "
         f"of {found.n_scored:,} answers it did not learn from. Planned for attempt {found.attempt}; nothing spent.\n"
+        f"Before any promise: {found.consistency}.\n"
     )
     output.print_table(
         ["max risk", "per", "answers needed", "coverage then", "answers now", "coverage now"],

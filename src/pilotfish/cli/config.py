@@ -14,7 +14,7 @@ import click
 
 from pilotfish.cli import options, output
 from pilotfish.config import load
-from pilotfish.config.settings import SECTIONS, Settings
+from pilotfish.config.settings import SECTIONS, PrivacySettings, Settings
 
 
 @click.group("config", help="Show and check the configuration.")
@@ -38,6 +38,9 @@ def show(config_path: Path | None, home: Path | None, as_json: bool) -> None:
             value = getattr(record, item.name)
             rows.append([section, item.name, "unset" if value is None else str(value), _help(kind, item.name)])
     output.print_table(["section", "key", "value", "meaning"], rows)
+    claim = settings.quality.claim
+    if claim is not None:
+        click.echo("\n" + output.audits(claim, settings.quality.audit_rate))
 
 
 @command.command("check")
@@ -73,10 +76,31 @@ def _notes(settings: Settings) -> list[str]:
     if claim is None:
         notes.append("Promise: none, so nothing is answered locally. Set [quality] max_risk to begin.")
     else:
-        notes.append(f"Promise: {output.claim(claim)}; {100 * settings.quality.audit_rate:g} % audited.")
+        notes += [f"Promise: {output.claim(claim)}.", output.audits(claim, settings.quality.audit_rate)]
+    notes.append(_privacy_note(settings.privacy))
+    asked = settings.consistency
+    if asked.calls:
+        limit = "" if asked.usd is None else f", ${asked.usd:g} over all tasks"
+        notes.append(
+            f"Asked again: a sample, {asked.answers} answers each; at most {asked.calls:,} calls a task{limit}."
+        )
+        if asked.usd is not None and large.price is None:
+            notes.append("Asked again: nothing, since [consistency] usd is set and no price is known.")
     if large.price is None:
         notes.append("Price: unknown, so costs are unknown. Set [large] input_usd_per_mtok and output_usd_per_mtok.")
     return notes
+
+
+def _privacy_note(privacy: PrivacySettings) -> str:
+    """What may leave. Raises `ConfigError` or `MissingExtraError` for patterns that cannot be used."""
+    from pilotfish.privacy.own_patterns import compile_patterns
+
+    n_patterns = len(compile_patterns(privacy.patterns))
+    tasks = "".join(f", task {name}: {mode}" for name, mode in privacy.tasks.items())
+    if privacy.mode == "allow" and not privacy.tasks:
+        return "Privacy: everything may leave. Set [privacy] mode to mask or keep personal data."
+    own = f"; {n_patterns} patterns of your own" if n_patterns else ""
+    return f"Privacy: {privacy.mode}{tasks}{own}."
 
 
 def _help(kind: type, key: str) -> str:

@@ -85,6 +85,7 @@ def command(
             load_encoder,
             only=only,
             progress=_json_line if progress_json else bar,
+            consistency=settings.consistency,
         )
     if as_json:
         output.print_json([{"task": o.task.name, "adopted": o.is_adopted, **o.verdict.to_json()} for o in outcomes])

@@ -14,7 +14,7 @@ import click
 from pilotfish.cli import options, output
 from pilotfish.core.certificate import Certificate
 from pilotfish.core.errors import TaskError
-from pilotfish.core.log_row import AuditRow, RequestRow
+from pilotfish.core.log_row import AuditRow, RepeatRow, RequestRow
 from pilotfish.core.receipt import REASONS, TIERS
 
 
@@ -27,7 +27,7 @@ def command(request: str, config_path: Path | None, home: Path | None, as_json: 
     row = place.log.row(request)
     if row is None:
         raise TaskError(f"The log holds no request {request!r}.", hint="`pilotfish log list` shows the newest ids.")
-    audit = place.log.audit(request)
+    audit, again = place.log.audit(request), place.log.repeats(request)
     certificate = place.registry.certificate(row.certificate_id) if row.certificate_id else None
     if as_json:
         output.print_json(
@@ -35,6 +35,7 @@ def command(request: str, config_path: Path | None, home: Path | None, as_json: 
                 "request": dataclasses.asdict(row),
                 "why": REASONS[row.reason],
                 "audit": dataclasses.asdict(audit) if audit else None,
+                "repeats": [dataclasses.asdict(item) for item in again],
                 "certificate": certificate.to_json() if certificate else None,
             }
         )
@@ -42,6 +43,8 @@ def command(request: str, config_path: Path | None, home: Path | None, as_json: 
     record = place.registry.task(row.task_id) if row.task_id else None
     for line in _lines(row, record.name if record else row.task_id, audit, certificate):
         click.echo(line)
+    for item in again:
+        click.echo(_repeat(item))
 
 
 def _lines(row: RequestRow, task: str, audit: AuditRow | None, certificate: Certificate | None) -> list[str]:
@@ -49,6 +52,8 @@ def _lines(row: RequestRow, task: str, audit: AuditRow | None, certificate: Cert
         f"{row.request_id} at {output.moment(row.time_s)} UTC, HTTP {row.status}, {1000 * row.latency_s:.1f} ms",
         f"answered by {row.model}: {row.reason} ({REASONS[row.reason]})",
     ]
+    if row.key_id is not None:
+        lines.append(f"key: {row.key_id}")
     if row.error:
         lines.append(f"error: {row.error}")
     if task:
@@ -75,3 +80,9 @@ def _lines(row: RequestRow, task: str, audit: AuditRow | None, certificate: Cert
     lines.append(f"input: {output.shorten(row.input, 100) if row.input is not None else '(not kept)'}")
     lines.append(f"answer: {output.shorten(row.answer, 100) if row.answer is not None else '(not kept or no text)'}")
     return lines
+
+
+def _repeat(item: RepeatRow) -> str:
+    asker = "the sample" if item.is_sampled else "the audit"
+    said = output.shorten(item.reference_answer, 100) if item.is_answered else item.error or "no answer has come"
+    return f"asked again for {asker}: {said}"

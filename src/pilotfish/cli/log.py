@@ -82,6 +82,7 @@ def show(request: str, config_path: Path | None, home: Path | None) -> None:
             **dataclasses.asdict(row),
             "instructions": json.loads(found.body) if found else None,
             "audit": dataclasses.asdict(audit) if audit else None,
+            "repeats": [dataclasses.asdict(item) for item in place.log.repeats(request)],
         }
     )
 

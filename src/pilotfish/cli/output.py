@@ -11,12 +11,13 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pilotfish.core.certificate import Certificate, Claim
-from pilotfish.core.measured import Measured
+if TYPE_CHECKING:  # only named in annotations
+    from pilotfish.core.certificate import Certificate, Claim
+    from pilotfish.core.measured import Measured
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
@@ -57,6 +58,15 @@ def claim(asked: Claim) -> str:
     return (
         f"disagreement per {asked.per} at most {100 * asked.max_risk:g} % with {100 * asked.confidence:g} % confidence"
     )
+
+
+def audits(asked: Claim, rate: float | None) -> str:
+    """How soon audits at `rate`, chosen where it is None, will notice a broken promise that is yet to be certified."""
+    from pilotfish.guarantees.audit import Audit
+
+    audit = Audit(asked)
+    expected = "" if rate is not None else " (the rate is chosen; the certificate may move it a little)"
+    return f"Audits: {audit.power(audit.rate(rate))}{expected}."
 
 
 def promise(certificate: Certificate) -> str:

@@ -99,5 +99,7 @@ def _print_tasks(report: Report) -> None:
             click.echo(f"\n{task.task.name}: not certified. {verdict.message}")
         else:
             click.echo(f"\n{task.task.name}: only observed, {task.why_observed}.")
+        for position, message in task.drifts:
+            click.echo(f"{task.task.name}: drift at request {position:,}. {message}")
         if task.withdrawn_at is not None:
             click.echo(f"{task.task.name}: audits withdrew its certificate at request {task.withdrawn_at:,}.")

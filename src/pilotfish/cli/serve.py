@@ -66,3 +66,4 @@ def _say_ready(settings: Settings, port: int) -> None:
         click.echo("It observes: every request goes to the large model. Set [quality] max_risk to let it learn.")
     else:
         click.echo(f"Promise: {output.claim(claim)}. It learns in the background.")
+        click.echo(output.audits(claim, settings.quality.audit_rate))

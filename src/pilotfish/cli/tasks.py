@@ -7,10 +7,17 @@ from pathlib import Path
 import click
 
 from pilotfish.cli import options, output
+from pilotfish.config import load
 from pilotfish.core.certificate import Certificate, Refusal
+from pilotfish.guarantees.audit import Audit
+from pilotfish.guarantees.consistency import asked_again, from_json
+from pilotfish.guarantees.drift import Drift
 from pilotfish.guarantees.known import known_examples
 from pilotfish.guarantees.new_answers import NewAnswers, new_since
+from pilotfish.guarantees.pace import Pace
+from pilotfish.stats import binomial
 from pilotfish.store.base import Registry, TaskCount, TaskRecord
+from pilotfish.store.home import open_home
 from pilotfish.tasks.find import MAX_ROWS, find_tasks
 
 
@@ -18,19 +25,21 @@ from pilotfish.tasks.find import MAX_ROWS, find_tasks
 @options.place_options
 @options.json_option
 def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
-    place = options.home_from(config_path, home)
+    settings = options.settings_from(config_path, home)
+    place = open_home(load.home(settings))
     # Rows logged before a template was known carry another task's id, so requests are counted by the survey.
     n_requests = {task.id: task.n_requests for task in find_tasks(place)}
     counts = place.log.task_counts()
     total = min(MAX_ROWS, sum(count.n_requests for count in counts))
     counted = {count.task_id: count for count in counts}
     records = place.registry.tasks()
-    # Another pass over the log, which only tasks that serve have a use for.
-    known = known_examples(place) if any(record.mode == "serve" for record in records) else {}
+    known = known_examples(place)
     found = [
         {
             **_task(place.registry, record, n_requests.get(record.task_id, 0), counted.get(record.task_id), total),
+            **_watched(place.registry, record, settings.quality.audit_rate),
             "new_answers": _new_answers(new_since(record, known.get(record.task_id, []))),
+            "consistency": asked_again(known.get(record.task_id, [])).to_json() if record.shape.is_closed else None,
         }
         for record in records
     ]
@@ -43,6 +52,7 @@ def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
         click.echo(f"{total:,} requests, but none of their instructions recurs often enough to be a task yet.")
     else:
         _print(found)
+        _print_watched(found)
         _print_new_answers(found)
     return 0 if found else 1
 
@@ -66,6 +76,21 @@ def _task(registry: Registry, record: TaskRecord, n: int, count: TaskCount | Non
         "certified_coverage": certificate.coverage if certificate is not None else None,
         "certificate": certificate.to_json() if isinstance(certificate, Certificate) else None,
         "refusal": last.to_json() if isinstance(last, Refusal) and certificate is None else None,
+    }
+
+
+def _watched(registry: Registry, record: TaskRecord, audit_rate: float | None) -> dict[str, object]:
+    """What audits and scores say about the promise of a task that serves."""
+    certificate = registry.certificate(record.certificate_id) if record.mode == "serve" else None
+    if certificate is None:
+        return {"audits": None, "drift": None}
+    audit = Audit.from_json(record.audit_state) if record.audit_state else Audit.start(certificate)
+    drift = Drift(certificate, audit_rate).take_over(record.drift_state)
+    pace = Pace.from_json(record.pace or {})
+    audits = {"n": audit.n, "differed": audit.losses, "rate": pace.coin(drift.coin)}
+    return {
+        "audits": {**audits, "message": audit.evidence(drift.rate)},
+        "drift": {**drift.details(), "message": drift.sentence()},
     }
 
 
@@ -100,10 +125,31 @@ def _print(found: list[dict[str, object]]) -> None:
                 task["answer_shape"],
                 f"{task['mode']} (held)" if task["is_held"] else task["mode"],
                 output.percent(coverage if isinstance(coverage, float) else None),
+                _self(task["consistency"]),
                 output.shorten(said, 80),
             ]
         )
-    output.print_table(["task", "requests", "share", "answers", "mode", "coverage", "certificate"], rows)
+    output.print_table(
+        ["task", "requests", "share", "answers", "mode", "coverage", "differs from itself", "certificate"], rows
+    )
+
+
+def _self(consistency: object) -> str | None:
+    """How often the large model differs from itself, with the exact interval and how many requests were asked twice."""
+    repeated = from_json(consistency) if isinstance(consistency, dict) else None
+    if repeated is None or not repeated.asked:
+        return None
+    low, high = binomial.clopper_pearson(repeated.differed, repeated.asked)
+    return f"{output.percent(repeated.share)} ({100 * low:.1f} to {100 * high:.1f}), n = {repeated.asked:,}"
+
+
+def _print_watched(found: list[dict[str, object]]) -> None:
+    """Two lines a task that serves."""
+    for task in found:
+        for what in ("audits", "drift"):
+            said = task[what]
+            if isinstance(said, dict):
+                click.echo(f"{task['name']}, {what}: {said['message']}")
 
 
 def _print_new_answers(found: list[dict[str, object]]) -> None:

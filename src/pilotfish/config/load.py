@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from pilotfish.config import places
 from pilotfish.config.settings import SECTIONS, Settings, check_ranges
 from pilotfish.core.errors import ConfigError
 from pilotfish.core.ids import sha256
 
-PREFIX = "PILOTFISH_"
-FILE_NAME = "pilotfish.toml"
+PREFIX, FILE_NAME = places.PREFIX, places.FILE_NAME
 
 Values = dict[str, Any]
 """Nested values: top-level keys and sections, as a TOML file holds them."""
@@ -58,12 +58,8 @@ def home(settings: Settings) -> Path:
 
 
 def cache() -> Path:
-    """The folder of what can be built again: encoders (`PILOTFISH_CACHE`, else the user's cache folder)."""
-    chosen = os.environ.get(f"{PREFIX}CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "pilotfish"
+    """The folder of what can be built again, as `places.cache` finds it."""
+    return places.cache()
 
 
 def settings_sha256(settings: Settings) -> str:
@@ -101,6 +97,10 @@ def _read_environment(environment: Mapping[str, str]) -> Values:
 def _parse(text: str, hint: object) -> object:
     """The text of an environment variable as the setting's type; unparsable text is left for the type check."""
     kinds = _kinds(hint)
+    if tuple in kinds:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if dict in kinds:
+        return _parse_table(text)
     if bool in kinds and text.lower() in ("true", "false", "1", "0", "yes", "no"):
         return text.lower() in ("true", "1", "yes")
     for kind in (int, float):
@@ -110,6 +110,14 @@ def _parse(text: str, hint: object) -> object:
             except ValueError:
                 continue
     return text
+
+
+def _parse_table(text: str) -> object:
+    """A table stands in the environment as a JSON object."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _merge(into: Values, values: Values) -> None:
@@ -154,6 +162,9 @@ def _unknown(key: str, known: set[str], where: str) -> str:
 def _kinds(hint: object) -> tuple[type, ...]:
     if get_origin(hint) in (Union, types.UnionType):
         return tuple(kind for part in get_args(hint) for kind in _kinds(part))
+    origin = get_origin(hint)
+    if origin in (tuple, dict) and isinstance(origin, type):
+        return (origin,)
     return (hint,) if isinstance(hint, type) else (str,)
 
 
@@ -161,10 +172,15 @@ def _checked(section: str, key: str, value: object, hint: object) -> object:
     kinds = _kinds(hint)
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if tuple in kinds and isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    if isinstance(value, dict) and not all(isinstance(part, str) for part in value.values()):
+        raise ConfigError(f"[{section}.{key}] must hold texts only, but holds {value!r}.")
     if isinstance(value, bool) and bool not in kinds:
         pass
     elif isinstance(value, kinds):
         return value
-    wanted = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
+    words: dict[type, str] = {tuple: "list of str", dict: "table"}
+    wanted = " or ".join(words.get(kind, kind.__name__) for kind in kinds if kind is not type(None))
     place = f"[{section}] {key}" if section else key
     raise ConfigError(f"{place} must be of type {wanted}, but is {value!r}.")

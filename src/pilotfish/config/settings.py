@@ -13,11 +13,17 @@ from typing import Any, get_type_hints
 from pilotfish.core.certificate import RISK_KINDS, Claim, RiskKind
 from pilotfish.core.errors import ConfigError
 from pilotfish.core.messages import Price
+from pilotfish.core.privacy import MODES, TYPES, PrivacyMode
 
 
 def setting(default: Any, text: str) -> Any:  # noqa: ANN401 - the type is the field's own
     """A dataclass field with its help text."""
     return field(default=default, metadata={"help": text})
+
+
+def table(text: str) -> Any:  # noqa: ANN401
+    """A dataclass field that holds a table of names and texts, empty unless set."""
+    return field(default_factory=dict, metadata={"help": text})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +33,9 @@ class ServerSettings:
     host: str = setting("127.0.0.1", "Address to listen on. Loopback unless told otherwise.")
     port: int = setting(8710, "Port to listen on; 0 picks a free one.")
     max_body_mb: float = setting(32.0, "Largest request body in megabytes; larger ones get 413.")
+    require_keys: bool = setting(
+        False, "Answer nobody without a virtual key, also before one was made; with one it is always so."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +55,7 @@ class LargeSettings:
         None, "Price of a million prompt tokens read from the server's cache; that of the others where unset."
     )
     price_source: str = setting("", "Where and when the prices were read.")
+    local: bool = setting(False, "It runs on your own machines: requests that must stay local may go to it.")
 
     @property
     def price(self) -> Price | None:
@@ -67,7 +77,11 @@ class QualitySettings:
     max_risk: float | None = setting(None, "Tolerated disagreement with the large model, 0 < max_risk < 0.5.")
     confidence: float = setting(0.95, "Confidence with which the promise must hold.")
     per: RiskKind = setting("answer", "What the risk is counted on: each local answer, or all traffic of the task.")
-    audit_rate: float = setting(0.05, "Share of requests whose local answer is also asked of the large model.")
+    audit_rate: float | None = setting(
+        None,
+        "Share of requests whose local answer is also asked of the large model; chosen by the promise where unset, "
+        "0 turns audits off.",
+    )
 
     @property
     def claim(self) -> Claim | None:
@@ -89,11 +103,40 @@ class LearningSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConsistencySettings:
+    """[consistency]: asking the large model the same again. Without `calls` it is never asked."""
+
+    calls: int = setting(0, "Extra calls that each task may spend on asking the large model the same again; 0: none.")
+    usd: float | None = setting(None, "Most US dollars that these calls may cost, over all tasks.")
+    answers: int = setting(2, "How often such a request is asked in all; with 3 the majority is the standard.")
+
+    @property
+    def n_votes(self) -> int:
+        """How many answers make the one that a promise is about: 1, or 3 where their majority is asked for."""
+        return self.answers if self.calls and self.answers > 2 else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """[log]"""
 
     keep_text: bool = setting(True, "Write messages and answers to the log. Without them nothing can be learnt.")
     keep_days: float | None = setting(None, "Days after which rows are pruned at start; never when unset.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacySettings:
+    """[privacy]: what may leave. Without it nothing is looked at."""
+
+    mode: PrivacyMode = setting("allow", "What is done with personal data: allow, mask, or local (never leaves).")
+    detect: tuple[str, ...] | None = setting(
+        None, "Types to look for; when unset, all with a checksum or a strong shape (not ADDRESS, PERSON)."
+    )
+    timeout_s: float = setting(1.0, "Seconds for looking at one request; one that takes longer counts as sensitive.")
+    patterns: dict[str, str] = table("Your own regular expressions, by name; a match counts as a finding of that type.")
+    tasks: dict[str, PrivacyMode] = table(
+        "Modes of single tasks, by name or id; the stricter of this and `mode` holds."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +148,9 @@ class Settings:
     large: LargeSettings = field(default_factory=LargeSettings)
     quality: QualitySettings = field(default_factory=QualitySettings)
     learning: LearningSettings = field(default_factory=LearningSettings)
+    consistency: ConsistencySettings = field(default_factory=ConsistencySettings)
     log: LogSettings = field(default_factory=LogSettings)
+    privacy: PrivacySettings = field(default_factory=PrivacySettings)
 
 
 SECTIONS: dict[str, type[Any]] = {
@@ -131,7 +176,11 @@ _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("learning", "growth"): (1.01, 100),
     ("learning", "check_every_s"): (0.05, 86400),
     ("learning", "niceness"): (0, 19),
+    ("consistency", "calls"): (0, 10_000_000),
+    ("consistency", "usd"): (0, 1e6),
+    ("consistency", "answers"): (2, 3),
     ("log", "keep_days"): (0, 36500),
+    ("privacy", "timeout_s"): (0.001, 600),
 }
 
 
@@ -145,3 +194,17 @@ def check_ranges(settings: Settings) -> None:
         raise ConfigError(f"[quality] per must be one of {', '.join(RISK_KINDS)}, but is {settings.quality.per!r}.")
     if settings.large.url and not settings.large.url.startswith(("http://", "https://")):
         raise ConfigError(f"[large] url must start with http:// or https://, but is {settings.large.url!r}.")
+    if "@" in settings.large.url.partition("://")[2].partition("/")[0]:
+        raise ConfigError(
+            "[large] url must hold no user name and no password.", hint="A key goes into [large] key_env."
+        )
+    _check_privacy(settings.privacy)
+
+
+def _check_privacy(privacy: PrivacySettings) -> None:
+    for place, mode in [("mode", privacy.mode), *((f"tasks: {name}", mode) for name, mode in privacy.tasks.items())]:
+        if mode not in MODES:
+            raise ConfigError(f"[privacy] {place} must be one of {', '.join(MODES)}, but is {mode!r}.")
+    unknown = [kind for kind in privacy.detect or () if kind not in TYPES]
+    if unknown:
+        raise ConfigError(f"[privacy] detect knows no {unknown[0]!r}.", hint=f"Known types: {', '.join(TYPES)}.")

@@ -18,6 +18,12 @@ requests of the task that are answered locally and differently."""
 
 RISK_KINDS: tuple[RiskKind, ...] = ("answer", "traffic")
 
+SCORERS = {
+    1: "exact equality of all fields",
+    3: "exact equality of all fields with the majority of three answers of the reference (none agrees without one)",
+}
+"""How answers are compared, by how many answers of the reference make the one that counts."""
+
 ASSUMPTIONS = (
     "Tomorrow's requests of this task are exchangeable with the calibration rows (audits watch this).",
     "The reference's answer sets the standard; the promise is agreement with it, not truth.",
@@ -103,6 +109,18 @@ class Certificate:
     def id(self) -> str:
         """The certificate's name: 16 hexadecimal digits over its content."""
         return fingerprint(json.dumps(self.to_json(with_id=False), sort_keys=True))
+
+    @property
+    def n_votes(self) -> int:
+        """How many answers of the reference make the one that counts: 3 where it is their majority, else 1."""
+        return 3 if self.scorer == SCORERS[3] else 1
+
+    def keeps(self, wanted: Claim, n_votes: int) -> bool:
+        """Whether it may serve where `wanted` is asked for, with promises about `n_votes` answers.
+
+        A promise about a majority serves only while majorities are asked for: its audits need three calls each.
+        """
+        return self.claim.covers(wanted) and self.n_votes <= n_votes
 
     def to_json(self, *, with_id: bool = True) -> dict[str, Any]:
         """A JSON object; `from_json` reads it back."""

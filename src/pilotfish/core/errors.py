@@ -6,7 +6,12 @@
     │   ├── TrafficError          a traffic file that cannot be read
     │   ├── TaskError             a task or request id that the log does not know
     │   ├── RequestError          a request the gateway refuses (HTTP 4xx)
-    │   │   └── TooLargeError     its body is larger than the limit (HTTP 413)
+    │   │   ├── TooLargeError     its body is larger than the limit (HTTP 413)
+    │   │   ├── LocalOnlyError    it must stay here and no local model answers it (HTTP 451)
+    │   │   ├── UnmaskableError   it would have to be masked and cannot be (HTTP 451)
+    │   │   ├── KeyRefusedError   no valid key came with it (HTTP 401)
+    │   │   ├── NotAllowedError   its key may not do this (HTTP 403)
+    │   │   └── LimitError        its key has used up a limit (HTTP 429, 402)
     │   └── MissingExtraError     an optional part that is not installed
     ├── ModelError                a model server failed; exit code 3
     │   ├── ModelConnectionError  it could not be reached, or hung up
@@ -63,13 +68,18 @@ class TaskError(UserError):
 
 
 class RequestError(UserError):
-    """A request the gateway refuses before any model sees it. `status` is the HTTP status."""
+    """A request the gateway refuses before any model sees it. `status` is the HTTP status.
+
+    `param` names what in the request is to blame, where that is one thing; `headers` go with the reply.
+    """
 
     code = "invalid_request"
 
     def __init__(self, message: str, *, status: int = 400, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.param: str | None = None
+        self.headers: tuple[tuple[str, str], ...] = ()
 
 
 class TooLargeError(RequestError):
@@ -79,6 +89,61 @@ class TooLargeError(RequestError):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message, status=413, hint=hint)
+
+
+class LocalOnlyError(RequestError):
+    """A request that only a local model may see, and none can answer it."""
+
+    code = "privacy_local_only"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, status=451, hint=hint)
+
+
+class UnmaskableError(RequestError):
+    """A request whose personal data would have to be masked, and cannot be found with certainty."""
+
+    code = "privacy_unmaskable"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, status=451, hint=hint)
+
+
+class KeyRefusedError(RequestError):
+    """A request without a valid key. Why it is not valid is not said: whoever guesses must learn nothing."""
+
+    code = "invalid_api_key"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A valid key is needed.", status=401, hint="Send it as `authorization: Bearer KEY` or `x-api-key: KEY`."
+        )
+        self.headers = (("www-authenticate", "Bearer"),)
+
+
+class NotAllowedError(RequestError):
+    """A request for what its key may not have. `param` names the field of the request or the limit."""
+
+    code = "not_allowed"
+
+    def __init__(self, message: str, *, param: str, hint: str = "") -> None:
+        super().__init__(message, status=403, hint=hint)
+        self.param = param
+
+
+class LimitError(RequestError):
+    """A request beyond a limit of its key, which `param` names.
+
+    429 where waiting for at most a minute helps, which clients do by themselves; else 402, after which they do not try
+    again. `retry_after_s` is when the limit begins anew, None where it does not.
+    """
+
+    code = "limit_reached"
+
+    def __init__(self, message: str, *, param: str, status: int, retry_after_s: int | None, hint: str = "") -> None:
+        super().__init__(message, status=status, hint=hint)
+        self.param = param
+        self.headers = () if retry_after_s is None else (("retry-after", str(retry_after_s)),)
 
 
 class MissingExtraError(UserError):

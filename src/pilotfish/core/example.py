@@ -25,6 +25,9 @@ class Example:
     `answer` is a tuple of canonical values, one per field of the task's shape, or None where the
     reference's answer does not fit the shape (then no local answer can agree with it).
     `probability` is the known chance with which the row was chosen (1 while observing).
+    `said` is what the reference answered each time, in order, where it was asked the same again without regard to
+    content. Where the majority of several answers is the standard, `answer` is that majority (None without one), and
+    a row with fewer answers is not `is_complete`: it teaches with its first, and is no evidence.
     """
 
     text: str
@@ -33,8 +36,10 @@ class Example:
     sampling: Sampling = "observe"
     probability: float = 1.0
     request_id: str = ""
+    said: tuple[tuple[str, ...] | None, ...] = ()
+    is_complete: bool = True
 
     @property
     def is_unbiased(self) -> bool:
         """Whether the row may be used as evidence for a certificate."""
-        return self.sampling in UNBIASED
+        return self.is_complete and self.sampling in UNBIASED

@@ -1,7 +1,8 @@
 """The rows of the request log. The store writes them as given; the gateway fills them.
 
-Three kinds: `RequestRow` (one a request), `AuditRow` (the reference's later answer to a request
-that was answered locally), `InstructionsRow` (the shared part of requests, once).
+Four kinds: `RequestRow` (one a request), `AuditRow` (the reference's later answer to a request
+that was answered locally), `RepeatRow` (what the reference said when asked the same again),
+`InstructionsRow` (the shared part of requests, once).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class RequestRow:
     `tier` that said it (`core.receipt.TIERS`; None in rows from before there were two, which were of tier 2).
     `reference_answer` is what the reference said, where it was asked. Text fields are None where
     `privacy` excludes them or there is none. Costs are US dollars, None where no price is known.
+    `key_id` names the virtual key that asked, None where none was needed.
     """
 
     request_id: str
@@ -50,6 +52,7 @@ class RequestRow:
     settings_sha256: str = ""
     specialist_sha256: str = ""
     certificate_id: str = ""
+    key_id: str | None = None
     tier: int | None = None
 
 
@@ -69,6 +72,36 @@ class AuditRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatRow:
+    """One more call of the reference with a request it had answered before; `number` counts them from 1.
+
+    It is written before the call with status 0, so that no crash makes a budget forget it, and again, under the same
+    number, once the answer is known. `is_sampled` says that the request was chosen without regard to its content and
+    counts in the budget; otherwise an audit asked, and the answer is no evidence for a certificate. `expected_usd`
+    was set aside for the call, and counts where its cost is unknown.
+    """
+
+    request_id: str
+    number: int
+    task_id: str
+    time_s: float
+    is_sampled: bool
+    reference_answer: str | None = None
+    status: int = 0
+    error: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_usd: float | None = None
+    expected_usd: float | None = None
+    latency_s: float = 0.0
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the reference answered, in text or not."""
+        return self.status == 200 and not self.error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstructionsRow:
     """The shared part of requests: all messages but the last user message, response format, tools.
 
@@ -82,4 +115,4 @@ class InstructionsRow:
     text: str
 
 
-LogRow = RequestRow | AuditRow | InstructionsRow
+LogRow = RequestRow | AuditRow | RepeatRow | InstructionsRow

@@ -20,6 +20,7 @@ Reason = Literal[
     "overloaded",
     "specialist-failed",
     "no-task",
+    "private",
 ]
 
 TIERS: dict[int, str] = {
@@ -38,12 +39,16 @@ REASONS: dict[Reason, str] = {
     "overloaded": "the local queue was full or late; deferred rather than waited",
     "specialist-failed": "the specialist could not be loaded or failed; deferred",
     "no-task": "the request carries no text that a task could be recognised by",
+    "private": "the request must stay here and no specialist answered; refused, or answered by a local large model",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Why this model answered this request; `tier` is the specialist's that did, None where none did."""
+    """Why this model answered this request; `tier` is the specialist's that did, None where none did.
+
+    `privacy` says what was done about personal data: types, never values.
+    """
 
     request_id: str
     model: str
@@ -51,4 +56,5 @@ class Receipt:
     task_id: str = ""
     task_name: str = ""
     certificate_id: str = ""
+    privacy: str = ""
     tier: int | None = None

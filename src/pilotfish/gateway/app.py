@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import lru_cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,13 +23,18 @@ import msgspec
 
 from pilotfish.config import load
 from pilotfish.config.settings import Settings
+from pilotfish.core.errors import RequestError
+from pilotfish.core.messages import Price
 from pilotfish.gateway import asgi, error_bodies
 from pilotfish.gateway.audits import Audits
 from pilotfish.gateway.chat import Chat
+from pilotfish.gateway.door import ADMIN_VARIABLE, Door
 from pilotfish.gateway.learner import Learner
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.load import SpecialistFolder
 from pilotfish.gateway.local import Inference
+from pilotfish.gateway.privacy_guard import PrivacyGuard
+from pilotfish.gateway.repeats import Budget, Repeats
 from pilotfish.gateway.rows import RowMaker
 from pilotfish.models.base import Model
 from pilotfish.models.build import large_model
@@ -46,17 +53,19 @@ class Gateway:
         self,
         settings: Settings,
         *,
+        door: Door,
         chat: Chat,
         tasks: LiveTasks,
         learner: Learner,
+        repeats: Repeats,
         models: list[str],
-        n_gaps: Callable[[], int],
     ) -> None:
+        self._door = door
         self._chat = chat
         self._tasks = tasks
         self._learner = learner
+        self._repeats = repeats
         self._models = models
-        self._n_gaps = n_gaps
         self._settings = settings
         self._started_s = time.time()
         self._is_loopback = _is_this_machine(settings.server.host)
@@ -80,6 +89,9 @@ class Gateway:
 
         try:
             await self._route(scope, receive, sending)
+        except RequestError as error:
+            if not has_begun:
+                await asgi.respond(send, *error_bodies.reply(error))
         except Exception as error:  # noqa: BLE001 - the outer layer
             _log.exception("A request failed.")
             if not has_begun:
@@ -91,6 +103,7 @@ class Gateway:
             await asgi.respond(send, 403, [asgi.JSON], error_bodies.foreign_site(stranger))
             return
         method, path = scope["method"], scope["path"]
+        visit = self._door.admit(path, headers.credential)
         if path not in self._routes:
             await asgi.respond(send, 404, [asgi.JSON], error_bodies.not_found(path))
             return
@@ -99,10 +112,14 @@ class Gateway:
             allow = (b"allow", allowed.encode())
             await asgi.respond(send, 405, [asgi.JSON, allow], error_bodies.wrong_method(method, allowed))
             return
-        await answer(headers, receive, send)
+        try:
+            await answer(headers.let_in(visit), receive, send)
+        finally:
+            visit.end()
 
-    async def _list_models(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
-        rows = [{"id": name, "object": "model", "created": 0, "owned_by": "pilotfish"} for name in self._models]
+    async def _list_models(self, headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
+        names = [name for name in self._models if headers.visit.may_use(name)]
+        rows = [{"id": name, "object": "model", "created": 0, "owned_by": "pilotfish"} for name in names]
         await asgi.respond(send, 200, [asgi.JSON], msgspec.json.encode({"object": "list", "data": rows}))
 
     async def _tell_health(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
@@ -119,15 +136,18 @@ class Gateway:
             "up_s": round(time.time() - self._started_s, 3),
             "requests": self._chat.n_requests,
             "answered_locally": self._chat.n_local,
-            "log_gaps": self._n_gaps(),
+            "log_gaps": self._chat.n_gaps,
             "promise": None if claim is None else msgspec.to_builtins(claim),
             "learner": self._learner.status,
+            "consistency": self._repeats.status,
             "tasks": [
                 {
                     "id": live.record.task_id,
                     "name": live.record.name,
                     "mode": live.mode,
                     "certificate": live.record.certificate_id or None,
+                    "audit_rate": live.coin if live.mode == "serve" else None,
+                    "drift": {"message": live.drift.sentence(), **live.drift.details()} if live.drift else None,
                 }
                 for live in self._tasks.all()
             ],
@@ -142,10 +162,12 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
     the gateway cannot start.
     """
     reference = reference or large_model(settings.large)
+    guard = PrivacyGuard(settings.privacy)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(reference.aclose)
         home = open_home(load.home(settings))
         stack.callback(home.registry.close)
+        door = _open_door(stack, settings, home.folder, reference)
         importer = store.open_importer(home.folder)
         stack.callback(importer.close)
         writer = store.open_writer(home.folder)
@@ -158,7 +180,10 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         tasks = LiveTasks(home.registry, settings, inference=inference, load=specialists.load)
         await tasks.refresh()
         rows = RowMaker(settings, load.settings_sha256(settings), reference.card.price)
-        audits = Audits(reference=reference, tasks=tasks, writer=writer, log=home.log, rows=rows)
+        budget = Budget(settings.consistency, home.log.repeats())
+        repeats = Repeats(settings.consistency, reference=reference, writer=writer, rows=rows, budget=budget)
+        stack.push_async_callback(repeats.aclose)
+        audits = Audits(reference=reference, tasks=tasks, writer=writer, log=home.log, rows=rows, repeats=repeats)
         stack.push_async_callback(audits.aclose)
         chat = Chat(
             reference=reference,
@@ -166,6 +191,7 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
             audits=audits,
             writer=writer,
             rows=rows,
+            privacy=guard,
             max_body_bytes=int(settings.server.max_body_mb * 1e6),
         )
         stack.push_async_callback(chat.aclose)
@@ -173,8 +199,38 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         stack.push_async_callback(learner.aclose)
         looking = asyncio.ensure_future(learner.run())
         stack.callback(looking.cancel)
+        watching = asyncio.ensure_future(door.run())
+        stack.callback(watching.cancel)
         models = list(dict.fromkeys([reference.card.name, "auto"]))
-        yield Gateway(settings, chat=chat, tasks=tasks, learner=learner, models=models, n_gaps=lambda: writer.n_gaps)
+        yield Gateway(
+            settings,
+            door=door,
+            chat=chat,
+            tasks=tasks,
+            learner=learner,
+            repeats=repeats,
+            models=models,
+        )
+
+
+def _open_door(stack: contextlib.AsyncExitStack, settings: Settings, folder: Path, reference: Model) -> Door:
+    """The door, with its keys open for as long as `stack`. Raises `ConfigError` where it would stand open to others."""
+    keys = store.open_keys(folder)
+    stack.callback(keys.close)
+    tallies = store.open_tallies(folder)
+    stack.callback(tallies.close)
+
+    def price_of(model: str) -> Price | None:
+        return reference.card.price if model == reference.card.name else None
+
+    return Door(
+        keys,
+        tallies,
+        is_loopback=_is_this_machine(settings.server.host),
+        require_keys=settings.server.require_keys,
+        admin_key=os.environ.get(ADMIN_VARIABLE, "").strip(),
+        price_of=price_of,
+    )
 
 
 def _stranger(headers: asgi.ClientHeaders) -> str:

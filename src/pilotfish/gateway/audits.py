@@ -11,14 +11,13 @@ import logging
 import time
 from collections.abc import Coroutine
 
-from pilotfish.core.errors import ModelError, PilotfishError
+from pilotfish.core.errors import PilotfishError
 from pilotfish.core.log_row import AuditRow
-from pilotfish.core.messages import ChatRequest, Usage
 from pilotfish.gateway import error_bodies
 from pilotfish.gateway.live_tasks import LiveTask, LiveTasks
+from pilotfish.gateway.repeats import Draw, Repeats, ask
 from pilotfish.gateway.rows import Outcome, RowMaker, Turn
 from pilotfish.guarantees.audit import Audit
-from pilotfish.models import wire
 from pilotfish.models.base import Model
 from pilotfish.scoring import answers
 from pilotfish.store.base import Log, LogWriter
@@ -32,8 +31,11 @@ _log = logging.getLogger(__name__)
 class Audits:
     """Runs the audits of one gateway."""
 
-    def __init__(self, *, reference: Model, tasks: LiveTasks, writer: LogWriter, log: Log, rows: RowMaker) -> None:
+    def __init__(
+        self, *, reference: Model, tasks: LiveTasks, writer: LogWriter, log: Log, rows: RowMaker, repeats: Repeats
+    ) -> None:
         self._reference = reference
+        self._repeats = repeats
         self._tasks = tasks
         self._writer = writer
         self._log = log
@@ -42,14 +44,20 @@ class Audits:
         self._pending: set[asyncio.Task[None]] = set()
 
     def note(self, turn: Turn, outcome: Outcome) -> None:
-        """Take up one finished request of a serving task, if the coin chose it."""
+        """Take up one finished request of a serving task, if the coin chose it; ask any again that is to be."""
         live = turn.live
+        drawn = self._repeats.draw(turn, outcome)
+        if not turn.decision.is_local:
+            self._repeats.note(turn, outcome, drawn)
+        if live is not None and turn.mode == "serve":
+            self._tasks.note_scores(live, turn.decision)
         if turn.sampling != "audit" or live is None or live.certificate is None:
             return
         if turn.decision.is_local:
             if len(self._pending) < MAX_PENDING:
-                self._start(self._ask(turn, live))
+                self._start(self._ask(turn, live, drawn))
             else:
+                self._repeats.give_back(turn, drawn)
                 row = AuditRow(
                     request_id=turn.request_id,
                     time_s=time.time(),
@@ -63,10 +71,11 @@ class Audits:
             self._start(self._record(live, loss=0.0, is_local=False))
 
     async def aclose(self) -> None:
-        """Cancel what is pending."""
+        """Cancel what is pending, and write down what was watched."""
         for task in self._pending:
             task.cancel()
         await asyncio.gather(*self._pending, return_exceptions=True)
+        self._tasks.keep_drifts()
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(self._guarded(work))
@@ -79,13 +88,15 @@ class Audits:
         except Exception:  # noqa: BLE001 - the boundary of a background job
             _log.exception("An audit failed.")
 
-    async def _ask(self, turn: Turn, live: LiveTask) -> None:
+    async def _ask(self, turn: Turn, live: LiveTask, drawn: Draw) -> None:
         started_s = time.perf_counter()
         text, usage, status, error = None, None, 200, ""
         try:
             text, usage = await ask(self._reference, turn.request)
+            text = turn.privacy.for_log(text)
         except PilotfishError as failure:
-            status, error = error_bodies.status_of(failure), f"{failure.code}: {failure}"
+            status = error_bodies.status_of(failure)
+            error = turn.privacy.for_log(f"{failure.code}: {failure}") or failure.code
         row = AuditRow(
             request_id=turn.request_id,
             time_s=time.time(),
@@ -99,11 +110,25 @@ class Audits:
         )
         self._writer.append(row)
         self._tasks.note_reference(live, text)
-        prediction = turn.decision.prediction
-        if not error and prediction is not None:
-            expected = answers.parse(live.record.shape, text) if text is not None else None
-            loss = answers.disagreement(prediction.values, expected)
-            await self._record(live, loss=loss, is_local=True)
+        if error:
+            self._repeats.give_back(turn, drawn)
+            return
+        certificate = live.certificate
+        assert certificate is not None
+        said = [text]
+        if certificate.n_votes > 1:
+            said += await self._repeats.ask_again(turn, certificate.n_votes - 1, drawn)
+        await self._compare(turn, live, said)
+        if certificate.n_votes == 1 and drawn.n:
+            await self._repeats.ask_again(turn, drawn.n, drawn)
+
+    async def _compare(self, turn: Turn, live: LiveTask, said: list[str | None]) -> None:
+        """Record the loss against what the certificate is about; with fewer answers than that it is no evidence."""
+        prediction, certificate, shape = turn.decision.prediction, live.certificate, live.record.shape
+        assert certificate is not None
+        if prediction is not None and len(said) == certificate.n_votes:
+            expected = answers.majority([None if text is None else answers.parse(shape, text) for text in said])
+            await self._record(live, loss=answers.disagreement(prediction.values, expected), is_local=True)
 
     async def _record(self, live: LiveTask, *, loss: float, is_local: bool) -> None:
         certificate = live.certificate
@@ -115,23 +140,10 @@ class Audits:
         was_withdrawn = audit.withdraws
         if not audit.observe(loss=loss, is_local=is_local):
             self._tasks.keep_audit(live, audit.to_json())
+            self._tasks.note_audit(live)
         elif not was_withdrawn:
             n_known = await asyncio.to_thread(self._n_known, live.record.task_id)
-            self._tasks.withdraw(live, audit.evidence(), audit_state=audit.to_json(), n_known=n_known)
+            self._tasks.withdraw(live, audit.evidence(live.coin), audit_state=audit.to_json(), n_known=n_known)
 
     def _n_known(self, task_id: str) -> int:
         return sum(count.n_reference_known for count in self._log.task_counts() if count.task_id == task_id)
-
-
-async def ask(reference: Model, request: ChatRequest) -> tuple[str | None, Usage | None]:
-    """The reference's text and usage, asked in the client's own words, as a stream where it was one.
-
-    Raises a `ModelError` where there is no whole answer.
-    """
-    if not request.stream:
-        answer = await reference.answer(request)
-        return answer.text, answer.usage
-    summary = wire.decode_stream(b"".join([piece async for piece in reference.stream(request)]))
-    if not summary.is_whole:
-        raise ModelError(summary.error or "The stream was cut.", model=reference.card.name)
-    return summary.text, summary.usage

@@ -19,7 +19,8 @@ from pilotfish.core.task import Mode
 from pilotfish.gateway import asgi, error_bodies, receipts
 from pilotfish.gateway.audits import Audits
 from pilotfish.gateway.live_tasks import LiveTasks
-from pilotfish.gateway.rows import Outcome, RowMaker, Turn
+from pilotfish.gateway.privacy_guard import Guarded, PrivacyGuard
+from pilotfish.gateway.rows import Outcome, RowMaker, Turn, for_log
 from pilotfish.models import wire
 from pilotfish.models.base import Model
 from pilotfish.routing.cascade import Decision, decide, local_answer, local_name, local_stream
@@ -48,6 +49,7 @@ class Chat:
         audits: Audits,
         writer: LogWriter,
         rows: RowMaker,
+        privacy: PrivacyGuard,
         max_body_bytes: int,
     ) -> None:
         self._reference = reference
@@ -56,11 +58,17 @@ class Chat:
         self._audits = audits
         self._writer = writer
         self._rows = rows
+        self._privacy = privacy
         self._max_body_bytes = max_body_bytes
         self._seen: set[str] = set()
         self._shadows: set[asyncio.Task[None]] = set()
         self.n_requests = 0
         self.n_local = 0
+
+    @property
+    def n_gaps(self) -> int:
+        """Rows that could not be written since the start."""
+        return self._writer.n_gaps
 
     async def __call__(self, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send) -> None:
         """Answer one request."""
@@ -69,17 +77,28 @@ class Chat:
             body = await asgi.read_body(receive, headers.content_length, self._max_body_bytes)
             if body is None:
                 return
-            request = wire.decode_request(body, headers.forwarded)
+            guarded = await self._privacy.check(body, self._task_of)
+            request = wire.decode_request(guarded.body, headers.forwarded)
         except RequestError as error:
             status, reply_headers, reply_body = error_bodies.reply(error)
             await asgi.respond(send, status, reply_headers + receipts.request_id_only(request_id), reply_body)
             return
-        turn = self._turn(request_id, request)
-        live = turn.live
-        if turn.mode == "serve" and live is not None and live.predict is not None and turn.recognised is not None:
-            turn.decision = await decide(request, turn.recognised.text, live.predict, live.policy, live.predict_first)
+        named = request.model or "auto"
+        turn = self._turn(request_id, request, guarded)
+        turn.visit = headers.visit
+        may_leave = self._reference.card.is_local or not guarded.is_local_only
+        try:
+            turn.visit.check_model(named, turn.model)
+            await self._decide(turn)
+            if may_leave and not turn.decision.is_local:
+                turn.visit.reserve(turn.model, guarded.body)
+        except RequestError as error:
+            self._note(turn, await self._fail(turn, error, send))
+            return
         if turn.decision.is_local:
             outcome = await self._answer_locally(turn, send)
+        elif not may_leave:
+            outcome = await self._refuse(turn, send)
         elif request.stream:
             outcome = await self._relay_stream(turn, receive, send)
         else:
@@ -90,27 +109,50 @@ class Chat:
         """Wait for the shadows still running, so that their rows are written."""
         await asyncio.gather(*self._shadows)
 
-    def _turn(self, request_id: str, request: wire.ClientRequest) -> Turn:
+    def _task_of(self, body: bytes) -> tuple[str, ...]:
+        """Id and name of the task of a request, whichever model it names."""
+        try:
+            recognised = self._tasks.recogniser.recognise(wire.decode_request(body))
+        except RequestError:
+            return ()
+        live = self._tasks.get(recognised.task_id)
+        return (recognised.task_id, live.record.name) if live is not None else (recognised.task_id,)
+
+    def _turn(self, request_id: str, request: wire.ClientRequest, guarded: Guarded) -> Turn:
         named = request.model
         is_own = named in OWN_NAMES or named == self._name
         recognised = self._tasks.recogniser.recognise(request) if is_own else None
         task_id = recognised.task_id if recognised is not None and recognised.text is not None else ""
         live = self._tasks.get(task_id)
         mode = live.mode if live is not None else "observe"
+        is_private = guarded.is_local_only
+        if is_private and live is None:
+            # Instructions that no task knows are the client's own, and a name made from them would tell of them.
+            recognised, task_id = None, ""
         if is_own and named != self._name:
             # Without a name the reference fills in its own.
             request.model = ""
         return Turn(
             request_id=request_id,
             request=request,
-            model=self._name if is_own else named,
+            model=self._name if is_own or is_private else named,
             recognised=recognised,
             live=live,
-            is_audited=live is not None and random.random() < live.coin,
-            decision=Decision(reason=_reason_without_specialist(request, recognised, mode)),
+            is_audited=live is not None and not is_private and random.random() < live.coin,
+            decision=Decision(
+                reason="private" if is_private else _reason_without_specialist(request, recognised, mode)
+            ),
             task_id=task_id,
             mode=mode,
+            privacy=guarded,
         )
+
+    async def _decide(self, turn: Turn) -> None:
+        live = turn.live
+        if turn.mode == "serve" and live is not None and live.predict is not None and turn.recognised is not None:
+            turn.decision = await decide(
+                turn.request, turn.recognised.text, live.predict, live.policy, live.predict_first
+            )
 
     async def _answer_locally(self, turn: Turn, send: asgi.Send) -> Outcome:
         prediction, live = turn.decision.prediction, turn.live
@@ -120,12 +162,19 @@ class Chat:
         if turn.request.stream:
             events = local_stream(prediction, turn.model, turn.request)
             await self._start_stream(turn, send)
-            await send({"type": "http.response.body", "body": b"".join(events)})
+            await send({"type": "http.response.body", "body": turn.privacy.restored_stream(b"".join(events))})
         else:
             answer = local_answer(prediction, turn.model)
-            await asgi.respond(send, 200, [asgi.JSON, *receipts.headers(turn.receipt)], answer.body)
+            await asgi.respond(
+                send, 200, [asgi.JSON, *receipts.headers(turn.receipt)], turn.privacy.restored(answer.body)
+            )
         self.n_local += 1
         return Outcome(answer=prediction.answer, usage=wire.NOTHING_BOUGHT)
+
+    async def _refuse(self, turn: Turn, send: asgi.Send) -> Outcome:
+        """What must stay here and is answered by nobody here. A model's name that the client chose is not repeated."""
+        turn.decision, turn.model = Decision(reason="private"), ""
+        return await self._fail(turn, turn.privacy.refusal(), send)
 
     async def _relay(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
         with asgi.Departure(receive) as departure:
@@ -136,7 +185,7 @@ class Chat:
         if departure.is_gone:
             return _LEFT
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers] or [asgi.JSON]
-        await asgi.respond(send, 200, headers + receipts.headers(turn.receipt), answer.body)
+        await asgi.respond(send, 200, headers + receipts.headers(turn.receipt), turn.privacy.restored(answer.body))
         return Outcome(answer=answer.text, reference_answer=answer.text, usage=answer.usage)
 
     async def _relay_stream(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
@@ -144,6 +193,7 @@ class Chat:
         n_bytes = 0
         failure: PilotfishError | None = None
         pieces = self._reference.stream(turn.request)
+        restorer = turn.privacy.stream()
         with asgi.Departure(receive) as departure:
             try:
                 async for piece in pieces:
@@ -152,7 +202,8 @@ class Chat:
                     n_bytes += len(piece)
                     if n_bytes <= KEEP_BYTES:
                         kept.append(piece)
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    shown = piece if restorer is None else restorer.feed(piece)
+                    await send({"type": "http.response.body", "body": shown, "more_body": True})
             except PilotfishError as error:
                 failure = error
             finally:
@@ -163,7 +214,7 @@ class Chat:
                 return await self._fail(turn, failure or empty, send)
             # After the first byte an error can only be an event of the stream.
             last = wire.encode_event(error_bodies.error_object(failure)) if failure is not None else b""
-            await send({"type": "http.response.body", "body": last})
+            await send({"type": "http.response.body", "body": (restorer.end() if restorer else b"") + last})
         return _stream_outcome(kept, n_bytes, failure, is_gone=departure.is_gone)
 
     async def _start_stream(self, turn: Turn, send: asgi.Send) -> None:
@@ -172,13 +223,17 @@ class Chat:
 
     async def _fail(self, turn: Turn, error: PilotfishError, send: asgi.Send) -> Outcome:
         status, headers, body = error_bodies.reply(error)
-        await asgi.respond(send, status, headers + receipts.headers(turn.receipt), body)
+        await asgi.respond(send, status, headers + receipts.headers(turn.receipt), turn.privacy.restored(body))
         return Outcome(status=status, error=f"{error.code}: {error}")
 
     def _note(self, turn: Turn, outcome: Outcome) -> None:
         """Everything that happens after the reply."""
         self.n_requests += 1
-        found = turn.recognised
+        if outcome.status in (200, error_bodies.CLIENT_LEFT) or outcome.answer is not None:
+            is_answered = outcome.status != error_bodies.CLIENT_LEFT
+            turn.visit.settle(outcome.usage, answer=outcome.answer, is_answered=is_answered)
+        outcome = for_log(turn, outcome)
+        found = None if turn.privacy.is_local_only else turn.recognised
         if found is not None and self._rows.keeps_text and found.instructions_id not in self._seen:
             if len(self._seen) >= MAX_SEEN:
                 self._seen.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pilotfish.core.errors import ModelError, ModelStatusError, PilotfishError, RequestError, UserError
+from pilotfish.core.errors import ModelError, ModelStatusError, RequestError, UserError
 from pilotfish.gateway.asgi import JSON, Headers
 
 CLIENT_LEFT = 499
@@ -23,7 +23,8 @@ def reply(error: Exception) -> tuple[int, Headers, bytes]:
             return error.status, headers, error.body
         headers = [header for header in headers if header[0] != b"content-type"]
         return error.status, [*headers, JSON], body(error)
-    return status_of(error), [JSON], body(error)
+    said = error.headers if isinstance(error, RequestError) else ()
+    return status_of(error), [JSON, *((name.encode(), value.encode()) for name, value in said)], body(error)
 
 
 def status_of(error: Exception) -> int:
@@ -40,10 +41,11 @@ def body(error: Exception) -> bytes:
 
 def error_object(error: Exception) -> dict[str, dict[str, str | None]]:
     """The same before it is encoded, for an event in a stream."""
-    if not isinstance(error, PilotfishError):
+    if not isinstance(error, UserError | ModelError):
+        # What fails in the store names files.
         return _object("The gateway failed. This is a fault of ours; its log says more.", "internal_error", None)
     kind = "invalid_request_error" if isinstance(error, UserError) else "upstream_error"
-    return _object(str(error), kind, error.code)
+    return _object(str(error), kind, error.code, error.param if isinstance(error, RequestError) else None)
 
 
 def not_found(path: str) -> bytes:
@@ -64,8 +66,8 @@ def foreign_site(what: str) -> bytes:
     return msgspec.json.encode(_object(message, "invalid_request_error", "foreign_site"))
 
 
-def _object(message: str, kind: str, code: str | None) -> dict[str, dict[str, str | None]]:
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+def _object(message: str, kind: str, code: str | None, param: str | None = None) -> dict[str, dict[str, str | None]]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def _is_json_object(data: bytes) -> bool:

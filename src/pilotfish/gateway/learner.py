@@ -2,15 +2,17 @@
 
 It only counts known answers against each task's pace and keeps one low-priority subprocess; what is learnt and
 certified is decided there, by the same code as by hand. The loop closes through log and registry. Without a
-stated risk nothing is learnt.
+stated risk nothing is learnt. Where requests are to be asked again, it finds tasks early, since only known ones are.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import sys
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
@@ -22,10 +24,16 @@ from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.jobs import subprocess
 from pilotfish.jobs.base import Job, Progress
 from pilotfish.store.base import Log, LogFilter, TaskRecord
+from pilotfish.store.home import open_home
+from pilotfish.tasks.find import find_tasks
+from pilotfish.tasks.survey import MIN_REQUESTS
 
 LEAST_GROWTH = 1.05
 """The subprocess counts a little differently (it finds templates first), so a task that is due here may not be there:
 it is looked at again only after this much growth. A run costs about two CPU-seconds."""
+
+FIND_EVERY_S = 60.0
+"""Finding tasks reads the log, in seconds where it is long."""
 
 Start = Callable[[Sequence[str], dict[str, str], Progress], Awaitable[Job]]
 
@@ -44,6 +52,8 @@ class Learner:
         self._tasks = tasks
         self._start = start or self._start_subprocess
         self._not_before: dict[str, int] = {}
+        self._find_at: dict[str, int] = {}
+        self._found_s = -math.inf
         self._job: Job | None = None
         self._learning: asyncio.Future[None] | None = None
         self._progress: dict[str, Any] = {}
@@ -68,6 +78,8 @@ class Learner:
 
     async def look(self) -> None:
         """One look: take over what others decided, and start learning where enough new answers are known."""
+        if self._settings.consistency.calls and self._learning is None:
+            await asyncio.to_thread(self._find)
         await self._tasks.refresh()
         if self._settings.quality.claim is None or self._learning is not None:
             return
@@ -88,6 +100,22 @@ class Learner:
         except Exception as error:  # noqa: BLE001 - the boundary of a background job
             self._last_error = str(error)
             _log.exception("Learning failed.")
+
+    def _find(self) -> None:
+        """Find tasks long before there is enough to learn, where the answers to some instructions have grown."""
+        if time.monotonic() - self._found_s < FIND_EVERY_S:
+            return
+        closed = {live.record.instructions_id for live in self._tasks.all() if live.record.shape.is_closed}
+        known: Counter[str] = Counter()
+        for count in self._log.task_counts():
+            known[count.instructions_id] += count.n_reference_known
+        grown = [name for name in known.keys() - closed if known[name] >= self._find_at.get(name, MIN_REQUESTS)]
+        if grown:
+            self._find_at.update({name: math.ceil(known[name] * self._settings.learning.growth) for name in grown})
+            self._found_s = time.monotonic()
+            home = open_home(self._home)
+            with contextlib.closing(home.registry):
+                find_tasks(home)
 
     def _take_due(self) -> bool:
         """Whether anything is due; what is due is not due again before it has grown."""
@@ -149,5 +177,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "LEARNING_ENCODER": settings.learning.encoder,
         "LEARNING_FIRST_AFTER": settings.learning.first_after,
         "LEARNING_GROWTH": settings.learning.growth,
+        "CONSISTENCY_CALLS": settings.consistency.calls,
+        "CONSISTENCY_ANSWERS": settings.consistency.answers,
     }
     return {f"PILOTFISH_{name}": str(value) for name, value in values.items() if value is not None}

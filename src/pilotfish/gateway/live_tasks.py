@@ -8,6 +8,7 @@ happens off the event loop; the numerical libraries come in only with the first 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -20,9 +21,10 @@ from pilotfish.core.certificate import Certificate
 from pilotfish.core.errors import MissingExtraError, SpecialistError
 from pilotfish.core.task import AnswerShape, Mode
 from pilotfish.gateway.local import Inference, Predictor
+from pilotfish.guarantees.drift import Drift
 from pilotfish.guarantees.new_answers import NewAnswers
 from pilotfish.guarantees.pace import Pace
-from pilotfish.routing.cascade import Predict, Prediction
+from pilotfish.routing.cascade import Decision, Predict, Prediction
 from pilotfish.routing.policy import Gates, Policy, policy_of
 from pilotfish.scoring import answers
 from pilotfish.store.base import Event, Registry, TaskRecord
@@ -34,6 +36,9 @@ Load = Callable[[str], Predictor]
 # A task that only observes has no thresholds yet; a shadow's scores are logged whatever they are.
 _NEVER = Policy(Gates(min_certainty=float("inf"), min_scope=float("inf")))
 
+KEEP_EVERY = 256
+"""Requests between two writes of a drift watch in which nothing happened; a crash loses no more of them."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +47,7 @@ class LiveTask:
     """One task as the gateway treats it. `mode` is what is really done, which may be less than the registry's.
 
     `predict_first` is there where the certificate has a first tier. `coin` is the probability with which a request is
-    drawn for an audit while the task serves.
+    drawn for an audit while the task serves; `drift` changes as it does.
     """
 
     record: TaskRecord
@@ -52,6 +57,7 @@ class LiveTask:
     predict: Predict | None = None
     predict_first: Predict | None = None
     coin: float = 0.0
+    drift: Drift | None = None
 
 
 class LiveTasks:
@@ -62,12 +68,15 @@ class LiveTasks:
         self._registry = registry
         self._settings = settings
         self._claim = settings.quality.claim
+        self._n_votes = settings.consistency.n_votes
         self._inference = inference
         self._load = load
         self._version = -1
         self._tasks: dict[str, LiveTask] = {}
         self._predictors: dict[str, Predictor | SpecialistError] = {}
         self._new: dict[str, NewAnswers] = {}
+        self._drifts: dict[str, Drift] = {}
+        self._refreshing = asyncio.Lock()
         self.recogniser = Recogniser([])
 
     def get(self, task_id: str) -> LiveTask | None:
@@ -80,6 +89,10 @@ class LiveTasks:
 
     async def refresh(self) -> None:
         """Take over what has changed in the registry, whichever process changed it."""
+        async with self._refreshing:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         version = self._registry.version()
         if version == self._version:
             return
@@ -88,10 +101,13 @@ class LiveTasks:
         for sha256 in wanted - self._predictors.keys():
             self._predictors[sha256] = await asyncio.to_thread(self._loaded, sha256)
         self._predictors = {sha256: self._predictors[sha256] for sha256 in wanted}
+        for record in records:
+            await self._watch_over(record)
         self.recogniser = Recogniser(self._registry.templates())
         self._tasks = {record.task_id: self._live(record) for record in records}
         in_force = {live.record.certificate_id for live in self._tasks.values() if live.mode == "serve"}
         self._new = {certificate_id: new for certificate_id, new in self._new.items() if certificate_id in in_force}
+        self._drifts = {key: drift for key, drift in self._drifts.items() if key in in_force}
         self._version = version
 
     def note_reference(self, live: LiveTask | None, text: str | None) -> None:
@@ -108,6 +124,27 @@ class LiveTasks:
         """How often the most frequent new answer was seen since this gateway runs (the learner counts in the log)."""
         new = self._new.get(record.certificate_id)
         return new.most if new is not None else 0
+
+    def note_scores(self, live: LiveTask, decision: Decision) -> None:
+        """Take note of a request of a task that serves: its scores may say that the traffic has drifted."""
+        drift, said = live.drift, decision.prediction
+        if drift is None or said is None:
+            return
+        if drift.observe(certainty=said.certainty, scope=said.scope, is_local=decision.is_local):
+            self._tell_drift(live, drift)
+        elif drift.n % KEEP_EVERY == 0:
+            self._keep_drift(drift, live.record.task_id)
+
+    def note_audit(self, live: LiveTask) -> None:
+        """Take note of an audit that withdrew nothing; enough of them end what a drift has raised."""
+        if live.drift is not None and live.drift.audited():
+            self._tell_drift(live, live.drift)
+
+    def keep_drifts(self) -> None:
+        """Write down what the watches over drift have seen."""
+        for live in self.all():
+            if live.drift is not None:
+                self._keep_drift(live.drift, live.record.task_id)
 
     def keep_audit(self, live: LiveTask, audit_state: dict[str, Any]) -> None:
         """Write down the audits so far, unless the task has meanwhile been given another certificate."""
@@ -129,7 +166,12 @@ class LiveTasks:
         pace.begin_again(n_known, time.time())
         # Without the certificate nobody can promote the broken promise again.
         self._registry.update_task(
-            task_id, mode="observe", certificate_id="", audit_state=audit_state, pace=pace.to_json()
+            task_id,
+            mode="observe",
+            certificate_id="",
+            audit_state=audit_state,
+            drift_state=None,
+            pace=pace.to_json(),
         )
         details = {
             "n_known": n_known,
@@ -146,6 +188,48 @@ class LiveTasks:
         fresh = Pace(first_after=learning.first_after, growth=learning.growth)
         return Pace.from_json(record.pace) if record.pace else fresh
 
+    def _tell_drift(self, live: LiveTask, drift: Drift) -> None:
+        """Let the new coin fall from the next request on: here at once, elsewhere after a look at the registry."""
+        task_id = live.record.task_id
+        if not self._keep_drift(drift, task_id):
+            return
+        event = Event(time_s=time.time(), task_id=task_id, kind="drift", message=drift.message, details=drift.details())
+        self._registry.add_event(event)
+        _log.warning("Task %s: %s", live.record.name, drift.message)
+
+    def _keep_drift(self, drift: Drift, task_id: str) -> bool:
+        """Write the state down and adjust the coin; False where the registry knows a later turn or another promise."""
+        record = self._registry.task(task_id)
+        if record is None or record.certificate_id != drift.certificate_id:
+            return False
+        known = record.drift_state
+        is_behind = known is not None and known["certificate_id"] == drift.certificate_id and known["turn"] > drift.turn
+        if is_behind:
+            drift.take_over(known)
+        else:
+            self._registry.update_task(task_id, drift_state=drift.to_json())
+        current = self._tasks.get(task_id)
+        if current is not None and current.drift is drift:
+            coin = self.pace(record).coin(drift.coin)
+            self._tasks[task_id] = dataclasses.replace(current, coin=coin)
+        return not is_behind
+
+    async def _watch_over(self, record: TaskRecord) -> None:
+        """Have a watch over the drift of a task that serves, going on from what this or another process has seen."""
+        certificate_id, state = record.certificate_id, record.drift_state
+        if record.mode != "serve" or not certificate_id:
+            return
+        if certificate_id not in self._drifts:
+            certificate = self._registry.certificate(certificate_id)
+            if certificate is None:
+                return
+            # The exact limit of the audits of a small risk takes a second.
+            drift = await asyncio.to_thread(Drift, certificate, self._settings.quality.audit_rate)
+            self._drifts.setdefault(certificate_id, drift.take_over(state))
+        drift = self._drifts[certificate_id]
+        if state is not None and state["certificate_id"] == certificate_id and state["turn"] > drift.turn:
+            drift.take_over(state)
+
     def _loaded(self, sha256: str) -> Predictor | SpecialistError:
         try:
             return self._load(sha256)
@@ -161,13 +245,16 @@ class LiveTasks:
         certificate = self._registry.certificate(record.certificate_id) if record.certificate_id else None
         if certificate is not None and certificate.artefact_sha256 != record.specialist_sha256:
             certificate = None
-        is_promised = certificate is not None and self._claim is not None and certificate.claim.covers(self._claim)
+        is_promised = (
+            certificate is not None and self._claim is not None and certificate.keeps(self._claim, self._n_votes)
+        )
         if mode == "serve" and not is_promised:
             mode = "observe"
         if mode == "observe" or not record.specialist_sha256:
             return LiveTask(record=record, mode="observe")
         policy = _NEVER if certificate is None else policy_of(certificate)
         has_first = policy.gates.first is not None
+        drift = self._drifts[record.certificate_id] if mode == "serve" else None
         return LiveTask(
             record=record,
             mode=mode,
@@ -175,7 +262,8 @@ class LiveTasks:
             policy=policy,
             predict=self._predict_with(record, self._inference.predict),
             predict_first=self._predict_with(record, self._inference.predict_first) if has_first else None,
-            coin=self.pace(record).coin(self._settings.quality.audit_rate),
+            coin=self.pace(record).coin(drift.coin) if drift is not None else 0.0,
+            drift=drift,
         )
 
     def _predict_with(

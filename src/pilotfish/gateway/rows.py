@@ -6,6 +6,7 @@ stated. When a row is written, and where to, is not known here.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass, field
 
@@ -15,7 +16,9 @@ from pilotfish.core.log_row import RequestRow
 from pilotfish.core.messages import Message, Price, Usage
 from pilotfish.core.receipt import Receipt
 from pilotfish.core.task import Mode
+from pilotfish.gateway.door import OPEN, Visit
 from pilotfish.gateway.live_tasks import LiveTask
+from pilotfish.gateway.privacy_guard import Guarded
 from pilotfish.models.wire import ClientRequest
 from pilotfish.routing.cascade import Decision
 from pilotfish.tasks.fingerprint import last_user_index
@@ -28,7 +31,7 @@ class Turn:
 
     `recognised` is None where the client named a model that is not ours to answer for, `task_id` empty where there
     is no task. `mode` is what is done with the task right now. `is_audited` is the coin, drawn before anything
-    else was decided.
+    else was decided. `privacy` says what of it may leave and be written down.
     """
 
     request_id: str
@@ -40,12 +43,16 @@ class Turn:
     decision: Decision
     task_id: str
     mode: Mode
+    privacy: Guarded = field(default_factory=lambda: Guarded(body=b""))
+    visit: Visit = OPEN
     time_s: float = field(default_factory=time.time)
     started_s: float = field(default_factory=time.perf_counter)
 
     @property
     def sampling(self) -> Sampling:
-        """Why the reference's answer is known, or is not."""
+        """Why the reference's answer is known, or is not. What must stay here never teaches and is never audited."""
+        if self.privacy.is_local_only:
+            return "local" if self.decision.is_local else "none"
         if not self.task_id or self.decision.reason == "unsupported-option":
             return "none"
         if self.mode != "serve":
@@ -66,6 +73,7 @@ class Turn:
             task_name=live.record.name if live is not None else "",
             certificate_id=live.record.certificate_id if live is not None and self.decision.is_local else "",
             tier=prediction.tier if prediction is not None and self.decision.is_local else None,
+            privacy=self.privacy.note,
         )
 
 
@@ -78,6 +86,19 @@ class Outcome:
     usage: Usage | None = None
     status: int = 200
     error: str = ""
+
+
+def for_log(turn: Turn, outcome: Outcome) -> Outcome:
+    """The outcome as it may be written down, and learnt from: masked, or without its texts."""
+    privacy = turn.privacy
+    if privacy.masker is None and not privacy.is_local_only:
+        return outcome
+    return dataclasses.replace(
+        outcome,
+        answer=privacy.for_log(outcome.answer),
+        reference_answer=privacy.for_log(outcome.reference_answer),
+        error=privacy.for_log(outcome.error) or outcome.error.partition(":")[0],
+    )
 
 
 class RowMaker:
@@ -93,14 +114,22 @@ class RowMaker:
         """Whether messages and answers may be written at all."""
         return self._keeps_text
 
+    @property
+    def has_price(self) -> bool:
+        """Whether the reference's price was stated."""
+        return self._price is not None
+
     def cost_usd(self, usage: Usage | None) -> float | None:
-        """What the reference's tokens cost, None where tokens or price are unknown."""
-        return self._price.cost_usd(usage) if usage is not None and self._price is not None else None
+        """What the reference's tokens cost, None where tokens or price are unknown, or no number to reckon with."""
+        try:
+            return self._price.cost_usd(usage) if usage is not None and self._price is not None else None
+        except OverflowError:
+            return None
 
     def request_row(self, turn: Turn, outcome: Outcome) -> RequestRow:
         """The row of one finished request."""
         recognised, live, prediction = turn.recognised, turn.live, turn.decision.prediction
-        keeps = self._keeps_text
+        keeps = self._keeps_text and not turn.privacy.is_local_only
         sampling = turn.sampling
         is_live = live is not None and live.mode != "observe"
         return RequestRow(
@@ -131,6 +160,7 @@ class RowMaker:
             settings_sha256=self._settings_sha256,
             specialist_sha256=live.record.specialist_sha256 if live is not None and is_live else "",
             certificate_id=live.record.certificate_id if live is not None and is_live else "",
+            key_id=turn.visit.key_id,
         )
 
 

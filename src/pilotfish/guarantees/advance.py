@@ -6,6 +6,7 @@ what came of it; who stores the pace, adopts the certificate and tosses the coin
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal
-from pilotfish.core.example import Example
+from pilotfish.core.example import UNBIASED, Example
 from pilotfish.core.task import Task
 from pilotfish.guarantees.attempt import Attempt, attempt, expect
 from pilotfish.guarantees.fitting import Options
@@ -29,19 +30,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
-    """What learning works with: the promise, the encoder, the folder specialists are written to."""
+    """What learning works with: the promise, the encoder, the folder specialists are written to.
+
+    `n_votes` answers of the reference make the one that counts; where it is a majority, `n_provable` more requests may
+    be asked often enough for one.
+    """
 
     claim: Claim
     encoder: Encoder
     folder: Path
     progress: Progress | None = None
+    n_votes: int = 1
+    n_provable: float = math.inf
 
 
 def n_drawn(pace: Pace, examples: Sequence[Example]) -> int:
-    """The unbiased rows known since proving began; 0 while nothing is being proven."""
+    """The unbiased rows known since proving began; 0 while nothing is being proven.
+
+    Those with fewer answers than a majority takes count: a proof that such rows hold up must end some time.
+    """
     if pace.proving_since_s is None:
         return 0
-    return sum(row.is_unbiased and row.time_s > pace.proving_since_s for row in examples)
+    return sum(row.sampling in UNBIASED and row.time_s > pace.proving_since_s for row in examples)
 
 
 def advance(
@@ -56,7 +66,7 @@ def advance(
 
     `serving` is what serves the task now. Changes `pace`.
     """
-    options = Options(embeddings=embeddings, progress=workshop.progress)
+    options = Options(embeddings=embeddings, progress=workshop.progress, n_votes=workshop.n_votes)
     if pace.fresh_since_s is not None:
         options["fresh_since_s"] = pace.fresh_since_s
     is_proven = pace.proving_since_s is not None and n_drawn(pace, examples) >= proving_rows(workshop.claim.max_risk)
@@ -123,6 +133,8 @@ def _begin_to_prove(
     if is_news:
         coverage *= 1.0 - new.share
     pace.looked(len(examples), new.most)
+    if workshop.n_provable < proving_rows(workshop.claim.max_risk):
+        return  # what is drawn could not be asked often enough, and would be paid for in vain
     if expected > coverage + (0.0 if is_news else BETTER):
         # Rows after the latest known one: the specialist is certified on later traffic than it learnt from.
         pace.begin_to_prove(max(row.time_s for row in examples), coverage / HURRY if is_news else coverage)

@@ -8,27 +8,33 @@ nothing. When to attempt, and what to do with the outcome, is decided by the cal
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal, Shortage
 from pilotfish.core.errors import UserError
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
-from pilotfish.guarantees.certify import Evidence, Terms, certify, promise
-from pilotfish.guarantees.fitting import Options, fit
-from pilotfish.guarantees.split import Split, asked_again, data_sha256, split, unbiased_rows_for
+from pilotfish.guarantees.certify import Evidence, Terms, certify, promise, surest
+from pilotfish.guarantees.consistency import asked_again, why_impossible
+from pilotfish.guarantees.fitting import Options, Student, fit
+from pilotfish.guarantees.split import Split, data_sha256, split, unbiased_rows_for
 from pilotfish.guarantees.tiers import MIN_COVERAGE
 from pilotfish.routing.policy import Policy, policy_of
 from pilotfish.scoring.answers import disagreement
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Predictions, Specialist
-from pilotfish.stats import binomial, spending
+from pilotfish.stats import binomial, spending, weighted
 from pilotfish.students.distil import Fitted
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +78,8 @@ def attempt(
     """Distils `task` into `folder` and certifies the specialist as it was reloaded from there.
 
     `number` counts from 1 over all attempts ever made for the task that have spent. Too few different texts to
-    learn from are a refusal. Raises `SpecialistError` where the folder cannot be read back.
+    learn from are a refusal, as is a reference too inconsistent for the claim; neither spends anything. Raises
+    `SpecialistError` where the folder cannot be read back.
     """
     since_s = options.get("fresh_since_s")
     parts = split(examples, after_s=options.get("calibrate_after_s"), fresh_since_s=since_s)
@@ -80,13 +87,13 @@ def attempt(
     refusal = _refuse_early(task, examples, claim, number=number, parts=parts, current=current)
     if refusal is not None:
         return Attempt(verdict=refusal)
-    embeddings = options.get("embeddings")
-    teaching = options.copy()
-    teaching["embeddings"] = None if embeddings is None else embeddings[parts.fit]
+    embeddings, n_votes = options.get("embeddings"), options.get("n_votes", 1)
+    teaching = options | Options(embeddings=None if embeddings is None else embeddings[parts.fit])
+    taught = [examples[i] for i in parts.fit]
     try:
         student = fit(
             task,
-            [examples[i] for i in parts.fit],
+            taught,
             claim,
             number=number,
             encoder=encoder,
@@ -96,33 +103,32 @@ def attempt(
         )
     except UserError as error:
         return Attempt(verdict=_refusal(task, claim, number, "variety", error.message))
-    fitted, expected = student.fitted, student.expected_coverage
-    if not options.get("is_worth", _always)(expected):
+    fitted, expected, n = student.fitted, student.expected_coverage, len(parts.calibration)
+    why = _why_inconsistent(student, taught, claim, n, number, n_votes)
+    if why is not None:
+        refusal = _refusal(task, claim, number, "consistency", why)
+    elif not options.get("is_worth", _always)(expected):
         refusal = _wait(task, claim, number, expected)
+    if refusal is not None:
         return Attempt(verdict=refusal, fitted=fitted, expected_coverage=expected)
     specialist = Specialist.load(fitted.folder, encoder)
     rows = [examples[i] for i in parts.calibration]
-    texts = [row.text for row in rows]
-    said = specialist.predict(texts, embeddings=None if embeddings is None else embeddings[parts.calibration])
-    evidence = dataclasses.replace(
-        _with_rows(student.look, said, rows),
-        first=_with_rows(student.look.first, specialist.predict_first(texts), rows) if student.look.first else None,
-    )
+    evidence = _evidence(specialist, student.look, rows, None if embeddings is None else embeddings[parts.calibration])
     terms = Terms(
         task_id=task.id,
         task_name=task.name,
         attempt=number,
         created_at=_now(),
         split_rule=parts.rule,
-        data_sha256=data_sha256(rows),
+        data_sha256=data_sha256(rows, n_votes),
         artefact_sha256=specialist.sha256,
         request_ids=tuple(row.request_id for row in rows),
         asked_again=asked_again(current),
+        n_votes=n_votes,
         n_answers=None if "calibrate_after_s" in options else sum(row.is_unbiased for row in current),
     )
     verdict = certify(evidence, claim, terms)
-    taught_until_s = examples[parts.fit[-1]].time_s
-    return Attempt(verdict=verdict, fitted=fitted, expected_coverage=expected, taught_until_s=taught_until_s)
+    return Attempt(verdict=verdict, fitted=fitted, expected_coverage=expected, taught_until_s=taught[-1].time_s)
 
 
 def expect(
@@ -156,6 +162,35 @@ def expect(
     return student.expected_coverage
 
 
+def _why_inconsistent(
+    student: Student, taught: Sequence[Example], claim: Claim, n_calibration: int, number: int, n_votes: int
+) -> str | None:
+    """Why the reference is too inconsistent for the claim, by fitting rows alone, or None.
+
+    A task may be inconsistent only on requests that would be deferred, so those that would be served are looked at.
+    """
+    looked_at = [taught[i] for i in student.looked_at]
+    served = surest(student.look, n_calibration, claim, number)
+    return why_impossible(
+        asked_again(looked_at),
+        None if served is None else asked_again(list(itertools.compress(looked_at, served))),
+        max_risk=claim.max_risk,
+        served=1.0 if claim.per == "answer" else MIN_COVERAGE,
+        n_votes=n_votes,
+    )
+
+
+def _evidence(
+    specialist: Specialist, look: Evidence, rows: Sequence[Example], embeddings: NDArray[np.float32] | None
+) -> Evidence:
+    """The look, with what both tiers say on the calibration rows."""
+    texts = [row.text for row in rows]
+    full = _with_rows(look, specialist.predict(texts, embeddings=embeddings), rows)
+    if look.first is None:
+        return full
+    return dataclasses.replace(full, first=_with_rows(look.first, specialist.predict_first(texts), rows))
+
+
 def _with_rows(look: Evidence, said: Predictions, rows: Sequence[Example]) -> Evidence:
     """The same with what the specialist said on the calibration rows."""
     return dataclasses.replace(
@@ -163,6 +198,7 @@ def _with_rows(look: Evidence, said: Predictions, rows: Sequence[Example]) -> Ev
         losses=[disagreement(answer, row.answer) for answer, row in zip(said.answers, rows, strict=True)],
         certainty=said.certainty.tolist(),
         scope=said.scope.tolist(),
+        weights=weighted.weights([row.probability for row in rows]),
     )
 
 
@@ -189,9 +225,10 @@ def _refuse_early(
     needed = binomial.smallest_n(claim.max_risk, spending.share(claim.delta, number))
     if len(parts.calibration) < needed:
         least = smallest_testable(claim, number)
-        why = f"a test takes {needed:,} rows even without a disagreement, and {n_unbiased:,} answers "
+        votes = "" if all(row.is_complete for row in current) else " given as often as the majority needs"
+        why = f"a test takes {needed:,} rows even without a disagreement, and {n_unbiased:,} answers{votes} "
         why += f"leave {len(parts.calibration):,}"
-        why += f"; {least:,} answers would do" if least else "; no number of answers leaves so many"
+        why += f"; {least:,} answers{votes} would do" if least else "; no number of answers leaves so many"
         refusal = _refusal(task, claim, number, "examples", why)
         short = None if least is None else max(1, least - n_unbiased)
         return dataclasses.replace(refusal, n=n_unbiased, examples_short=short)

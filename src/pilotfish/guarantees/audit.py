@@ -18,6 +18,15 @@ from pilotfish.core.certificate import Certificate, Claim
 from pilotfish.stats import binomial
 from pilotfish.stats.betting import Watch
 
+# The audit rate, where the user has set none, makes audits and what they let pass cheapest together. At a rate r each
+# local answer costs r further calls. A breach, at three times the promised risk a, serves 2 a wrong answers too many
+# for the D / r answers until it is noticed. Whoever tolerates a share a of wrong answers to save a call each holds one
+# to cost 1 / a calls at most. With one breach in T answers, r + 2 D / (r T) is least at r = sqrt(2 D / T).
+BREACH_EVERY = 100_000
+# Fewer audits than one in a hundred save nothing worth having; more than one in ten eat up what is saved.
+LEAST_RATE = 0.01
+MOST_RATE = 0.1
+
 
 class Audit:
     """The audits of one certificate so far."""
@@ -63,24 +72,48 @@ class Audit:
             self.withdrawn_at = self.n
         return self.withdraws
 
-    def evidence(self) -> str:
-        """The state in one plain sentence."""
+    @property
+    def tells(self) -> float:
+        """The risk that power is stated for: three times the promised one, or what lies halfway to 1."""
+        risk = 3 * self.watch.max_risk
+        if risk < 1.0 and not math.isinf(self.watch.delay(risk)):
+            return risk
+        return (1.0 + self.watch.max_risk) / 2
+
+    @property
+    def needed(self) -> int:
+        """About how many audits it takes to notice a true risk of `tells`."""
+        return math.ceil(self.watch.delay(self.tells))
+
+    def rate(self, asked: float | None = None) -> float:
+        """The share of requests to audit: as `asked`, else what weighs its cost against the time to detection."""
+        if asked is not None:
+            return asked
+        return min(MOST_RATE, max(LEAST_RATE, math.sqrt(2 * self.needed / BREACH_EVERY)))
+
+    def evidence(self, rate: float) -> str:
+        """The state in one plain sentence, at an audit rate of `rate`."""
         if not self.n:
-            return f"No audit yet; {self.power()}."
+            return f"No audit yet; {self.power(rate)}."
         low, high = binomial.wilson(self.losses, self.n)
         seen = f"{self.losses:g} of {self.n:,} audited rows differed ({low * 100:.2g} to {high * 100:.2g} %)"
         if self.withdraws:
             limit = self.watch.max_risk * 100
             return f"Withdrawn after {self.withdrawn_at:,} audits: {seen}, which is too much for {limit:.3g} %."
         share = min(1.0, self.watch.evidence) * 100
-        return f"{seen}; the evidence against the promise is at {share:.2g} % of what withdraws it; {self.power()}."
+        return f"{seen}; the evidence against the promise is at {share:.2g} % of what withdraws it; {self.power(rate)}."
 
-    def power(self) -> str:
-        """How fast a broken promise is noticed."""
-        risk = 3 * self.watch.max_risk
-        if risk >= 1.0 or math.isinf(self.watch.delay(risk)):
-            risk = (1.0 + self.watch.max_risk) / 2
-        return f"a true {risk * 100:.3g} % is noticed after about {self.watch.delay(risk):,.0f} audits"
+    def power(self, rate: float) -> str:
+        """How soon a broken promise is noticed at an audit rate of `rate`.
+
+        Counted in local answers for a promise per answer, in requests of the task for one per traffic.
+        """
+        if not rate:
+            return "audits are turned off (audit_rate = 0), so a broken promise is never noticed"
+        what = "answers" if self.claim.per == "answer" else "requests"
+        after = float(f"{self.needed / rate:.2g}")
+        share = f"{self.tells * 100:.3g} %"
+        return f"a true {share} is noticed after about {after:,.0f} {what} at an audit rate of {rate * 100:.2g} %"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` reads it back."""

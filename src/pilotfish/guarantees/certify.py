@@ -12,18 +12,21 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from pilotfish.core.certificate import Certificate, Claim, FirstTier, Refusal, Shortage
-from pilotfish.guarantees import tiers
+from pilotfish.core.certificate import SCORERS, Certificate, Claim, FirstTier, Refusal, Shortage
+from pilotfish.guarantees import drift, tiers
+from pilotfish.guarantees.consistency import Repeated, standard_floor, why
 from pilotfish.guarantees.split import unbiased_rows_for
 from pilotfish.guarantees.tiers import MIN_COVERAGE, Rows, joint
 from pilotfish.routing.policy import Gates
-from pilotfish.stats import binomial, sequence, spending
+from pilotfish.stats import binomial, sequence, spending, weighted
 
 PROCEDURE = {
     "answer": "exact binomial fixed-sequence test over out-of-fold thresholds (Learn then Test, arXiv 2110.01052)",
     "traffic": "exact binomial test of nested thresholds (served disagreements only grow as the threshold falls)",
 }
+WEIGHTED_PROCEDURE = "fixed-sequence bets over out-of-fold thresholds, rows weighted by 1 / probability"
 _TWO_TIERS = "; two tiers under one test, the first one's gates fixed beforehand, out of fold"
 # The scope gate defers at least the strangest hundredth, so that it stands when traffic drifts.
 _SCOPE_SHARES = (0.01, 0.02, 0.05, 0.1)
@@ -35,8 +38,9 @@ class Evidence:
     """What the served artefact said on calibration rows, and the fitting rows out of fold.
 
     Losses are in [0, 1] against the reference. Calibration rows are unbiased, in time order and were not fitted
-    on; the `fold_` rows only fix the design of the test. `first` is the evidence of the first tier on the very same
-    rows, None where the specialist has none.
+    on; the `fold_` rows only fix the design of the test. `weights` (of `stats.weighted`) is given where the calibration
+    rows were drawn with unequal probabilities. `first` is the evidence of the first tier on the very same rows, None
+    where the specialist has none.
     """
 
     fold_losses: Sequence[float]
@@ -45,6 +49,7 @@ class Evidence:
     losses: Sequence[float] = ()
     certainty: Sequence[float] = ()
     scope: Sequence[float] = ()
+    weights: Sequence[float] = ()
     first: Evidence | None = None
 
     @property
@@ -62,8 +67,8 @@ class Evidence:
 class Design:
     """Everything that is fixed before the calibration rows are looked at.
 
-    `first` are the first tier's gates, None for a single tier; `order` the thresholds to test (per answer);
-    `expected_coverage` what the test is expected to let serve.
+    `first` are the first tier's gates, None for a single tier; `order` the thresholds to test, where the test needs
+    them; `expected_coverage` what the test is expected to let serve.
     """
 
     min_scope: float
@@ -75,13 +80,20 @@ class Design:
         """Rows as the test sees them: over the score of both tiers together."""
         return joint(full, self.min_scope, first, self.first)
 
+    def drawn(self, full: Rows, first: Rows | None, weights: Sequence[float]) -> weighted.Drawn | None:
+        """The same with their weights, None where there are none: then counting is exact."""
+        if not weights:
+            return None
+        return weighted.Drawn(*tiers.scored(full, self.min_scope, first, self.first), weights)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What a certificate says beside its numbers. `attempt` counts all attempts ever made for the task.
 
-    `asked_again` is (how often the reference differed from itself, how many questions it got twice). `n_answers` is
-    how many unbiased answers the calibration rows were split from; without it a refusal counts calibration rows.
+    `asked_again` is how often the reference differed from itself, `n_votes` how many of its answers make the one that
+    counts. `n_answers` is how many unbiased answers the calibration rows were split from; without it a refusal counts
+    calibration rows.
     """
 
     task_id: str
@@ -89,11 +101,11 @@ class Terms:
     attempt: int
     created_at: str
     split_rule: str = ""
-    scorer: str = "exact equality of all fields"
     data_sha256: str = ""
     artefact_sha256: str = ""
     request_ids: tuple[str, ...] = ()
-    asked_again: tuple[int, int] = (0, 0)
+    asked_again: Repeated = Repeated(0, 0)
+    n_votes: int = 1
     n_answers: int | None = None
 
 
@@ -108,9 +120,8 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         raise ValueError(f"max_risk and confidence must lie strictly between 0 and 1, not {claim!r}.")
     delta = spending.share(claim.delta, terms.attempt)
     planned = design(evidence, claim, len(evidence.losses), delta)
-    rows = planned.curve(evidence.rows, evidence.first.rows if evidence.first else None)
-    choice = choose(rows, planned.order, claim, delta)
-    if choice is None or choice.n_served < MIN_COVERAGE * rows.n_rows:
+    rows, unequal, choice = _test(planned, evidence, claim, delta)
+    if choice is None:
         return _refuse(evidence, claim, terms)
     order = planned.order
     naive = sequence.naive(rows, claim.max_risk, per_traffic=claim.per == "traffic")
@@ -121,7 +132,7 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         bound=choice.bound,
         min_certainty=choice.threshold,
         min_scope=planned.min_scope,
-        coverage=choice.n_served / rows.n_rows,
+        coverage=unequal.share(choice.threshold) if unequal else choice.n_served / rows.n_rows,
         n=rows.n_rows,
         n_served=choice.n_served,
         errors=choice.errors,
@@ -129,28 +140,30 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         delta_spent=delta,
         schedule=spending.SCHEDULE,
         start_certainty=order[0] if order else rows.points[0].threshold,
-        procedure=PROCEDURE[claim.per] + (_TWO_TIERS if planned.first else ""),
+        procedure=(WEIGHTED_PROCEDURE if unequal else PROCEDURE[claim.per]) + (_TWO_TIERS if planned.first else ""),
         split_rule=terms.split_rule,
-        scorer=terms.scorer,
+        scorer=SCORERS[terms.n_votes],
         data_sha256=terms.data_sha256,
         artefact_sha256=terms.artefact_sha256,
         created_at=terms.created_at,
         details={
             "order_of_tests": order,
             "request_ids": list(terms.request_ids),
+            "consistency": terms.asked_again.to_json(),
             "naive": {"min_certainty": naive.threshold, "n_served": naive.n_served, "errors": naive.errors}
             if naive
             else None,
+            "baseline": _baseline(planned, evidence),
         },
         first=first_tier(evidence.first.rows, planned.first) if evidence.first and planned.first else None,
     )
 
 
 def design(evidence: Evidence, claim: Claim, n: int, delta: float, *, may_cascade: bool = True) -> Design:
-    """The design of a test on `n` calibration rows, which it does not look at: `evidence` needs no others than its
-    out-of-fold rows, and nothing is spent.
+    """The design of a test on `n` calibration rows, of which it asks only whether they carry weights: `evidence` needs
+    no others than its out-of-fold rows, and nothing is spent.
 
-    The gates with the largest expected coverage, the widest of equals; a first tier where it costs at most a point.
+    The gates with the largest expected coverage, the widest of equals; a first tier where it costs next to nothing.
     """
     fold = evidence.fold
     first = evidence.first.fold if evidence.first and may_cascade else None
@@ -165,8 +178,18 @@ def design(evidence: Evidence, claim: Claim, n: int, delta: float, *, may_cascad
     if gates is not None:
         coverage, scope = widest(gates)
     rows = joint(fold, scope, first, gates)
-    order = sequence.plan(rows, n, claim.max_risk, delta) if claim.per == "answer" else []
+    order: list[float] = []
+    if claim.per == "answer":
+        order = sequence.plan(rows, n, claim.max_risk, delta)
+    elif evidence.weights:
+        order = sequence.steps(rows)
     return Design(min_scope=scope, first=gates, order=order, expected_coverage=coverage)
+
+
+def statistics(full: Rows, first: Rows | None, gates: Gates | None) -> dict[str, Sequence[float]]:
+    """What drift is watched in: both scores of the tier that decides on each row, as the gateway sees them."""
+    decided = tiers.decided(full, first, gates)
+    return {"certainty": decided.certainty, "scope": decided.scope}
 
 
 def first_tier(rows: Rows, gates: Gates) -> FirstTier:
@@ -186,6 +209,24 @@ def expected_coverage(evidence: Evidence, n: int, claim: Claim, attempt: int) ->
     return design(evidence, claim, n, spending.share(claim.delta, attempt)).expected_coverage
 
 
+def surest(look: Evidence, n: int, claim: Claim, attempt: int) -> list[bool] | None:
+    """Which out-of-fold rows any certificate from `n` calibration rows would serve; None where none is to be expected.
+
+    Per answer those above the start of the test, which only ever goes down from there; per traffic the surest tenth.
+    """
+    planned = design(look, claim, n, spending.share(claim.delta, attempt))
+    if planned.expected_coverage < MIN_COVERAGE:
+        return None
+    first = look.first.fold if look.first else None
+    if claim.per == "answer":
+        start = planned.order[0]
+    else:
+        rows = planned.curve(look.fold, first)
+        start = next(p.threshold for p in rows.points if p.n_served >= MIN_COVERAGE * rows.n_rows)
+    scores, _ = tiers.scored(look.fold, planned.min_scope, first, planned.first)
+    return [score >= start for score in scores]
+
+
 def answers_needed(evidence: Evidence, claim: Claim, attempt: int) -> int | None:
     """How many unbiased answers would prove the claim at the out-of-fold agreement; spends nothing.
 
@@ -197,8 +238,12 @@ def answers_needed(evidence: Evidence, claim: Claim, attempt: int) -> int | None
     return None if least is None else unbiased_rows_for(least)
 
 
-def choose(rows: sequence.Curve, order: Sequence[float], claim: Claim, delta: float) -> sequence.Choice | None:
-    """The proven threshold for `claim` at level 1 - `delta`, or None."""
+def choose(
+    rows: sequence.Curve, unequal: weighted.Drawn | None, order: Sequence[float], claim: Claim, delta: float
+) -> sequence.Choice | None:
+    """The proven threshold for `claim` at level 1 - `delta`, or None; `unequal` are the rows that carry weights."""
+    if unequal is not None:
+        return weighted.choose(unequal, order, claim.max_risk, delta, per_traffic=claim.per == "traffic")
     if claim.per == "traffic":
         return sequence.per_traffic(rows, claim.max_risk, delta)
     return sequence.per_answer(rows, order, claim.max_risk, delta)
@@ -226,10 +271,29 @@ def promise(claim: Claim) -> str:
     return f"at most {claim.max_risk * 100:.3g} % {base} {verb}, with {claim.confidence * 100:.4g} % confidence"
 
 
+def _baseline(planned: Design, evidence: Evidence) -> dict[str, Any]:
+    first = evidence.first
+    return drift.baseline(
+        statistics(evidence.fold, first.fold if first else None, planned.first),
+        statistics(evidence.rows, first.rows if first else None, planned.first),
+    )
+
+
 def _scopes(fold: Rows) -> list[float]:
     """The candidates for the mixture's scope gate, from the widest to the narrowest."""
     ordered = sorted(fold.scope)
     return [ordered[int(share * len(ordered))] for share in _SCOPE_SHARES] if ordered else [-sys.float_info.max]
+
+
+def _test(
+    planned: Design, evidence: Evidence, claim: Claim, delta: float
+) -> tuple[sequence.Curve, weighted.Drawn | None, sequence.Choice | None]:
+    """The calibration rows, and what the design proved on them, None where that serves less than a tenth."""
+    first = evidence.first.rows if evidence.first else None
+    rows = planned.curve(evidence.rows, first)
+    unequal = planned.drawn(evidence.rows, first, evidence.weights)
+    choice = choose(rows, unequal, planned.order, claim, delta)
+    return rows, unequal, choice if choice and choice.n_served >= MIN_COVERAGE * rows.n_rows else None
 
 
 def _passing_risk(evidence: Evidence, claim: Claim, delta: float) -> float | None:
@@ -242,8 +306,7 @@ def _passing_risk(evidence: Evidence, claim: Claim, delta: float) -> float | Non
     def passes(thousandths: int) -> bool:
         asked = replace(claim, max_risk=thousandths / 1000)
         planned = design(evidence, asked, n, delta, may_cascade=False)
-        choice = choose(planned.curve(evidence.rows, None), planned.order, asked, delta)
-        return choice is not None and choice.n_served >= MIN_COVERAGE * n
+        return _test(planned, evidence, asked, delta)[2] is not None
 
     low, high = math.floor(claim.max_risk * 1000), 500
     if low >= high or not passes(high):
@@ -281,7 +344,6 @@ def _refuse(evidence: Evidence, claim: Claim, terms: Terms) -> Refusal:
     # Whoever asks for it makes the next attempt, and what is missing is counted at that attempt's share too.
     next_delta = spending.share(claim.delta, terms.attempt + 1)
     passing = _passing_risk(evidence, claim, next_delta)
-    differed, asked = terms.asked_again
     today = f"today {passing * 100:.3g} % would pass" if passing else "today not even 50 % would pass"
     short: int | None = None
     reason: Shortage
@@ -292,20 +354,19 @@ def _refuse(evidence: Evidence, claim: Claim, terms: Terms) -> Refusal:
         needed = max(needed, math.ceil(1.1 * rows.n_rows))
         if terms.n_answers is not None:
             needed, known = unbiased_rows_for(needed), terms.n_answers
-    if asked and binomial.lower(differed, asked, claim.delta) > claim.max_risk:
-        reason = "consistency"
-        why = f"the reference differed from itself in {differed} of {asked} questions it was asked twice"
+    if standard_floor(terms.asked_again, terms.n_votes) > claim.max_risk:
+        reason, said = "consistency", why(terms.asked_again, terms.n_votes)
     elif needed is None:
-        reason, why = "agreement", "the specialist and the reference part too often"
+        reason, said = "agreement", "the specialist and the reference part too often"
     else:
         reason, short = "examples", max(1, needed - known)
-        why = f"about {short:,} more unbiased answers are needed to test it, after {known:,}"
+        said = f"about {short:,} more unbiased answers are needed to test it, after {known:,}"
     return Refusal(
         task_id=terms.task_id,
         task_name=terms.task_name,
         claim=claim,
         short_of=reason,
-        message=f"Cannot promise that {promise(claim)}: {why}; {today}.",
+        message=f"Cannot promise that {promise(claim)}: {said}; {today}.",
         n=rows.n_rows,
         examples_short=short,
         passing_risk=passing,

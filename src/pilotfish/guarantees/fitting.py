@@ -8,6 +8,7 @@ fresh rows to say.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class Options(TypedDict, total=False):
     out-of-fold scores let expect: where it says no, the attempt stops before it spends anything.
     With `calibrate_after_s` rows up to that time teach and the unbiased rows after it calibrate. No row up to
     `fresh_since_s` (a withdrawal) calibrates or is looked at out of fold, and it teaches only where that helps.
+    `n_votes` says how many answers of the reference make the one in each example (`consistency.with_votes`).
     """
 
     embeddings: npt.NDArray[np.float32] | None
@@ -39,15 +41,20 @@ class Options(TypedDict, total=False):
     is_worth: Callable[[float], bool]
     calibrate_after_s: float
     fresh_since_s: float
+    n_votes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Student:
-    """A fitted specialist, the look at its out-of-fold scores, and the coverage that they let expect."""
+    """A fitted specialist, the look at its out-of-fold scores, and the coverage that they let expect.
+
+    `looked_at` are the positions of the rows that were looked at, in the order of the scores.
+    """
 
     fitted: Fitted
     look: Evidence
     expected_coverage: float
+    looked_at: tuple[int, ...]
 
 
 def fit(
@@ -85,9 +92,13 @@ def fit(
         scored = picked[len(picked) - len(fitted.out_of_fold.certainty) :]
         # Deferred rows are the hard ones: their out-of-fold scores would let expect too little coverage, and start the
         # test too high. Rows from before a withdrawal say nothing about the traffic of today.
-        seen = look(fitted.out_of_fold, np.array([fresh[i] and rows[i].is_unbiased for i in scored], bool))
+        is_looked_at = [fresh[i] and rows[i].is_unbiased for i in scored]
+        seen = look(fitted.out_of_fold, np.array(is_looked_at, bool))
         return Student(
-            fitted=fitted, look=seen, expected_coverage=expected_coverage(seen, n_calibration, claim, number)
+            fitted=fitted,
+            look=seen,
+            expected_coverage=expected_coverage(seen, n_calibration, claim, number),
+            looked_at=tuple(itertools.compress(scored, is_looked_at)),
         )
 
     students = [student(list(range(len(rows))))]

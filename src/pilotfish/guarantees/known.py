@@ -7,17 +7,25 @@ served and not learnt.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from pilotfish.core.example import Example
-from pilotfish.core.log_row import RequestRow
+from pilotfish.core.log_row import RepeatRow, RequestRow
+from pilotfish.core.task import AnswerShape
+from pilotfish.guarantees.consistency import with_votes
 from pilotfish.scoring import answers
+from pilotfish.store.base import Log
 from pilotfish.store.home import Home
 from pilotfish.tasks.find import newest
 from pilotfish.tasks.recognise import Recogniser
 
 
-def known_examples(home: Home) -> dict[str, list[Example]]:
-    """What is known of each task by its id, in time order: rows whose reference answer stands in the log."""
+def known_examples(home: Home, n_votes: int = 1) -> dict[str, list[Example]]:
+    """What is known of each task by its id, in time order: rows whose reference answer stands in the log.
+
+    With `n_votes` = 3 the answer of a row is the majority of its three, and rows with fewer only teach.
+    """
+    again = repeated(home.log)
     recogniser = Recogniser(home.registry.templates())
     texts: dict[str, list[tuple[str, str, RequestRow]]] = defaultdict(list)
     for row in newest(home.log):
@@ -30,14 +38,37 @@ def known_examples(home: Home) -> dict[str, list[Example]]:
     for found_id, known in texts.items():
         shape = answers.settle(answer for _, answer, _ in known)
         examples[found_id] = [
-            Example(
-                text=text,
-                answer=answers.parse(shape, answer) if shape.is_closed else None,
-                time_s=row.time_s,
-                sampling=row.sampling,
-                probability=row.probability,
-                request_id=row.request_id,
-            )
+            with_votes(example(text, answer, row, shape, again.get(row.request_id, [])), n_votes)
             for text, answer, row in known
         ]
     return examples
+
+
+def example(text: str, answer: str, row: RequestRow, shape: AnswerShape, again: Sequence[RepeatRow]) -> Example:
+    """One logged request as an example, its answer and those it got when asked `again` read in `shape`."""
+
+    def read(said: str | None) -> tuple[str, ...] | None:
+        return answers.parse(shape, said) if said is not None and shape.is_closed else None
+
+    further = tuple(read(item.reference_answer) for item in again)
+    return Example(
+        text=text,
+        answer=read(answer),
+        time_s=row.time_s,
+        sampling=row.sampling,
+        probability=row.probability,
+        request_id=row.request_id,
+        said=(read(answer), *further) if further else (),
+    )
+
+
+def repeated(log: Log, request_id: str = "") -> dict[str, list[RepeatRow]]:
+    """The answers to repeated questions by request, in order; all of them, or those of one request.
+
+    Only those of the unbiased sample: an audit asks about local answers alone.
+    """
+    found: dict[str, list[RepeatRow]] = defaultdict(list)
+    for row in log.repeats(request_id):
+        if row.is_sampled and row.is_answered:
+            found[row.request_id].append(row)
+    return found

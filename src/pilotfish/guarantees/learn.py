@@ -7,10 +7,12 @@ log and the registry only. Nothing is adopted without a certificate, and a task 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pilotfish.config.settings import ConsistencySettings
 from pilotfish.core.certificate import Certificate, Claim, Refusal
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
@@ -23,6 +25,9 @@ from pilotfish.store.base import Event, TaskRecord
 from pilotfish.store.home import Home
 from pilotfish.students.distil import Progress
 from pilotfish.tasks.find import find_tasks
+
+NEVER = ConsistencySettings()
+"""The large model is never asked the same again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +49,15 @@ def learn(
     *,
     only: str = "",
     progress: Progress | None = None,
+    consistency: ConsistencySettings = NEVER,
 ) -> list[Outcome]:
     """Do what is due for every closed task; with `only` (a task id) make an attempt for that one, due or not.
 
-    `pace` is what a task starts with that has none yet.
+    `pace` is what a task starts with that has none yet, `consistency` says whether promises are about majorities.
     """
     tasks = find_tasks(home)
-    examples = known_examples(home)
+    examples = known_examples(home, consistency.n_votes)
+    spent = Counter(row.task_id for row in home.log.repeats() if row.is_sampled)
     outcomes = []
     for task in tasks:
         known = examples.get(task.id, [])
@@ -67,7 +74,16 @@ def learn(
         new = new_since(record, known)
         if not only and not own.is_due(len(known), n_drawn(own, known), claim.max_risk, new.most):
             continue
-        workshop = Workshop(claim=claim, encoder=load_encoder(), folder=home.specialists, progress=progress)
+        workshop = Workshop(
+            claim=claim,
+            encoder=load_encoder(),
+            folder=home.specialists,
+            progress=progress,
+            n_votes=consistency.n_votes,
+        )
+        if consistency.n_votes > 1:
+            n_provable = (consistency.calls - spent[task.id]) / (consistency.n_votes - 1)
+            workshop = replace(workshop, n_provable=n_provable)
         outcome = _step(home, workshop, task, _Due(record=record, known=known, pace=own, new=new))
         if outcome is not None:
             outcomes.append(outcome)
@@ -87,7 +103,7 @@ class _Due:
 def _step(home: Home, workshop: Workshop, task: Task, due: _Due) -> Outcome | None:
     started = time.perf_counter()
     record, known, pace = due.record, due.known, due.pace
-    serving = _serving(home, workshop.claim, due)
+    serving = _serving(home, workshop, due)
     if serving is not None and pace.is_news(due.new.most):
         details = {"values": due.new.listed(), "n_known": due.new.n_known, "share": due.new.share}
         _tell(home, record, "new-answers", due.new.message(), details)
@@ -112,11 +128,11 @@ def _step(home: Home, workshop: Workshop, task: Task, due: _Due) -> Outcome | No
     return Outcome(task=record, verdict=verdict, is_adopted=adopted, n_known=len(known), seconds=seconds)
 
 
-def _serving(home: Home, claim: Claim, due: _Due) -> Serving | None:
-    """What serves; nothing does where a stricter promise is asked for than the one in force."""
+def _serving(home: Home, workshop: Workshop, due: _Due) -> Serving | None:
+    """What serves; nothing does where a stricter promise, or another standard, is asked for than the one in force."""
     record = due.record
     certificate = home.registry.certificate(record.certificate_id) if record.mode == "serve" else None
-    if certificate is None or not certificate.claim.covers(claim):
+    if certificate is None or not certificate.keeps(workshop.claim, workshop.n_votes):
         return None
     return Serving(certificate=certificate, new=due.new)
 

@@ -13,6 +13,7 @@ from html import escape
 from pilotfish.core.certificate import FULL_TIER_NEVER, Certificate, Claim
 from pilotfish.guarantees.audit import Audit
 from pilotfish.guarantees.certify import promise
+from pilotfish.guarantees.consistency import from_json
 from pilotfish.pages import html, svg
 from pilotfish.stats import binomial, sequence
 from pilotfish.stats.sequence import Curve, Point
@@ -22,15 +23,20 @@ _BAND = 0.95
 _NEVER = "nothing of the full mixture"
 _PLAIN = (
     "It holds while tomorrow's requests are like the calibration rows. Audits watch this: a random share of local "
-    "answers is also asked of the large model, and the certificate is withdrawn when they part too often.",
+    "answers is also asked of the large model, and the certificate is withdrawn when they part too often. When "
+    "requests begin to look different to the small model, more of them are audited for a time.",
     "The large model's answer is the standard. This is a promise of agreement with it, not of truth.",
     "The calibration rows were not used to teach the specialist, and were chosen without looking at what they say.",
     "The tolerated share was chosen before these rows were looked at.",
 )
 
 
-def render(certificate: Certificate, rows: Curve) -> str:
-    """The page. `rows` are the calibration rows over the score of all tiers, as `verify.recompute` gives them."""
+def render(certificate: Certificate, rows: Curve, audit_rate: float | None = None) -> str:
+    """The page. `rows` are the calibration rows over the score of all tiers, as `verify.recompute` gives them.
+
+    `audit_rate` is that of the settings, None where it is chosen.
+    """
+    audit = Audit.start(certificate)
     title = f"Certificate: {certificate.task_name}"
     return html.document(
         title,
@@ -45,7 +51,7 @@ def render(certificate: Certificate, rows: Curve) -> str:
             "<h2>Beside it: a threshold without a proof</h2>",
             _beside(certificate, rows),
             "<h2>What it assumes</h2>",
-            html.bullets([*_PLAIN, f"How soon audits notice: {Audit.start(certificate).power()}."]),
+            html.bullets([*_PLAIN, f"How soon audits notice: {audit.power(audit.rate(audit_rate))}."]),
             "<h2>Check it</h2>",
             _check(certificate),
         ],
@@ -119,12 +125,18 @@ def _numbers(certificate: Certificate) -> str:
         ["answered locally among them", f"{certificate.n_served:,} ({_percent(certificate.coverage)})"],
         ["differed", f"{certificate.errors:g} of {base:,} ({_percent(certificate.errors / base)})"],
         ["exact upper bound", f"{_percent(certificate.bound)}, where {_percent(claim.max_risk)} is promised"],
+        ["the large model against itself", _consistency(certificate)],
         ["attempt", f"number {certificate.attempt} for this task"],
         ["share of the tolerated error it spent", spent],
         ["answers locally at", gates],
         ["made", certificate.created_at],
     ]
     return html.table(["", ""], rows)
+
+
+def _consistency(certificate: Certificate) -> str:
+    repeated = from_json(certificate.details.get("consistency"))
+    return "not recorded" if repeated is None else str(repeated)
 
 
 def _tiers(certificate: Certificate) -> str:

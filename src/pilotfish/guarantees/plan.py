@@ -15,6 +15,7 @@ from pilotfish.core.certificate import Claim
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
 from pilotfish.guarantees.certify import Evidence, answers_needed, expected_coverage
+from pilotfish.guarantees.consistency import Repeated, asked_again
 from pilotfish.guarantees.fitting import look
 from pilotfish.guarantees.split import calibration_size, split
 from pilotfish.specialists.encoder import Encoder
@@ -37,10 +38,12 @@ class Need:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The needs of all claims, from `n_now` unbiased answers; `n_scored` of them were scored out of fold, and
-    `agreement` is the share of these that the student answered like the reference."""
+    `agreement` is the share of these that the student answered like the reference. `consistency` is how often the
+    reference differed from itself in the rows that would teach."""
 
     n_now: int
     n_scored: int
+    consistency: Repeated
     agreement: float
     attempt: int
     needs: tuple[Need, ...]
@@ -53,12 +56,16 @@ def plan(
     *,
     number: int,
     encoder: Encoder,
+    fresh_since_s: float | None = None,
     progress: Progress | None = None,
 ) -> Plan:
     """The plan for attempt `number` (from 1). Planning figures: the agreement seen is itself uncertain.
 
-    The student is fitted on the CPU and thrown away. `UserError` where there is too little to learn from.
+    After a withdrawal only answers later than `fresh_since_s` count, since only they may certify. The student is fitted
+    on the CPU and thrown away. `UserError` where there is too little to learn from.
     """
+    if fresh_since_s is not None:
+        examples = [row for row in examples if row.time_s > fresh_since_s]
     parts = split(examples)
     rows = [examples[i] for i in parts.fit if examples[i].is_unbiased]
     with tempfile.TemporaryDirectory(prefix="pilotfish-plan-") as folder:
@@ -67,6 +74,7 @@ def plan(
     return Plan(
         n_now=sum(row.is_unbiased for row in examples),
         n_scored=len(fold.disagreement),
+        consistency=asked_again([examples[i] for i in parts.fit]),
         agreement=1.0 - float(fold.disagreement.mean()),
         attempt=number,
         needs=tuple(_need(seen, claim, number, len(parts.calibration)) for claim in claims),

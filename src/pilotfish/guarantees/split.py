@@ -71,20 +71,11 @@ def unbiased_rows_for(n_calibration: int) -> int | None:
     return high
 
 
-def data_sha256(rows: Sequence[Example]) -> str:
-    """The fingerprint of calibration rows: request id, text and answer of each, in order."""
-    lines = (json.dumps([row.request_id, row.text, row.answer], separators=(",", ":")) for row in rows)
+def data_sha256(rows: Sequence[Example], n_votes: int = 1) -> str:
+    """The fingerprint of calibration rows: request id, text and answer of each, in order, with the votes behind it."""
+    votes = [[row.said[:n_votes]] if n_votes > 1 else [] for row in rows]
+    lines = (
+        json.dumps([row.request_id, row.text, row.answer, *said], separators=(",", ":"))
+        for row, said in zip(rows, votes, strict=True)
+    )
     return sha256("\n".join(lines).encode("ascii"))
-
-
-def asked_again(examples: Sequence[Example]) -> tuple[int, int]:
-    """How often the reference answered a text otherwise than the time before, and how many repeats there were."""
-    last: dict[str, tuple[str, ...] | None] = {}
-    differed = asked = 0
-    for row in sorted(examples, key=lambda row: row.time_s):
-        if row.is_unbiased:
-            if row.text in last:
-                asked += 1
-                differed += row.answer != last[row.text]
-            last[row.text] = row.answer
-    return differed, asked

@@ -55,17 +55,37 @@ def accepted(first: Rows, gates: Gates | None) -> list[bool]:
 
 
 def joint(full: Rows, min_scope: float, first: Rows | None = None, gates: Gates | None = None) -> sequence.Curve:
-    """The rows as a curve over the cascade's score, each with the loss of the tier that would answer it.
+    """The rows as a curve over the cascade's score; those that no tier may answer count, but are never served."""
+    return sequence.curve(*scored(full, min_scope, first, gates))
 
-    Rows under the mixture's scope gate that the first tier does not accept count, but are never served.
+
+def scored(
+    full: Rows, min_scope: float, first: Rows | None = None, gates: Gates | None = None
+) -> tuple[list[float], Sequence[float]]:
+    """The cascade's scores, and the losses of the tier that would answer each row.
+
+    -inf under the mixture's scope gate, where the first tier does not accept.
     """
     scores = [c if s >= min_scope else -math.inf for c, s in zip(full.certainty, full.scope, strict=True)]
-    losses = list(full.losses)
-    if first is not None and gates is not None:
-        for i, is_accepted in enumerate(accepted(first, gates)):
-            if is_accepted:
-                scores[i], losses[i] = ACCEPTED_FIRST, first.losses[i]
-    return sequence.curve(scores, losses)
+    if first is None or gates is None:
+        return scores, full.losses
+    is_first = accepted(first, gates)
+    scores = [ACCEPTED_FIRST if by_first else score for by_first, score in zip(is_first, scores, strict=True)]
+    losses = zip(is_first, first.losses, full.losses, strict=True)
+    return scores, [one if by_first else other for by_first, one, other in losses]
+
+
+def decided(full: Rows, first: Rows | None, gates: Gates | None) -> Rows:
+    """Of each row what the tier says that decides on it: the first where it accepts, else the mixture."""
+    if first is None or gates is None:
+        return full
+    is_first = accepted(first, gates)
+    return Rows(
+        *(
+            [one if by_first else other for by_first, one, other in zip(is_first, *columns, strict=True)]
+            for columns in zip(first, full, strict=True)
+        )
+    )
 
 
 def outlook(fold: sequence.Curve, n: int, claim: Claim, delta: float) -> sequence.Outlook:

@@ -14,16 +14,19 @@ from typing import NamedTuple
 
 from pilotfish.core.certificate import Certificate
 from pilotfish.core.errors import SpecialistError, TaskError
-from pilotfish.core.example import Example
+from pilotfish.core.example import UNBIASED, Example
 from pilotfish.core.task import AnswerShape
-from pilotfish.guarantees.certify import choose, first_tier
+from pilotfish.guarantees import drift
+from pilotfish.guarantees.certify import Design, choose, first_tier, statistics
+from pilotfish.guarantees.consistency import with_votes
+from pilotfish.guarantees.known import example, repeated
 from pilotfish.guarantees.split import data_sha256
-from pilotfish.guarantees.tiers import Rows, joint
+from pilotfish.guarantees.tiers import Rows
 from pilotfish.routing.policy import policy_of
-from pilotfish.scoring.answers import disagreement, parse
+from pilotfish.scoring.answers import disagreement
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Predictions, Specialist
-from pilotfish.stats import spending
+from pilotfish.stats import spending, weighted
 from pilotfish.stats.sequence import Curve
 from pilotfish.store.home import Home
 from pilotfish.tasks.recognise import Recogniser, task_id
@@ -81,16 +84,9 @@ def logged(home: Home, certificate: Certificate, shape: AnswerShape) -> list[Exa
             continue
         found = recogniser.split(row.instructions_id, row.input)
         if found.task_id == certificate.task_id and found.text is not None:
-            examples.append(
-                Example(
-                    text=found.text,
-                    answer=parse(shape, row.reference_answer),
-                    time_s=row.time_s,
-                    sampling=row.sampling,
-                    probability=row.probability,
-                    request_id=request_id,
-                )
-            )
+            again = repeated(home.log, request_id)[request_id] if certificate.n_votes > 1 else []
+            read = example(found.text, row.reference_answer, row, shape, again)
+            examples.append(with_votes(read, certificate.n_votes))
     return examples
 
 
@@ -115,9 +111,12 @@ def examine(certificate: Certificate, examples: Sequence[Example], specialist: S
         first = None if gates.first is None else _said(specialist.predict_first(texts), rows)
     except SpecialistError as error:
         return Recomputed([*found, _differs("first", "gates of a first tier", error.message)], None)
-    curve = joint(full, certificate.min_scope, first, gates.first)
+    order = certificate.details.get("order_of_tests", [])
+    planned = Design(min_scope=certificate.min_scope, first=gates.first, order=order, expected_coverage=0.0)
+    curve = planned.curve(full, first)
+    unequal = planned.drawn(full, first, weighted.weights([row.probability for row in rows]))
     delta = spending.share(certificate.claim.delta, certificate.attempt)
-    choice = choose(curve, certificate.details.get("order_of_tests", []), certificate.claim, delta)
+    choice = choose(curve, unequal, order, certificate.claim, delta)
     served = curve.at([certificate.min_certainty])[0]
     again: dict[str, object] = {
         "artefact_sha256": specialist.sha256,
@@ -127,12 +126,16 @@ def examine(certificate: Certificate, examples: Sequence[Example], specialist: S
         "bound": choice.bound if choice else None,
         "n_served": served.n_served,
         "errors": served.errors,
-        "coverage": served.n_served / len(rows),
+        "coverage": unequal.share(certificate.min_certainty) if unequal else served.n_served / len(rows),
     }
     if certificate.first is not None and first is not None and gates.first is not None:
         parts = first_tier(first, gates.first)
         again["first"] = replace(certificate.first, n_served=parts.n_served, errors=parts.errors)
-    return Recomputed(found + _compare(certificate, again), curve)
+    found += _compare(certificate, again)
+    stated = certificate.details.get("baseline")
+    if stated is not None and stated != drift.recounted(stated, statistics(full, first, gates.first)):
+        found.append(_differs("details.baseline", "the scores drift is watched against", "others"))
+    return Recomputed(found, curve)
 
 
 def _said(said: Predictions, rows: Sequence[Example]) -> Rows:
@@ -168,8 +171,11 @@ def _of_rows(certificate: Certificate, rows: Sequence[Example]) -> list[Differen
         return [
             _differs("request_ids", f"{len(names)} rows", f"{len(missing)} of them missing in the log ({first}, …)")
         ]
-    found = _compare(certificate, {"n": len(rows), "data_sha256": data_sha256(rows)})
-    biased = [row.request_id for row in rows if not row.is_unbiased]
+    found = _compare(certificate, {"n": len(rows), "data_sha256": data_sha256(rows, certificate.n_votes)})
+    short = [row.request_id for row in rows if not row.is_complete]
+    if short:
+        found.append(_differs("scorer", certificate.scorer, f"{len(short)} rows with fewer answers ({short[0]}, …)"))
+    biased = [row.request_id for row in rows if row.sampling not in UNBIASED]
     if biased:
         found.append(_differs("sampling", "unbiased rows", f"{len(biased)} biased rows ({biased[0]}, …)"))
     return found

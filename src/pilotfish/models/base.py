@@ -15,10 +15,14 @@ from pilotfish.core.messages import Answer, ChatRequest, Price
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """What a model is. `price` is None where nobody stated one (never 0)."""
+    """What a model is. `price` is None where nobody stated one (never 0).
+
+    One that `is_local` runs on the user's own machines, and may see what must not leave them.
+    """
 
     name: str
     price: Price | None = None
+    is_local: bool = False
 
 
 class Model(Protocol):

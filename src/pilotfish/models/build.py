@@ -34,4 +34,5 @@ def large_model(settings: LargeSettings, environment: Mapping[str, str] | None =
         timeout_s=settings.timeout_s,
         connect_timeout_s=settings.connect_timeout_s,
         price=settings.price,
+        is_local=settings.local,
     )

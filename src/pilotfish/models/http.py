@@ -50,6 +50,7 @@ class HttpModel:
         timeout_s: float = 600.0,
         connect_timeout_s: float = 10.0,
         price: Price | None = None,
+        is_local: bool = False,
     ) -> None:
         """`key` is sent as a bearer token; where it is empty the client's own headers are passed on.
 
@@ -64,8 +65,9 @@ class HttpModel:
             timeout_s=timeout_s,
             connect_timeout_s=connect_timeout_s,
         )
+        self._key = key
         self._own_headers = (("authorization", f"Bearer {key}"),) if key else ()
-        self._card = ModelCard(name=name, price=price)
+        self._card = ModelCard(name=name, price=price, is_local=is_local)
 
     @property
     def card(self) -> ModelCard:
@@ -121,6 +123,10 @@ class HttpModel:
             if name not in _HOP_HEADERS and not name.startswith(_RECEIPT)
         )
         if status >= 400:
+            if self._key:
+                # Some servers repeat the key that they refuse.
+                body = body.replace(self._key.encode(), b"***")
+                kept = tuple((name, value.replace(self._key, "***")) for name, value in kept)
             raise ModelStatusError(model=self._card.name, status=status, body=body, headers=kept)
         if status != 200:
             raise ModelFormatError(

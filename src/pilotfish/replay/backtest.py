@@ -36,10 +36,13 @@ LONGER = (0.25, 0.5, 0.75)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to replay. `observe` is the number of requests to observe before serving, None for auto."""
+    """How to replay. `observe` is the number of requests to observe before serving, None for auto.
+
+    `audit_rate` is chosen by each certificate where it is None.
+    """
 
     observe: int | None = None
-    audit_rate: float = 0.05
+    audit_rate: float | None = None
     first_after: int = 300
     growth: float = 1.5
     price: Price | None = None

@@ -92,6 +92,7 @@ def _replayed(
         naive=naive_served,
         verdicts=[(0, Attempt(verdict=verdict)) for verdict in registry.verdicts(record.task_id)],
         adopted=[(adopted_at[key], Attempt(verdict=certificate)) for key, certificate in certificates.items()],
+        drifts=_drifts(registry, record.task_id, rows),
         withdrawn_at=_withdrawn_at(registry, record.task_id, rows),
     )
 
@@ -99,7 +100,17 @@ def _replayed(
 def _withdrawn_at(registry: Registry, task_id: str, rows: list[tuple[int, RequestRow]]) -> int | None:
     """The position of the last request that had come when the last certificate was withdrawn."""
     times = [event.time_s for event in registry.events(task_id, limit=1000) if event.kind == "withdrawn"]
-    return max((position for position, row in rows if row.time_s <= times[0]), default=None) if times else None
+    return _position(rows, times[0]) if times else None
+
+
+def _drifts(registry: Registry, task_id: str, rows: list[tuple[int, RequestRow]]) -> list[tuple[int, str]]:
+    """The position of the last request before each event of drift, with its message, oldest first."""
+    events = [event for event in registry.events(task_id, limit=1000)[::-1] if event.kind == "drift"]
+    return [(_position(rows, event.time_s) or 0, event.message) for event in events]
+
+
+def _position(rows: list[tuple[int, RequestRow]], time_s: float) -> int | None:
+    return max((position for position, row in rows if row.time_s <= time_s), default=None)
 
 
 def _row(position: int, row: RequestRow, exchange: Exchange) -> Row:

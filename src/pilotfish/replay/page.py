@@ -86,6 +86,7 @@ def _task(task: Replayed, report: Report) -> str:
     about = (
         f"<p>{len(task.rows):,} requests, answers: {escape(task.task.shape.kind)}, mode at the end: {task.mode}. "
         + (f"Withdrawn by audits at request {task.withdrawn_at:,}. " if task.withdrawn_at else "")
+        + "".join(f"Drift at request {position:,}: {message} " for position, message in task.drifts)
     )
     if isinstance(verdict, Certificate):
         about += (

@@ -195,6 +195,7 @@ def task_json(task: Replayed) -> dict[str, Any]:
         "attempts": sum(tried.verdict.delta_spent > 0 for _, tried in task.verdicts),
         "first_served_at": task.first_served_at,
         "withdrawn_at": task.withdrawn_at,
+        "drift": [{"position": position, "message": message} for position, message in task.drifts],
     }
 
 

@@ -8,6 +8,7 @@ decides with the same policy object and the same attempt as the live gateway; it
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from pilotfish.core.task import AnswerShape, Mode, Task
 from pilotfish.guarantees.advance import Workshop, advance, replaces
 from pilotfish.guarantees.attempt import Attempt
 from pilotfish.guarantees.audit import Audit
+from pilotfish.guarantees.drift import Drift
 from pilotfish.guarantees.new_answers import NewAnswers, Serving, answerable, untaught
 from pilotfish.guarantees.pace import Pace
 from pilotfish.routing.policy import Policy, policy_of
@@ -70,7 +72,8 @@ class Setup:
     """What a replay is run with.
 
     `serve_from` is the first position that may be answered locally; `is_patient` lets the pace wait while
-    waiting pays (`guarantees/pace.py`), else the first attempt is made at `serve_from`.
+    waiting pays (`guarantees/pace.py`), else the first attempt is made at `serve_from`. `audit_rate` is chosen by the
+    certificate where it is None.
     """
 
     workshop: Workshop
@@ -78,7 +81,7 @@ class Setup:
     growth: float = 1.5
     serve_from: int = 1
     is_patient: bool = True
-    audit_rate: float = 0.05
+    audit_rate: float | None = None
     seed: int = 0
 
 
@@ -88,7 +91,8 @@ class Replayed:
 
     `ran` marks rows that a specialist looked at, `differs` those where its answer was not the
     reference's, `served` those it answered, `first` those of them that its first tier did, `audited` those whose coin
-    fell, `naive` those that a threshold without a safety margin would have answered.
+    fell, `naive` those that a threshold without a safety margin would have answered. `drifts` are the positions at
+    which the coin was raised or lowered again since scores had drifted, and why.
     """
 
     task: Task
@@ -102,6 +106,7 @@ class Replayed:
     naive: NDArray[np.bool_]
     verdicts: list[tuple[int, Attempt]] = field(default_factory=list)
     adopted: list[tuple[int, Attempt]] = field(default_factory=list)
+    drifts: list[tuple[int, str]] = field(default_factory=list)
     withdrawn_at: int | None = None
 
     @property
@@ -127,9 +132,12 @@ class Replayed:
 
 
 class _Decided(NamedTuple):
-    """A specialist's answer, whether it is served, and by the first tier; whether the naive policy would serve it."""
+    """An answer with the scores of the tier that decided, whether it is served, and by the first tier; and whether the
+    naive policy would serve it."""
 
     answer: tuple[str, ...]
+    certainty: float
+    scope: float
     is_local: bool
     is_first: bool
     is_naive: bool
@@ -145,6 +153,7 @@ class _Serving:
     shape: AnswerShape
     naive: Policy | None
     audit: Audit
+    drift: Drift
     new: NewAnswers
     start: int = 0
     n_ahead: int = 0
@@ -165,12 +174,15 @@ class _Serving:
         """What became of a row of the chunk, by the policy."""
         at, full, first = index - self.start, self.full, self.first
         assert full is not None
-        if first is not None and self.policy.accepts_first(float(first.certainty[at]), float(first.scope[at])):
-            return _Decided(first.answers[at], is_local=True, is_first=True, is_naive=self.naive is not None)
+        if first is not None:
+            certainty, scope = float(first.certainty[at]), float(first.scope[at])
+            if self.policy.accepts_first(certainty, scope):
+                is_naive = self.naive is not None
+                return _Decided(first.answers[at], certainty, scope, is_local=True, is_first=True, is_naive=is_naive)
         certainty, scope = float(full.certainty[at]), float(full.scope[at])
         is_local = self.policy.decide(certainty, scope) == "certified"
         is_naive = self.naive is not None and self.naive.decide(certainty, scope) == "certified"
-        return _Decided(full.answers[at], is_local=is_local, is_first=False, is_naive=is_naive)
+        return _Decided(full.answers[at], certainty, scope, is_local=is_local, is_first=False, is_naive=is_naive)
 
 
 class Timeline:
@@ -181,6 +193,7 @@ class Timeline:
         self._setup = setup
         self._embeddings = embeddings
         self._coins = np.random.default_rng(setup.seed).random(n)
+        self._chance = random.Random(setup.seed).random
         self._known: list[tuple[int, Sampling, float]] = []
         self._serving: _Serving | None = None
         self._pace = Pace(first_after=setup.first_after, growth=setup.growth, is_patient=setup.is_patient)
@@ -208,7 +221,7 @@ class Timeline:
         return self.result
 
     def _decide(self, index: int, serving: _Serving) -> None:
-        result, probability = self.result, self._pace.coin(self._setup.audit_rate)
+        result, probability = self.result, self._pace.coin(serving.drift.coin)
         coin = bool(self._coins[index] < probability)
         if not serving.holds(index):
             texts = [row.text for row in result.rows[index : index + CHUNK]]
@@ -220,15 +233,21 @@ class Timeline:
         result.ran[index], result.differs[index], result.served[index] = True, differs, local
         result.first[index], result.naive[index] = decided.is_first, decided.is_naive
         result.audited[index] = coin
+        drift, position = serving.drift, result.rows[index].position
+        if drift.observe(certainty=decided.certainty, scope=decided.scope, is_local=local):
+            result.drifts.append((position, drift.message))
         if coin or not local:
             serving.new.see(reference)
         if coin:
             self._known.append((index, "audit", probability))
             self._n_drawn += 1
+            counts = local or serving.certificate.claim.per == "traffic"
             if serving.audit.observe(loss=float(differs), is_local=local):
-                result.withdrawn_at = result.rows[index].position
+                result.withdrawn_at = position
                 self._serving = None
                 self._pace.begin_again(len(self._known), result.rows[index].time_s)
+            elif counts and drift.audited():
+                result.drifts.append((position, drift.message))
         elif not local:
             self._known.append((index, "deferred", 1.0))
 
@@ -278,6 +297,7 @@ class Timeline:
             shape=shape,
             naive=naive_policy(certificate),
             audit=Audit.start(certificate),
+            drift=Drift(certificate, self._setup.audit_rate, chance=self._chance),
             new=new,
             start=index,
         )

@@ -100,6 +100,12 @@ def disagreement(a: tuple[str, ...] | None, b: tuple[str, ...] | None) -> float:
     return 0.0 if a is not None and a == b else 1.0
 
 
+def majority(said: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """The values that more than half of several answers agree on; None where there are none such."""
+    values, n = Counter(said).most_common(1)[0]
+    return values if 2 * n > len(said) else None
+
+
 def _settle_bare(answers: list[str]) -> AnswerShape:
     counts = Counter(label for text in answers if (label := _label(text)) is not None)
     are_numbers = all(_number(label) is not None for label, count in counts.items() if count > 1)

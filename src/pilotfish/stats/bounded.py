@@ -1,7 +1,7 @@
 """Bounds for the mean of losses in [0, 1] that are not 0 or 1: field agreement, F1, judge scores.
 
 Two methods that hold for every distribution of independent losses (for 0/1 losses the exact binomial
-is tighter than both), and one for rows that were drawn with known, unequal probabilities.
+is tighter than both).
 
 Sources: S. Bates et al., "Distribution-free, risk-controlling prediction sets" (2021) for
 Hoeffding-Bentkus; I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random variables by
@@ -39,7 +39,7 @@ def betting_p_value(losses: Sequence[float], risk: float, delta: float) -> float
 
     The losses must come in an order that does not depend on their values (time, say).
     """
-    return min(1.0, math.exp(-_best_log_capital(losses, _stakes(losses, delta), risk)))
+    return min(1.0, math.exp(-_best_log_capital(losses, stakes(losses, delta), risk)))
 
 
 def betting_upper(losses: Sequence[float], delta: float) -> float:
@@ -50,40 +50,26 @@ def betting_upper(losses: Sequence[float], delta: float) -> float:
     """
     if not losses:
         return 1.0
-    stakes = _stakes(losses, delta)
-    return crossing(lambda m: -_best_log_capital(losses, stakes, m), math.log(delta), 0.0, 1.0)
+    sizes = stakes(losses, delta)
+    return crossing(lambda m: -_best_log_capital(losses, sizes, m), math.log(delta), 0.0, 1.0)
 
 
-def weighted_upper(losses: Sequence[float | None], probabilities: Sequence[float], delta: float) -> float:
-    """The upper bound of the expected loss over all rows when each was looked at with a known probability.
-
-    `losses` holds None where the coin did not choose the row. loss / probability (0 for None) has the
-    wanted mean and lies in [0, 1 / p_min]; scaled by p_min the betting bound applies. The probabilities
-    must have been fixed before the losses could be known.
-    """
-    if not losses:
-        return 1.0
-    floor = min(probabilities)
-    scaled = [0.0 if x is None else x * floor / p for x, p in zip(losses, probabilities, strict=True)]
-    return min(1.0, betting_upper(scaled, delta) / floor)
-
-
-def _stakes(losses: Sequence[float], delta: float) -> list[float]:
-    """Each row's stake in [0, 1], from the variance of the rows before it."""
+def stakes(losses: Sequence[float], delta: float) -> list[float]:
+    """Each row's stake in [0, 1], from the variance of the rows before it; `delta` only tunes them."""
     scale = 2.0 * math.log(1.0 / delta) / max(1, len(losses))
     total, squares = 0.5, 0.25
-    stakes = []
+    sizes = []
     for seen, loss in enumerate(losses, start=1):
-        stakes.append(min(1.0, math.sqrt(scale * seen / squares)))
+        sizes.append(min(1.0, math.sqrt(scale * seen / squares)))
         total += loss
         squares += (loss - total / (seen + 1)) ** 2
-    return stakes
+    return sizes
 
 
-def _best_log_capital(losses: Sequence[float], stakes: Sequence[float], mean: float) -> float:
+def _best_log_capital(losses: Sequence[float], sizes: Sequence[float], mean: float) -> float:
     """The highest log-capital of betting that the losses lie below `mean`; it grows with `mean`."""
     capital = best = 0.0
-    for loss, stake in zip(losses, stakes, strict=True):
+    for loss, stake in zip(losses, sizes, strict=True):
         gain = 1.0 + stake * (mean - loss)
         if gain <= 0.0:
             break

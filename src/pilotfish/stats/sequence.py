@@ -91,13 +91,18 @@ def plan(rows: Curve, n: int, max_risk: float, delta: float) -> list[float]:
     standard deviations under those allowed, or nine tenths of the best margin where none reaches
     four: lower would fail too often at once, higher would walk too far.
     """
-    steps, margins = _margins(rows, n, max_risk, delta)
-    if not steps:
+    points, margins = _margins(rows, n, max_risk, delta)
+    if not points:
         return []
     best = max(margins)
     wanted = min(SURE_SD, best - (1.0 - _MARGIN_SHARE) * abs(best)) if best > -math.inf else best
     start = max(i for i, margin in enumerate(margins) if margin >= wanted)
-    return [point.threshold for point in steps[start:]]
+    return [point.threshold for point in points[start:]]
+
+
+def steps(rows: Curve) -> list[float]:
+    """At most 200 thresholds of equal coverage, from the highest down."""
+    return [point.threshold for point in _steps(rows)]
 
 
 class Outlook(NamedTuple):
@@ -111,8 +116,8 @@ class Outlook(NamedTuple):
 def outlook(rows: Curve, n: int, max_risk: float, delta: float) -> Outlook:
     """Of a test per answer on `n` such rows: the largest share of `rows` served at which it would pass on average, and
     the best margin at which it may start."""
-    steps, margins = _margins(rows, n, max_risk, delta)
-    passing = [step.n_served for step, margin in zip(steps, margins, strict=True) if margin >= 0.0]
+    points, margins = _margins(rows, n, max_risk, delta)
+    passing = [point.n_served for point, margin in zip(points, margins, strict=True) if margin >= 0.0]
     return Outlook(passing[-1] / rows.n_rows if passing else 0.0, max(margins, default=-math.inf))
 
 
@@ -202,21 +207,26 @@ class _Test:
         return Choice(*point, bound=min(bound, self.max_risk))
 
 
+def _steps(rows: Curve) -> list[Point]:
+    found: list[Point] = []
+    for point in rows.points:
+        if point is rows.points[-1] or not found or (point.n_served - found[-1].n_served) * _STEPS >= rows.n_rows:
+            found.append(point)
+    return found
+
+
 def _margins(rows: Curve, n: int, max_risk: float, delta: float) -> tuple[list[Point], list[float]]:
     """Steps of equal coverage down `rows`, and how far each is expected to pass on `n` others.
 
     In standard deviations of the errors between those expected and those allowed; -inf where none is allowed.
     """
-    steps: list[Point] = []
-    for point in rows.points:
-        if point is rows.points[-1] or not steps or (point.n_served - steps[-1].n_served) * _STEPS >= rows.n_rows:
-            steps.append(point)
+    points = _steps(rows)
     allowed = _allowed(n, max_risk, delta)
     margins = []
-    for step in steps:
-        n_served = n * step.n_served // rows.n_rows
-        margins.append(_margin(step.errors / step.n_served, n_served, allowed[n_served]))
-    return steps, margins
+    for point in points:
+        n_served = n * point.n_served // rows.n_rows
+        margins.append(_margin(point.errors / point.n_served, n_served, allowed[n_served]))
+    return points, margins
 
 
 def _margin(risk: float, n: int, allowed: int) -> float:

@@ -1,17 +1,19 @@
-"""The two protocols of the store: the request log and the registry of what was learnt.
+"""The protocols of the store: the request log, the registry of what was learnt, virtual keys and their tallies.
 
 The log is append-only and written by one process; readers never block it. The registry holds what
-people and the learner decide: modes, certificates, attempts. Neither knows how a task is recognised.
+people and the learner decide: modes, certificates, attempts. Neither knows how a task is recognised. Keys stand
+beside the registry; what they have used is counted apart, since it changes with every request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict, Unpack
 
 from pilotfish.core.certificate import Certificate, Refusal
-from pilotfish.core.log_row import AuditRow, InstructionsRow, LogRow, RequestRow
+from pilotfish.core.key import KeyRecord, Limits
+from pilotfish.core.log_row import AuditRow, InstructionsRow, LogRow, RepeatRow, RequestRow
 from pilotfish.core.task import AnswerShape, Mode, Template
 
 
@@ -67,6 +69,9 @@ class Log(Protocol):
     def audit(self, request_id: str) -> AuditRow | None:
         """The audit of one request, where there was one."""
 
+    def repeats(self, request_id: str = "") -> list[RepeatRow]:
+        """What the reference was asked again, of one request or of all, by request and number."""
+
     def instructions(self, instructions_id: str) -> InstructionsRow | None:
         """The shared part of a request."""
 
@@ -74,7 +79,10 @@ class Log(Protocol):
         """Per task and instructions, most frequent first."""
 
     def prune(self, before_s: float) -> int:
-        """Delete request rows before a time, with audits and instructions that no request needs; how many went."""
+        """Delete request rows before a time, with audits and instructions that no request needs; how many went.
+
+        Of repeated calls only the texts go: what a budget has spent stays spent.
+        """
 
     def n_gaps(self) -> int:
         """Rows known to be lost: those that writers reported, and lines that a crash left torn."""
@@ -85,7 +93,8 @@ class TaskRecord:
     """What is decided about one task. `specialist_sha256` and `certificate_id` are empty where there is none.
 
     `is_held` says that a person demoted the task: the learner leaves it alone until promoted again. `pace` is
-    the learner's state (`guarantees/pace.py`), `audit_state` the auditor's (`guarantees/audit.py`).
+    the learner's state (`guarantees/pace.py`), `audit_state` the auditor's (`guarantees/audit.py`), `drift_state` what
+    the scores of the certificate's requests say (`guarantees/drift.py`).
     """
 
     task_id: str
@@ -99,6 +108,7 @@ class TaskRecord:
     is_held: bool = False
     audit_state: dict[str, Any] | None = None
     pace: dict[str, Any] | None = None
+    drift_state: dict[str, Any] | None = None
     updated_s: float = 0.0
 
 
@@ -116,11 +126,12 @@ class TaskChanges(TypedDict, total=False):
     is_held: bool
     audit_state: dict[str, Any] | None
     pace: dict[str, Any] | None
+    drift_state: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that changed a task: learnt, certified, refused, promoted, demoted, withdrawn."""
+    """Something that changed a task: learnt, certified, refused, promoted, demoted, drift, withdrawn."""
 
     time_s: float
     task_id: str
@@ -179,3 +190,72 @@ class Registry(Protocol):
 
     def close(self) -> None:
         """Close the connection."""
+
+
+class Keys(Protocol):
+    """Virtual keys, by their hashes, and the admin key's."""
+
+    def version(self) -> int:
+        """A number that grows with every change, cheap to poll (also when another process changed it)."""
+
+    def all(self) -> list[KeyRecord]:
+        """All keys, by name, those that were revoked or have expired included."""
+
+    def get(self, name: str) -> KeyRecord:
+        """The key of that name or id. Raises `TaskError` naming those there are."""
+
+    def create(
+        self, name: str, sha256: str, *, models: Sequence[str], limits: Limits, expires_s: float | None
+    ) -> KeyRecord:
+        """A new key. Raises `StoreError` where the name is taken."""
+
+    def rotate(self, key_id: str, sha256: str) -> None:
+        """Give a key another secret; the old one is void at once."""
+
+    def revoke(self, key_id: str) -> None:
+        """Void a key."""
+
+    def delete(self, key_id: str) -> None:
+        """Forget a key."""
+
+    def admin_sha256(self) -> str:
+        """The hash of the admin key, empty where there is none."""
+
+    def set_admin(self, sha256: str) -> None:
+        """Replace the admin key; an empty hash removes it."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exceeded:
+    """A limit that a request would exceed: its name, what is used (reservations included), and its value."""
+
+    limit: str
+    used: float
+    value: float
+
+
+class Tallies(Protocol):
+    """What each key has used, in all processes of a home. Reserving and settling are called on the request path."""
+
+    def count_request(self, key: KeyRecord, now_s: float) -> Exceeded | None:
+        """Count one request, unless a limit on requests forbids it."""
+
+    def reserve(
+        self, key: KeyRecord, now_s: float, *, tokens: int, usd: float, least: tuple[int, float]
+    ) -> Exceeded | None:
+        """Hold tokens and money until they are settled, unless `least` of them exceeds what a limit has left."""
+
+    def settle(self, key: KeyRecord, now_s: float, *, held: tuple[int, float], used: tuple[int, float]) -> None:
+        """Give back what was held, and count what was used."""
+
+    def refresh(self) -> None:
+        """Take notice of other processes: those that have begun, and what those that were killed still hold."""
+
+    def flush(self) -> None:
+        """Guard what was counted against a power loss; takes milliseconds, safe from any thread."""
+
+    def close(self) -> None:
+        """Let go of the files; what was counted stays."""

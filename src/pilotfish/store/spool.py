@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from pilotfish.core.errors import StoreError
-from pilotfish.core.log_row import AuditRow, InstructionsRow, LogRow, RequestRow
+from pilotfish.core.log_row import AuditRow, InstructionsRow, LogRow, RepeatRow, RequestRow
 
 SEGMENT_BYTES = 16 << 20
 SEGMENT_S = 60.0
@@ -52,6 +52,7 @@ class SpoolLine(msgspec.Struct, frozen=True):
 
     request: RequestRow | None = None
     audit: AuditRow | None = None
+    repeat: RepeatRow | None = None
     instructions: InstructionsRow | None = None
     gap: GapRow | None = None
 
@@ -59,6 +60,7 @@ class SpoolLine(msgspec.Struct, frozen=True):
 _PREFIX: dict[type, bytes] = {
     RequestRow: b'{"request":',
     AuditRow: b'{"audit":',
+    RepeatRow: b'{"repeat":',
     InstructionsRow: b'{"instructions":',
     GapRow: b'{"gap":',
 }

@@ -18,10 +18,10 @@ from pathlib import Path
 import msgspec
 
 from pilotfish.core.errors import StoreError
-from pilotfish.core.log_row import AuditRow, InstructionsRow, LogRow, RequestRow
+from pilotfish.core.log_row import AuditRow, InstructionsRow, LogRow, RepeatRow, RequestRow
 from pilotfish.store.spool import GapRow, SpoolLine, finished_lines, is_being_written, segments
 from pilotfish.store.sqlite_file import connect, file_lock, transaction, translated
-from pilotfish.store.sqlite_log import AUDIT_COLUMNS, INSTRUCTIONS_COLUMNS, REQUEST_COLUMNS
+from pilotfish.store.sqlite_log import AUDIT_COLUMNS, INSTRUCTIONS_COLUMNS, REPEAT_COLUMNS, REQUEST_COLUMNS
 
 IMPORT_EVERY_S = 0.5
 _LIMIT = 1 << 63
@@ -38,6 +38,12 @@ def _insert(table: str, columns: tuple[str, ...], conflict: str) -> str:
 _INSERT = {
     RequestRow: _insert("requests", REQUEST_COLUMNS, "DO NOTHING"),
     AuditRow: _insert("audits", AUDIT_COLUMNS, "DO NOTHING"),
+    # Written before the call and again after it: the later one says more.
+    RepeatRow: _insert(
+        "repeats",
+        REPEAT_COLUMNS,
+        f"DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in REPEAT_COLUMNS)}",
+    ),
     # The newest sighting counts, so that pruning keeps instructions that are in use.
     InstructionsRow: _insert(
         "instructions", INSTRUCTIONS_COLUMNS, "DO UPDATE SET time_s = max(time_s, excluded.time_s)"
@@ -47,6 +53,7 @@ _INSERT = {
 _values = {
     RequestRow: attrgetter(*REQUEST_COLUMNS),
     AuditRow: attrgetter(*AUDIT_COLUMNS),
+    RepeatRow: attrgetter(*REPEAT_COLUMNS),
     InstructionsRow: attrgetter(*INSTRUCTIONS_COLUMNS),
     GapRow: attrgetter("n", "first_s", "last_s"),
 }
@@ -98,7 +105,7 @@ def _store(connection: sqlite3.Connection, lines: Sequence[bytes]) -> int:
 def _read(line: bytes) -> LogRow | GapRow:
     try:
         decoded = _decode(line)
-        row = decoded.request or decoded.audit or decoded.instructions or decoded.gap
+        row = decoded.request or decoded.audit or decoded.repeat or decoded.instructions or decoded.gap
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         row = None
     if row is None or not _is_storable(row):
@@ -109,7 +116,7 @@ def _read(line: bytes) -> LogRow | GapRow:
 
 def _is_storable(row: LogRow | GapRow) -> bool:
     """Whether SQLite can hold it: a token count beyond 64 bits (a broken server) must not stop the import for good."""
-    if not isinstance(row, RequestRow | AuditRow):
+    if not isinstance(row, RequestRow | AuditRow | RepeatRow):
         return True
     return -_LIMIT <= (row.prompt_tokens or 0) < _LIMIT and -_LIMIT <= (row.completion_tokens or 0) < _LIMIT
 

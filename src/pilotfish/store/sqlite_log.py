@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pilotfish.core.log_row import AuditRow, InstructionsRow, RequestRow
+from pilotfish.core.log_row import AuditRow, InstructionsRow, RepeatRow, RequestRow
 from pilotfish.store.base import LogFilter, TaskCount
 from pilotfish.store.sqlite_file import connect, migrate, transaction, translated
 
@@ -71,6 +71,15 @@ MIGRATIONS = (
         FROM requests AS r LEFT JOIN audits AS a USING (request_id)
     """,
     """
+    CREATE TABLE repeats (
+        request_id TEXT NOT NULL, number INTEGER NOT NULL, task_id TEXT NOT NULL, time_s REAL NOT NULL,
+        is_sampled INTEGER NOT NULL, reference_answer TEXT, status INTEGER NOT NULL, error TEXT NOT NULL,
+        prompt_tokens INTEGER, completion_tokens INTEGER, cost_usd REAL, expected_usd REAL, latency_s REAL NOT NULL,
+        PRIMARY KEY (request_id, number)
+    )
+    """,
+    "ALTER TABLE requests ADD COLUMN key_id TEXT",
+    """
     ALTER TABLE requests ADD COLUMN tier INTEGER;
     ALTER TABLE task_counts ADD COLUMN n_first INTEGER NOT NULL DEFAULT 0;
     DROP TRIGGER count_request;
@@ -96,6 +105,7 @@ MIGRATIONS = (
 
 REQUEST_COLUMNS = tuple(item.name for item in dataclasses.fields(RequestRow))
 AUDIT_COLUMNS = tuple(item.name for item in dataclasses.fields(AuditRow))
+REPEAT_COLUMNS = tuple(item.name for item in dataclasses.fields(RepeatRow))
 INSTRUCTIONS_COLUMNS = tuple(item.name for item in dataclasses.fields(InstructionsRow))
 
 _MERGED = {"reference_answer": "known_answer", "sampling": "known_sampling"}
@@ -132,6 +142,15 @@ class SqliteLog:
         row = self._first(f"SELECT {', '.join(AUDIT_COLUMNS)} FROM audits WHERE request_id = ?", request_id)  # noqa: S608
         return AuditRow(**dict(zip(AUDIT_COLUMNS, row, strict=True))) if row else None
 
+    def repeats(self, request_id: str = "") -> list[RepeatRow]:
+        """What the reference was asked again, of one request or of all, by request and number."""
+        where = "WHERE request_id = ?" if request_id else ""
+        sql = f"SELECT {', '.join(REPEAT_COLUMNS)} FROM repeats {where} ORDER BY request_id, number"  # noqa: S608
+        with self._connection() as connection:
+            rows = connection.execute(sql, [request_id] if request_id else []).fetchall()
+        found = [RepeatRow(**dict(zip(REPEAT_COLUMNS, row, strict=True))) for row in rows]
+        return [dataclasses.replace(row, is_sampled=bool(row.is_sampled)) for row in found]
+
     def instructions(self, instructions_id: str) -> InstructionsRow | None:
         """The shared part of a request."""
         columns = ", ".join(INSTRUCTIONS_COLUMNS)
@@ -148,7 +167,8 @@ class SqliteLog:
     def prune(self, before_s: float) -> int:
         """Delete what is older than a time: requests with their audits, and instructions no request needs any more.
 
-        The deleted text is overwritten, not merely unlinked. Returns how many requests went.
+        Of repeated calls only the texts go: what a budget has spent stays spent. The deleted text is overwritten, not
+        merely unlinked. Returns how many requests went.
         """
         with self._connection() as connection:
             connection.execute("PRAGMA secure_delete = ON")
@@ -156,6 +176,11 @@ class SqliteLog:
                 n = connection.execute("DELETE FROM requests WHERE time_s < ?", (before_s,)).rowcount
                 connection.execute(
                     "DELETE FROM audits WHERE time_s < ? AND request_id NOT IN (SELECT request_id FROM requests)",
+                    (before_s,),
+                )
+                connection.execute(
+                    "UPDATE repeats SET reference_answer = NULL, error = 'pruned' "
+                    "WHERE time_s < ? AND request_id NOT IN (SELECT request_id FROM requests)",
                     (before_s,),
                 )
                 connection.execute(

@@ -50,11 +50,20 @@ MIGRATIONS = (
     );
     CREATE INDEX events_by_task ON events (task_id, number)
     """,
+    "ALTER TABLE tasks ADD COLUMN drift_state TEXT",
+    """
+    CREATE TABLE keys (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, key_id TEXT NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,
+        sha256 TEXT NOT NULL UNIQUE, created_s REAL NOT NULL, models TEXT NOT NULL, limits TEXT NOT NULL,
+        expires_s REAL, revoked_s REAL
+    );
+    CREATE TABLE admin_key (sha256 TEXT NOT NULL)
+    """,
 )
 
 _TASK = (
     "SELECT task_id, name, instructions_id, instructions, shape, mode, specialist_sha256, certificate_id, is_held, "
-    "audit_state, pace, updated_s FROM tasks"
+    "audit_state, pace, updated_s, drift_state FROM tasks"
 )
 _shape = msgspec.json.Decoder(AnswerShape)
 
@@ -136,6 +145,7 @@ class SqliteRegistry:
                 specialist_sha256=certificate.artefact_sha256,
                 certificate_id=certificate.id,
                 audit_state=None,
+                drift_state=None,
             )
             _update_task(connection, certificate.task_id, changes)
         return True
@@ -184,7 +194,7 @@ def _put_task(connection: sqlite3.Connection, record: TaskRecord) -> None:
     if taken:
         raise StoreError(f"Another task ({taken[0]}) is already called {record.name!r}.")
     connection.execute(
-        "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             record.task_id,
             record.name,
@@ -198,6 +208,7 @@ def _put_task(connection: sqlite3.Connection, record: TaskRecord) -> None:
             _json(record.audit_state),
             _json(record.pace),
             record.updated_s,
+            _json(record.drift_state),
         ),
     )
 
@@ -221,6 +232,7 @@ _ENCODED: dict[str, Callable[[object], str | None]] = {
     "shape": lambda shape: msgspec.json.encode(shape).decode(),
     "audit_state": _json,
     "pace": _json,
+    "drift_state": _json,
 }
 
 
@@ -246,4 +258,5 @@ def _task(row: tuple[Any, ...]) -> TaskRecord:
         audit_state=None if row[9] is None else json.loads(row[9]),
         pace=None if row[10] is None else json.loads(row[10]),
         updated_s=row[11],
+        drift_state=None if row[12] is None else json.loads(row[12]),
     )

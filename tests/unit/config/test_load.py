@@ -86,3 +86,27 @@ def test_the_hash_of_the_settings_changes_with_them() -> None:
     other = load.load(environment={}, flags={("quality", "max_risk"): 0.02})
     assert load.settings_sha256(one) != load.settings_sha256(other)
     assert load.settings_sha256(one) == load.settings_sha256(load.load(environment={}))
+
+
+def test_lists_and_tables_come_from_file_and_environment(tmp_path: Path) -> None:
+    text = '[privacy]\nmode = "mask"\ndetect = ["EMAIL", "CARD"]\n[privacy.patterns]\ncode = "X-[0-9]+"\n'
+    privacy = load.load(write(tmp_path, text), environment={"PILOTFISH_PRIVACY_TASKS": '{"sort": "local"}'}).privacy
+    assert (privacy.mode, privacy.detect) == ("mask", ("EMAIL", "CARD"))
+    assert (privacy.patterns, privacy.tasks) == ({"code": "X-[0-9]+"}, {"sort": "local"})
+    assert load.load(environment={"PILOTFISH_PRIVACY_DETECT": "EMAIL, IBAN"}).privacy.detect == ("EMAIL", "IBAN")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[privacy]\nmode = "hide"', r"\[privacy\] mode must be one of allow, mask, local"),
+        ('[privacy]\ndetect = ["MAIL"]', r"detect knows no 'MAIL'\. Known types: EMAIL"),
+        ('[privacy]\ndetect = "EMAIL"', r"\[privacy\] detect must be of type list of str"),
+        ('[privacy.tasks]\nsort = "hide"', r"\[privacy\] tasks: sort must be one of"),
+        ("[privacy.patterns]\nx = 1", r"\[privacy\.patterns\] must hold texts only"),
+        ("[privacy]\npatterns = 1", r"\[privacy\] patterns must be of type table"),
+    ],
+)
+def test_a_mistake_in_what_is_private_is_never_ignored(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load.load(write(tmp_path, text), environment={})

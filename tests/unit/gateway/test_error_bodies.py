@@ -17,7 +17,7 @@ from pilotfish.gateway import error_bodies
         (errors.ModelTimeoutError("slow"), 504, "upstream_error"),
         (errors.ModelFormatError("html"), 502, "upstream_error"),
         (errors.NotRecordedError("unknown"), 404, "upstream_error"),
-        (errors.StoreError("disk"), 500, "upstream_error"),
+        (errors.UserError("yours"), 400, "invalid_request_error"),
     ],
 )
 def test_every_error_of_ours_has_its_status(error: errors.PilotfishError, status: int, kind: str) -> None:
@@ -26,10 +26,18 @@ def test_every_error_of_ours_has_its_status(error: errors.PilotfishError, status
     assert json.loads(body) == {"error": {"message": str(error), "type": kind, "param": None, "code": error.code}}
 
 
-def test_a_fault_of_ours_tells_nothing_of_itself() -> None:
-    status, _, body = error_bodies.reply(ZeroDivisionError("/secret/path"))
+@pytest.mark.parametrize("kind", [ZeroDivisionError, errors.StoreError, errors.SpecialistError])
+def test_a_fault_of_ours_tells_nothing_of_itself(kind: type[Exception]) -> None:
+    status, _, body = error_bodies.reply(kind("/secret/path"))
     assert status == 500
     assert b"secret" not in body
+
+
+def test_a_limit_is_named_and_says_when_to_come_again() -> None:
+    error = errors.LimitError("Reached.", param="tokens_per_day", status=402, retry_after_s=9)
+    status, headers, body = error_bodies.reply(error)
+    assert (status, (b"retry-after", b"9") in headers) == (402, True)
+    assert json.loads(body)["error"]["param"] == "tokens_per_day"
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"[1]", b"\xff"])

@@ -6,7 +6,13 @@ from pilotfish.gateway import receipts
 
 def test_every_part_has_its_header() -> None:
     receipt = Receipt(
-        request_id="pf-1", model="big", reason="certified", task_id="t1", task_name="intents", certificate_id="c1"
+        request_id="pf-1",
+        model="big",
+        reason="certified",
+        task_id="t1",
+        task_name="intents",
+        certificate_id="c1",
+        privacy="masked; types=EMAIL",
     )
     assert receipts.headers(receipt) == [
         (b"x-pilotfish-request-id", b"pf-1"),
@@ -14,7 +20,13 @@ def test_every_part_has_its_header() -> None:
         (b"x-pilotfish-reason", b"certified"),
         (b"x-pilotfish-task", b"intents"),
         (b"x-pilotfish-certificate", b"c1"),
+        (b"x-pilotfish-privacy", b"masked; types=EMAIL"),
     ]
+
+
+def test_where_nobody_answered_no_model_is_named() -> None:
+    names = [name for name, _ in receipts.headers(Receipt(request_id="pf-1", model="", reason="private"))]
+    assert names == [b"x-pilotfish-request-id", b"x-pilotfish-reason"]
 
 
 def test_a_task_without_a_name_is_told_by_its_id_and_no_task_not_at_all() -> None:

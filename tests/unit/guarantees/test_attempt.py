@@ -1,77 +1,22 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import random
 import shutil
 
-import numpy as np
 import pytest
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal
 from pilotfish.core.errors import SpecialistError
-from pilotfish.core.example import Example
-from pilotfish.core.task import AnswerShape, Field, Task
+from pilotfish.core.task import AnswerShape
 from pilotfish.guarantees.attempt import attempt, smallest_testable
 from pilotfish.guarantees.audit import Audit
 from pilotfish.guarantees.verify import verify
 from pilotfish.specialists.specialist import Specialist
 from pilotfish.stats import binomial
+from tools.words import CLASSES, ENCODER, TASK
+from tools.words import word_examples as _examples
 
-CLASSES = {"refund": "money back return", "hours": "open close today", "login": "password account enter"}
-FILLER = [
-    "please",
-    "hello",
-    "could",
-    "you",
-    "tell",
-    "me",
-    "about",
-    "the",
-    "my",
-    "your",
-    "now",
-    "again",
-    "thanks",
-    "order",
-]
-
-
-class WordEncoder:
-    """A real, tiny encoder: the normalised sum of a fixed random vector a word."""
-
-    dimension = 32
-    name = "words"
-    sha256 = "0" * 64
-
-    def encode(self, texts):
-        rows = np.array([sum(self._vector(word) for word in text.split()) for text in texts], np.float32)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-    def _vector(self, word):
-        seed = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "big")
-        return np.random.default_rng(seed).normal(size=self.dimension)
-
-
-ENCODER = WordEncoder()
-SHAPE = AnswerShape(kind="label", fields=(Field(name="", values=tuple(CLASSES)),))
-TASK = Task(id="a" * 16, name="intent", instructions_id="b" * 16, instructions="Which intent?", shape=SHAPE)
 CLAIM = Claim(max_risk=0.1)
-
-
-def _examples(n, vague=0.15, seed=0):
-    source = random.Random(seed)
-    rows = []
-    for i in range(n):
-        name = source.choice(list(CLASSES))
-        words = [*source.sample(FILLER, 4), source.choice(CLASSES[name].split())]
-        source.shuffle(words)
-        if source.random() < vague:
-            words = source.sample(FILLER, 5)
-            name = source.choice(list(CLASSES))
-        answer = name
-        rows.append(Example(text=" ".join(words), answer=(answer,), time_s=float(i), request_id=f"r{i}"))
-    return rows
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +69,17 @@ def test_a_changed_certificate_is_found_out(tried, change, named):
     specialist = Specialist.load(tried.fitted.folder, ENCODER)
     tampered = dataclasses.replace(tried.verdict, **change)
     assert named in [difference.field for difference in verify(tampered, _examples(700), specialist)]
+
+
+@pytest.mark.parametrize("change", [{"counts": [0] * 64}, {"edges": [0.5]}, {"n": 1}])
+def test_a_changed_baseline_of_the_drift_watch_is_found_out(tried, change):
+    specialist = Specialist.load(tried.fitted.folder, ENCODER)
+    stated = tried.verdict.details["baseline"]
+    details = tried.verdict.details | {"baseline": stated | {"scope": stated["scope"] | change}}
+    tampered = dataclasses.replace(tried.verdict, details=details)
+    assert [difference.field for difference in verify(tampered, _examples(700), specialist)] == ["details.baseline"]
+    older = {key: value for key, value in tried.verdict.details.items() if key != "baseline"}
+    assert verify(dataclasses.replace(tried.verdict, details=older), _examples(700), specialist) == []
 
 
 def test_changed_missing_and_biased_rows_are_found_out(tried):
@@ -270,3 +226,21 @@ def test_too_few_fresh_rows_to_learn_from_leave_the_others_to_teach(tmp_path):
     rows = [dataclasses.replace(row, text="money please") if i >= 400 else row for i, row in enumerate(_examples(700))]
     options = {"number": 1, "encoder": ENCODER, "folder": tmp_path, "is_worth": lambda _: False}
     assert attempt(TASK, rows, CLAIM, fresh_since_s=399.0, **options).fitted is not None
+
+
+@pytest.mark.parametrize("per", ["answer", "traffic"])
+def test_rows_of_two_coins_are_weighed_and_the_certificate_recomputes(tmp_path, per):
+    rows = [
+        dataclasses.replace(row, sampling="audit", probability=0.05 if i % 2 else 0.4) if i >= 500 else row
+        for i, row in enumerate(_examples(900))
+    ]
+    claim = Claim(max_risk=0.13, per=per)
+    found = attempt(TASK, rows, claim, number=1, encoder=ENCODER, folder=tmp_path)
+    certificate = found.verdict
+    assert isinstance(certificate, Certificate)
+    assert "weighted by 1 / probability" in certificate.procedure
+    assert certificate.coverage != certificate.n_served / certificate.n
+    specialist = Specialist.load(found.fitted.folder, ENCODER)
+    assert verify(certificate, rows, specialist) == []
+    forged = [dataclasses.replace(row, probability=1.0) for row in rows]
+    assert {difference.field for difference in verify(certificate, forged, specialist)} & {"coverage", "bound"}

@@ -9,6 +9,7 @@ import pytest
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal
 from pilotfish.guarantees.certify import Evidence, Terms, certify, expected_coverage
+from pilotfish.guarantees.consistency import Repeated
 from pilotfish.routing.policy import policy_of
 from pilotfish.stats import binomial, spending
 
@@ -125,7 +126,7 @@ def test_a_useless_student_lacks_agreement_whatever_the_number():
 
 
 def test_a_reference_that_contradicts_itself_is_the_reason():
-    terms = dataclasses.replace(TERMS, asked_again=(12, 100))
+    terms = dataclasses.replace(TERMS, asked_again=Repeated(12, 100))
     refusal = certify(evidence(worst=3.0), Claim(max_risk=0.01), terms)
     assert refusal.short_of == "consistency"
     assert "12 of 100" in refusal.message

@@ -86,3 +86,11 @@ def test_deferred_rows_do_not_count(encoder):
 def test_too_little_to_learn_from_says_so(encoder):
     with pytest.raises(UserError, match="needed"):
         plan(label_task(), examples(8), CLAIMS, number=1, encoder=encoder)
+
+
+def test_after_a_withdrawal_only_later_answers_count(encoder):
+    rows = _noisy(600, 0.1)
+    since_s = rows[199].time_s
+    found = plan(label_task(), rows, CLAIMS[-1:], number=2, encoder=encoder, fresh_since_s=since_s)
+    assert found.n_now == 400
+    assert found == plan(label_task(), rows[200:], CLAIMS[-1:], number=2, encoder=encoder)

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import random
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pilotfish.core.example import Example
-from pilotfish.guarantees.split import asked_again, calibration_size, data_sha256, split, unbiased_rows_for
+from pilotfish.guarantees.split import calibration_size, data_sha256, split, unbiased_rows_for
 
 SAMPLINGS = st.lists(st.sampled_from(["observe", "audit", "deferred"]), max_size=1500)
 
@@ -72,10 +70,3 @@ def test_the_fingerprint_covers_id_text_answer_and_order():
     prints.add(data_sha256(_examples(["observe"] * 3, None)))
     assert len(prints) == 4
     assert data_sha256(rows) == data_sha256(_examples(["audit"] * 3))
-
-
-def test_repeats_show_the_references_own_consistency():
-    rows = [Example(text="same", answer=(x,), time_s=float(i)) for i, x in enumerate("aabb")]
-    rows.append(Example(text="same", answer=("z",), time_s=9.0, sampling="deferred"))
-    random.Random(0).shuffle(rows)
-    assert asked_again(rows) == (1, 3)

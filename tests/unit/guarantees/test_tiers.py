@@ -10,7 +10,7 @@ import random
 import pytest
 
 from pilotfish.core.certificate import FULL_TIER_NEVER, Certificate, Claim
-from pilotfish.guarantees import tiers
+from pilotfish.guarantees import drift, tiers
 from pilotfish.guarantees.certify import Evidence, Terms, certify, design, expected_coverage
 from pilotfish.guarantees.page import render
 from pilotfish.guarantees.tiers import ACCEPTED_FIRST, Rows, choose_first, joint
@@ -195,3 +195,34 @@ def test_the_page_shows_both_tiers():
     assert f"<td>{certificate.n_served - first.n_served:,}</td>" in text
     single = certified(dataclasses.replace(found, first=None))
     assert "Two tiers" not in render(single, joint(found.rows, single.min_scope))
+
+
+@pytest.mark.parametrize("per", ["answer", "traffic"])
+def test_rows_drawn_with_unequal_probabilities_prove_both_tiers_together(per):
+    found = dataclasses.replace(evidence(n=3000), weights=[1.0 if i % 2 else 0.5 for i in range(3000)])
+    certificate = certified(found, per, max_risk=0.08)
+    policy, alone = policy_of(certificate), found.first
+    served = [
+        policy.accepts_first(alone.certainty[i], alone.scope[i])
+        or policy.decide(found.certainty[i], found.scope[i]) == "certified"
+        for i in range(3000)
+    ]
+    assert certificate.first is not None
+    assert certificate.n_served == sum(served)
+    weighed = sum(weight for weight, is_served in zip(found.weights, served, strict=True) if is_served)
+    assert certificate.coverage == pytest.approx(weighed / sum(found.weights))
+
+
+def test_drift_is_watched_in_the_scores_of_the_tier_that_decides():
+    found = evidence()
+    certificate = certified(found)
+    gates = policy_of(certificate).gates.first
+    watched = tiers.decided(found.rows, found.first.rows, gates)
+    is_first = tiers.accepted(found.first.rows, gates)
+    for by_first, said, one, other in zip(
+        is_first, watched.certainty, found.first.certainty, found.certainty, strict=True
+    ):
+        assert said == (one if by_first else other)
+    stated = certificate.details["baseline"]
+    assert stated == drift.recounted(stated, {"certainty": watched.certainty, "scope": watched.scope})
+    assert stated != drift.recounted(stated, {"certainty": found.certainty, "scope": found.scope})

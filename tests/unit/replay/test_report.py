@@ -39,7 +39,7 @@ def test_the_keys_that_other_programs_rely_on():
     for task in found["tasks"]:
         assert set(task) >= {
             "name", "requests", "mode", "answer_shape", "coverage", "served", "disagreement", "certificate", "refusal",
-            "first_served_at", "withdrawn_at",
+            "first_served_at", "withdrawn_at", "drift",
         }  # fmt: skip
     served, refused = found["tasks"]
     assert served["certificate"]["id"] == certificate().id

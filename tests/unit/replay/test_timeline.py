@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 
 import numpy as np
 import pytest
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal
 from pilotfish.guarantees.advance import Workshop
+from pilotfish.guarantees.drift import Drift
 from pilotfish.replay.timeline import Embeddings, Setup, Timeline
 from tools.served_home import COLOURS, sentences
 from tools.traffic import changed, colour_task, many_words, noisy, task_rows
@@ -198,6 +200,39 @@ def test_a_reference_that_exchanges_all_names_is_certified_again_soon(replay):
     assert found.mode == "serve"
     assert (found.served & found.differs)[again:].mean() < 0.1
     assert last.fitted.sha256 != first.fitted.sha256
+
+
+def foreign(n, seed=0):
+    """Texts that are no business of the task, which the reference answers with a colour all the same."""
+    words = random.Random(seed)
+    return [
+        (" ".join("".join(words.choices("xqzvkw", k=6)) for _ in range(6)), words.choice(COLOURS)) for _ in range(n)
+    ]
+
+
+def test_drift_raises_the_coin_from_the_next_request_on(replay):
+    """Half of the requests are suddenly of another kind: seen in their scores, before a label says anything."""
+    strange = [pair for pairs in zip(sentences(200, seed=5), foreign(200), strict=True) for pair in pairs]
+    usual = sentences(600, seed=1)
+    found, alone = replay(usual + strange, audit_rate=0.05), replay(usual + sentences(400, seed=5), audit_rate=0.05)
+    assert alone.drifts == []
+    position, message = found.drifts[0]
+    assert 600 < position < 750
+    assert "has drifted" in message
+    assert found.mode == "serve"
+    fell = np.random.default_rng(0).random(len(found.rows))
+    until = found.drifts[1][0] if len(found.drifts) > 1 else len(found.rows)
+    assert (found.audited == (fell < 0.05))[found.ran][: position - found.adopted[0][0] + 1].all()
+    assert (found.audited[position:until] == (fell < 0.2)[position:until]).all()
+
+
+def test_without_a_rate_the_certificate_chooses_one(replay):
+    found = replay(sentences(700, seed=1), audit_rate=None)
+    ((position, tried),) = found.adopted
+    rate = Drift(tried.verdict).rate
+    assert 0.01 < rate < 0.1
+    fell = np.random.default_rng(0).random(700) < rate
+    assert (found.audited == fell)[position - 1 :].all()
 
 
 def some_violet(pairs, every=3):

@@ -48,16 +48,6 @@ def test_betting_uses_a_small_variance():
     assert bounded.hoeffding_bentkus_upper(0.5, 600, 0.05) > 0.53
 
 
-def test_equal_weights_of_one_change_nothing():
-    losses = [0.0, 0.0, 1.0, 0.0, 0.25] * 40
-    assert bounded.weighted_upper(losses, [1.0] * 200, 0.05) == bounded.betting_upper(losses, 0.05)
-
-
 def test_no_rows_prove_nothing():
     assert bounded.betting_upper([], 0.05) == 1.0
-    assert bounded.weighted_upper([], [], 0.05) == 1.0
     assert bounded.hoeffding_bentkus_upper(0.0, 0, 0.05) == 1.0
-
-
-def test_audits_that_never_looked_prove_little():
-    assert bounded.weighted_upper([None] * 50, [0.01] * 50, 0.05) == 1.0

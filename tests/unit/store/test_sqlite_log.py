@@ -37,6 +37,18 @@ def test_every_filter_reads_an_index_in_its_order(tmp_path: Path, where: LogFilt
     assert not any("TEMP B-TREE" in step for step in plan)
 
 
+def test_a_log_from_before_there_were_keys_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    migrate(path, MIGRATIONS[:2])
+    old = request_row("old")
+    names = [item.name for item in dataclasses.fields(old) if item.name not in ("key_id", "tier")]
+    sql = f"INSERT INTO requests ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(sql, [getattr(old, name) for name in names])
+    assert SqliteLog(path).row("old") == old
+    assert old.key_id is None
+
+
 def test_migrations_are_applied_once_each_and_keep_the_rows(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     steps = ["CREATE TABLE a (n)", "INSERT INTO a VALUES (1)", "ALTER TABLE a ADD COLUMN m DEFAULT 7"]
@@ -54,6 +66,12 @@ def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("a",)]
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def test_a_log_from_before_there_were_repeats_opens(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    migrate(path, MIGRATIONS[:1])
+    assert SqliteLog(path).repeats() == []
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
@@ -83,7 +101,7 @@ def test_a_damaged_database_is_a_store_error_when_it_is_read(tmp_path: Path) -> 
 
 def test_a_log_from_before_there_were_tiers_is_read_and_counted_on(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
-    migrate(path, MIGRATIONS[:1])
+    migrate(path, MIGRATIONS[:-1])
     old = {name: value for name, value in dataclasses.asdict(local_row("old")).items() if name != "tier"}
 
     def insert(row: dict[str, object]) -> None:
