@@ -153,7 +153,7 @@ def _tiers(certificate: Certificate) -> str:
     columns = ["tier", "certainty at least", "scope at least", "answered of the calibration rows", "differed"]
     return (
         "<h2>Two tiers, one promise</h2>"
-        "<p>A text is first read by its n-grams alone, which takes about a tenth of a millisecond; what that tier is "
+        "<p>A text is first read by its n-grams alone, which takes a small part of the time; what that tier is "
         "not sure of is encoded and decided by the full mixture. The first tier's gates were chosen on rows that "
         f"taught, so that its answers use up at most {100 * first.max_share:g} % of the tolerated risk there. The "
         "promise and its bound are about both tiers together.</p>" + html.table(columns, rows)
