@@ -19,10 +19,11 @@ from pilotfish.core.key import ADMIN_PREFIX, new_secret
 from pilotfish.gateway.serve import serving
 from pilotfish.models.scripted import ScriptedModel
 from pilotfish.store.build import open_keys
+from tools.families import whole
 from tools.gateway import body, gateway
 from tools.keyed import PRICES, ask, make_key, used
 from tools.served_home import Learnt, adopt, messages
-from tools.upstream import Reply, completion
+from tools.upstream import Reply
 
 BYTES_AT_MOST = len(body(max_tokens=10)) // 3 + 1 + 10
 """The tokens that a request of `body(max_tokens=10)` reserves."""
@@ -318,7 +319,9 @@ def test_a_request_that_can_never_fit_is_told_so(home: Path) -> None:
 @pytest.mark.parametrize("n", [10**400, 2**63, -(10**30)], ids=["huge", "beyond 64 bits", "negative"])
 def test_no_count_of_a_broken_server_can_undo_a_budget(home: Path, n: int) -> None:
     key = make_key(home, usd_total=100.0)
-    data = json.loads(completion("x", "big")) | {"usage": {"prompt_tokens": n, "completion_tokens": 1}}
+    data = json.loads(whole("/v1/chat/completions", "x", "big")) | {
+        "usage": {"prompt_tokens": n, "completion_tokens": 1}
+    }
     with gateway(home, [Reply(body=json.dumps(data).encode())], large=PRICES) as place:
         assert ask(place.port, key).status == 200
         settled(home, "tokens_total", 1 + max(0, min(n, 10**9)))
@@ -329,7 +332,7 @@ def test_no_count_of_a_broken_server_can_undo_a_budget(home: Path, n: int) -> No
 @pytest.mark.parametrize("odd", [b'"\xff"', b"[" * 5000 + b"]" * 5000, b"1e99", b"-5", b"true"])
 def test_an_odd_maximum_is_taken_for_none(home: Path, odd: bytes) -> None:
     key = make_key(home, tokens_per_day=10_000)
-    with gateway(home, [Reply(body=completion("x", "big"))]) as place:
+    with gateway(home, [Reply(body=whole("/v1/chat/completions", "x", "big"))]) as place:
         assert ask(place.port, key, data=body()[:-1] + b',"max_tokens":' + odd + b"}").status in (200, 400)
 
 

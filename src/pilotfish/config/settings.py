@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 from pilotfish.core.certificate import RISK_KINDS, Claim, RiskKind
 from pilotfish.core.errors import ConfigError
-from pilotfish.core.messages import Price
+from pilotfish.core.messages import FAMILIES, Family, Price
 from pilotfish.core.privacy import MODES, TYPES, PrivacyMode
 
 
@@ -44,6 +44,11 @@ class LargeSettings:
 
     url: str = setting("", "Base URL of the large model, up to and including /v1.")
     model: str = setting("", "Model name sent to it.")
+    family: Family = setting("openai", "What the large model's server speaks: openai or anthropic.")
+    responses: bool = setting(True, "Whether a server of the openai family speaks /responses; translated if not.")
+    max_tokens: int | None = setting(
+        None, "Answer tokens asked of an anthropic server where an OpenAI client names no limit; refused where unset."
+    )
     key_env: str = setting(
         "OPENAI_API_KEY", "Environment variable with its key; where unset the client's key is passed on."
     )
@@ -164,6 +169,7 @@ SECTIONS: dict[str, type[Any]] = {
 _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("server", "port"): (0, 65535),
     ("server", "max_body_mb"): (0.001, 4096),
+    ("large", "max_tokens"): (1, 10_000_000),
     ("large", "timeout_s"): (0.001, 86400),
     ("large", "connect_timeout_s"): (0.001, 600),
     ("large", "input_usd_per_mtok"): (0, 1e6),
@@ -192,6 +198,8 @@ def check_ranges(settings: Settings) -> None:
             raise ConfigError(f"[{section}] {key} must lie between {low:g} and {high:g}, but is {value!r}.")
     if settings.quality.per not in RISK_KINDS:
         raise ConfigError(f"[quality] per must be one of {', '.join(RISK_KINDS)}, but is {settings.quality.per!r}.")
+    if settings.large.family not in FAMILIES:
+        raise ConfigError(f"[large] family must be one of {', '.join(FAMILIES)}, but is {settings.large.family!r}.")
     if settings.large.url and not settings.large.url.startswith(("http://", "https://")):
         raise ConfigError(f"[large] url must start with http:// or https://, but is {settings.large.url!r}.")
     if "@" in settings.large.url.partition("://")[2].partition("/")[0]:

@@ -75,10 +75,10 @@ class RequestError(UserError):
 
     code = "invalid_request"
 
-    def __init__(self, message: str, *, status: int = 400, hint: str = "") -> None:
+    def __init__(self, message: str, *, status: int = 400, hint: str = "", param: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
-        self.param: str | None = None
+        self.param = param
         self.headers: tuple[tuple[str, str], ...] = ()
 
 
@@ -211,7 +211,7 @@ class ModelStatusError(ModelError):
 
 
 class ModelFormatError(ModelError):
-    """The server answered with status 200 and something that is no chat completion."""
+    """The server answered with status 200 and something that is no answer."""
 
     code = "model_format"
 

@@ -21,6 +21,7 @@ Reason = Literal[
     "specialist-failed",
     "no-task",
     "private",
+    "encoder",
 ]
 
 TIERS: dict[int, str] = {
@@ -40,6 +41,7 @@ REASONS: dict[Reason, str] = {
     "specialist-failed": "the specialist could not be loaded or failed; deferred",
     "no-task": "the request carries no text that a task could be recognised by",
     "private": "the request must stay here and no specialist answered; refused, or answered by a local large model",
+    "encoder": "the shared encoder computed the embeddings here",
 }
 
 

@@ -13,7 +13,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,11 @@ from pilotfish.config import load
 from pilotfish.config.settings import Settings
 from pilotfish.core.errors import RequestError
 from pilotfish.core.messages import Price
-from pilotfish.gateway import asgi, error_bodies
+from pilotfish.gateway import asgi, error_bodies, openapi
 from pilotfish.gateway.audits import Audits
 from pilotfish.gateway.chat import Chat
 from pilotfish.gateway.door import ADMIN_VARIABLE, Door
+from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.learner import Learner
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.load import SpecialistFolder
@@ -38,6 +39,10 @@ from pilotfish.gateway.repeats import Budget, Repeats
 from pilotfish.gateway.rows import RowMaker
 from pilotfish.models.base import Model
 from pilotfish.models.build import large_model
+from pilotfish.models.wire import model_lists
+from pilotfish.models.wire.chat import CHAT
+from pilotfish.models.wire.format import Fault, Format
+from pilotfish.models.wire.formats import FORMATS
 from pilotfish.store import build as store
 from pilotfish.store.home import open_home
 
@@ -70,8 +75,9 @@ class Gateway:
         self._started_s = time.time()
         self._is_loopback = _is_this_machine(settings.server.host)
         self._routes: dict[str, tuple[str, _Answer]] = {
-            "/v1/chat/completions": ("POST", chat),
+            **{"/v1" + form.path: ("POST", partial(chat.answer, form)) for form in FORMATS},
             "/v1/models": ("GET", self._list_models),
+            "/openapi.json": ("GET", self._tell_interface),
             "/healthz": ("GET", self._tell_health),
             "/pilotfish/status": ("GET", self._tell_status),
         }
@@ -91,36 +97,48 @@ class Gateway:
             await self._route(scope, receive, sending)
         except RequestError as error:
             if not has_begun:
-                await asgi.respond(send, *error_bodies.reply(error))
+                await asgi.respond(send, *error_bodies.reply(error, _format_at(scope["path"])))
         except Exception as error:  # noqa: BLE001 - the outer layer
             _log.exception("A request failed.")
             if not has_begun:
-                await asgi.respond(send, *error_bodies.reply(error))
+                await asgi.respond(send, *error_bodies.reply(error, _format_at(scope["path"])))
 
     async def _route(self, scope: asgi.Message, receive: asgi.Receive, send: asgi.Send) -> None:
         headers = asgi.read_headers(scope["headers"])
-        if self._is_loopback and (stranger := _stranger(headers)):
-            await asgi.respond(send, 403, [asgi.JSON], error_bodies.foreign_site(stranger))
-            return
         method, path = scope["method"], scope["path"]
+        if self._is_loopback and (stranger := _stranger(headers)):
+            await _refuse(send, path, error_bodies.foreign_site(stranger))
+            return
         visit = self._door.admit(path, headers.credential)
-        if path not in self._routes:
-            await asgi.respond(send, 404, [asgi.JSON], error_bodies.not_found(path))
-            return
-        allowed, answer = self._routes[path]
-        if method != allowed:
-            allow = (b"allow", allowed.encode())
-            await asgi.respond(send, 405, [asgi.JSON, allow], error_bodies.wrong_method(method, allowed))
-            return
-        try:
-            await answer(headers.let_in(visit), receive, send)
-        finally:
-            visit.end()
+        allowed, answer = self._routes.get(path) or self._one_model(path)
+        if answer is None:
+            await _refuse(send, path, error_bodies.not_found(path))
+        elif method != allowed:
+            await _refuse(send, path, error_bodies.wrong_method(method, allowed), (b"allow", allowed.encode()))
+        else:
+            try:
+                await answer(headers.let_in(visit), receive, send)
+            finally:
+                visit.end()
+
+    def _one_model(self, path: str) -> tuple[str, _Answer | None]:
+        name = path.removeprefix("/v1/models/")
+        return ("", None) if name == path else ("GET", partial(self._tell_model, name))
 
     async def _list_models(self, headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
         names = [name for name in self._models if headers.visit.may_use(name)]
-        rows = [{"id": name, "object": "model", "created": 0, "owned_by": "pilotfish"} for name in names]
-        await asgi.respond(send, 200, [asgi.JSON], msgspec.json.encode({"object": "list", "data": rows}))
+        await asgi.respond(send, 200, [asgi.JSON], model_lists.encode_list(names, headers.family))
+
+    async def _tell_model(
+        self, name: str, headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send
+    ) -> None:
+        if name in self._models and headers.visit.may_use(name):
+            await asgi.respond(send, 200, [asgi.JSON], model_lists.encode_one(name, headers.family))
+        else:
+            await _refuse(send, "", error_bodies.no_model(name))
+
+    async def _tell_interface(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
+        await asgi.respond(send, 200, [asgi.JSON], openapi.document())
 
     async def _tell_health(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
         await asgi.respond(send, 200, [asgi.JSON], b'{"status":"ok"}')
@@ -180,6 +198,8 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         tasks = LiveTasks(home.registry, settings, inference=inference, load=specialists.load)
         await tasks.refresh()
         rows = RowMaker(settings, load.settings_sha256(settings), reference.card.price)
+        embedder = Embedder(specialists.encoder_name, specialists.encoder)
+        stack.callback(embedder.close)
         budget = Budget(settings.consistency, home.log.repeats())
         repeats = Repeats(settings.consistency, reference=reference, writer=writer, rows=rows, budget=budget)
         stack.push_async_callback(repeats.aclose)
@@ -189,6 +209,7 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
             reference=reference,
             tasks=tasks,
             audits=audits,
+            embedder=embedder,
             writer=writer,
             rows=rows,
             privacy=guard,
@@ -201,7 +222,7 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         stack.callback(looking.cancel)
         watching = asyncio.ensure_future(door.run())
         stack.callback(watching.cancel)
-        models = list(dict.fromkeys([reference.card.name, "auto"]))
+        models = list(dict.fromkeys([reference.card.name, "auto", embedder.name]))
         yield Gateway(
             settings,
             door=door,
@@ -231,6 +252,15 @@ def _open_door(stack: contextlib.AsyncExitStack, settings: Settings, folder: Pat
         admin_key=os.environ.get(ADMIN_VARIABLE, "").strip(),
         price_of=price_of,
     )
+
+
+async def _refuse(send: asgi.Send, path: str, fault: Fault, *headers: tuple[bytes, bytes]) -> None:
+    await asgi.respond(send, fault.status, [asgi.JSON, *headers], _format_at(path).encode_error(fault))
+
+
+def _format_at(path: str) -> Format:
+    """The format in whose words a refusal at `path` is told; OpenAI's where the path has none."""
+    return next((form for form in FORMATS if path == "/v1" + form.path), CHAT)
 
 
 def _stranger(headers: asgi.ClientHeaders) -> str:

@@ -1,6 +1,6 @@
 """The few ASGI moves the gateway needs: read a body within bounds, reply, notice that the client has gone.
 
-No framework: one callable with four paths is a page, and a framework costs 20 to 130 µs a request.
+No framework: one callable with a table of paths is a page, and a framework costs 20 to 130 µs a request.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from pilotfish.core.errors import RequestError, TooLargeError
 from pilotfish.core.key import PREFIX
+from pilotfish.core.messages import Family
 from pilotfish.gateway.door import OPEN, Visit
 
 Message = MutableMapping[str, Any]
@@ -32,6 +33,9 @@ _FORWARDED = frozenset(
     (
         b"authorization",
         b"api-key",
+        b"x-api-key",
+        b"anthropic-version",
+        b"anthropic-beta",
         b"openai-organization",
         b"openai-project",
         b"openai-beta",
@@ -65,6 +69,11 @@ class ClientHeaders:
             return self
         kept = tuple(header for header in self.forwarded if header[0].encode() not in _CREDENTIALS)
         return dataclasses.replace(self, forwarded=kept, visit=visit)
+
+    @property
+    def family(self) -> Family:
+        """Whose client this is, where the path does not tell: Anthropic's all name a version."""
+        return "anthropic" if any(name == "anthropic-version" for name, _ in self.forwarded) else "openai"
 
 
 def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> ClientHeaders:

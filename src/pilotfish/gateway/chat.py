@@ -1,4 +1,4 @@
-"""The live path of one chat request: decide, answer or relay, log.
+"""The live path of one request, whatever its wire format: read, name, decide, answer or relay, log.
 
 A reply goes out before anything is written down. Whatever fails locally defers to the reference; a client
 that leaves cancels the work upstream at once. Bytes are relayed as they come and read afterwards.
@@ -9,20 +9,23 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
+from functools import partial
 
 from pilotfish.core import ids
 from pilotfish.core.errors import ModelConnectionError, PilotfishError, RequestError
 from pilotfish.core.log_row import RequestRow
-from pilotfish.core.messages import ChatRequest
+from pilotfish.core.messages import ChatRequest, Usage
 from pilotfish.core.receipt import Reason
 from pilotfish.core.task import Mode
 from pilotfish.gateway import asgi, error_bodies, receipts
 from pilotfish.gateway.audits import Audits
+from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.privacy_guard import Guarded, PrivacyGuard
 from pilotfish.gateway.rows import Outcome, RowMaker, Turn, for_log
-from pilotfish.models import wire
 from pilotfish.models.base import Model
+from pilotfish.models.wire.embeddings import EMBEDDINGS
+from pilotfish.models.wire.format import NOTHING_BOUGHT, ClientRequest, Format
 from pilotfish.routing.cascade import Decision, decide, local_answer, local_name, local_stream
 from pilotfish.store.base import LogWriter
 from pilotfish.tasks.fingerprint import instructions_row
@@ -39,7 +42,7 @@ _LEFT = Outcome(status=error_bodies.CLIENT_LEFT, error="the client left")
 
 
 class Chat:
-    """Answers chat requests."""
+    """Answers requests of every format."""
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Chat:
         reference: Model,
         tasks: LiveTasks,
         audits: Audits,
+        embedder: Embedder,
         writer: LogWriter,
         rows: RowMaker,
         privacy: PrivacyGuard,
@@ -56,6 +60,7 @@ class Chat:
         self._name = reference.card.name
         self._tasks = tasks
         self._audits = audits
+        self._embedder = embedder
         self._writer = writer
         self._rows = rows
         self._privacy = privacy
@@ -70,17 +75,17 @@ class Chat:
         """Rows that could not be written since the start."""
         return self._writer.n_gaps
 
-    async def __call__(self, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send) -> None:
-        """Answer one request."""
+    async def answer(self, form: Format, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Answer one request of a format."""
         request_id = ids.request_id()
         try:
             body = await asgi.read_body(receive, headers.content_length, self._max_body_bytes)
             if body is None:
                 return
-            guarded = await self._privacy.check(body, self._task_of)
-            request = wire.decode_request(guarded.body, headers.forwarded)
+            guarded = await self._privacy.check(body, partial(self._task_of, form))
+            request = form.decode_request(guarded.body, headers.forwarded)
         except RequestError as error:
-            status, reply_headers, reply_body = error_bodies.reply(error)
+            status, reply_headers, reply_body = error_bodies.reply(error, form)
             await asgi.respond(send, status, reply_headers + receipts.request_id_only(request_id), reply_body)
             return
         named = request.model or "auto"
@@ -90,13 +95,15 @@ class Chat:
         try:
             turn.visit.check_model(named, turn.model)
             await self._decide(turn)
-            if may_leave and not turn.decision.is_local:
+            if may_leave and not turn.decision.is_local and turn.decision.reason != "encoder":
                 turn.visit.reserve(turn.model, guarded.body)
         except RequestError as error:
             self._note(turn, await self._fail(turn, error, send))
             return
         if turn.decision.is_local:
             outcome = await self._answer_locally(turn, send)
+        elif turn.decision.reason == "encoder":
+            outcome = await self._embed(turn, send)
         elif not may_leave:
             outcome = await self._refuse(turn, send)
         elif request.stream:
@@ -109,19 +116,22 @@ class Chat:
         """Wait for the shadows still running, so that their rows are written."""
         await asyncio.gather(*self._shadows)
 
-    def _task_of(self, body: bytes) -> tuple[str, ...]:
+    def _task_of(self, form: Format, body: bytes) -> tuple[str, ...]:
         """Id and name of the task of a request, whichever model it names."""
+        if not form.is_text:
+            return ()
         try:
-            recognised = self._tasks.recogniser.recognise(wire.decode_request(body))
+            recognised = self._tasks.recogniser.recognise(form.decode_request(body))
         except RequestError:
             return ()
         live = self._tasks.get(recognised.task_id)
         return (recognised.task_id, live.record.name) if live is not None else (recognised.task_id,)
 
-    def _turn(self, request_id: str, request: wire.ClientRequest, guarded: Guarded) -> Turn:
+    def _turn(self, request_id: str, request: ClientRequest, guarded: Guarded) -> Turn:
         named = request.model
         is_own = named in OWN_NAMES or named == self._name
-        recognised = self._tasks.recogniser.recognise(request) if is_own else None
+        is_for_encoder = request.format is EMBEDDINGS and named == self._embedder.name
+        recognised = self._tasks.recogniser.recognise(request) if is_own and request.format.is_text else None
         task_id = recognised.task_id if recognised is not None and recognised.text is not None else ""
         live = self._tasks.get(task_id)
         mode = live.mode if live is not None else "observe"
@@ -140,7 +150,11 @@ class Chat:
             live=live,
             is_audited=live is not None and not is_private and random.random() < live.coin,
             decision=Decision(
-                reason="private" if is_private else _reason_without_specialist(request, recognised, mode)
+                reason="encoder"
+                if is_for_encoder
+                else "private"
+                if is_private
+                else _reason_without_specialist(request, recognised, mode, is_own=is_own)
             ),
             task_id=task_id,
             mode=mode,
@@ -164,12 +178,21 @@ class Chat:
             await self._start_stream(turn, send)
             await send({"type": "http.response.body", "body": turn.privacy.restored_stream(b"".join(events))})
         else:
-            answer = local_answer(prediction, turn.model)
+            answer = local_answer(prediction, turn.model, turn.request)
             await asgi.respond(
                 send, 200, [asgi.JSON, *receipts.headers(turn.receipt)], turn.privacy.restored(answer.body)
             )
         self.n_local += 1
-        return Outcome(answer=prediction.answer, usage=wire.NOTHING_BOUGHT)
+        return Outcome(answer=prediction.answer, usage=NOTHING_BOUGHT)
+
+    async def _embed(self, turn: Turn, send: asgi.Send) -> Outcome:
+        try:
+            body, n_tokens = await self._embedder.embed(turn.request.raw)
+        except PilotfishError as error:
+            return await self._fail(turn, error, send)
+        await asgi.respond(send, 200, [asgi.JSON, *receipts.headers(turn.receipt)], body)
+        self.n_local += 1
+        return Outcome(usage=Usage(prompt=n_tokens, completion=0))
 
     async def _refuse(self, turn: Turn, send: asgi.Send) -> Outcome:
         """What must stay here and is answered by nobody here. A model's name that the client chose is not repeated."""
@@ -213,16 +236,18 @@ class Chat:
                 empty = ModelConnectionError(f"{self._name} answered an empty stream.", model=self._name)
                 return await self._fail(turn, failure or empty, send)
             # After the first byte an error can only be an event of the stream.
-            last = wire.encode_event(error_bodies.error_object(failure)) if failure is not None else b""
+            last = b""
+            if failure is not None:
+                last = turn.request.format.encode_error_event(error_bodies.fault_of(failure), b"".join(kept))
             await send({"type": "http.response.body", "body": (restorer.end() if restorer else b"") + last})
-        return _stream_outcome(kept, n_bytes, failure, is_gone=departure.is_gone)
+        return _stream_outcome(turn.request.format, kept, n_bytes, failure, is_gone=departure.is_gone)
 
     async def _start_stream(self, turn: Turn, send: asgi.Send) -> None:
         headers = asgi.EVENTS + receipts.headers(turn.receipt)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def _fail(self, turn: Turn, error: PilotfishError, send: asgi.Send) -> Outcome:
-        status, headers, body = error_bodies.reply(error)
+        status, headers, body = error_bodies.reply(error, turn.request.format)
         await asgi.respond(send, status, headers + receipts.headers(turn.receipt), turn.privacy.restored(body))
         return Outcome(status=status, error=f"{error.code}: {error}")
 
@@ -272,20 +297,24 @@ class Chat:
             self._writer.append(row)
 
 
-def _reason_without_specialist(request: ChatRequest, recognised: Recognised | None, mode: Mode) -> Reason:
-    if recognised is None:
+def _reason_without_specialist(
+    request: ChatRequest, recognised: Recognised | None, mode: Mode, *, is_own: bool
+) -> Reason:
+    if not is_own:
         return "other-model"
-    if recognised.text is None:
+    if recognised is None or recognised.text is None:
         return "no-task"
     if request.unsupported_option:
         return "unsupported-option"
     return "shadow" if mode == "shadow" else "observing"
 
 
-def _stream_outcome(kept: list[bytes], n_bytes: int, failure: PilotfishError | None, *, is_gone: bool) -> Outcome:
+def _stream_outcome(
+    form: Format, kept: list[bytes], n_bytes: int, failure: PilotfishError | None, *, is_gone: bool
+) -> Outcome:
     if n_bytes > KEEP_BYTES:
         return Outcome(error="the stream was too long to be logged")
-    summary = wire.decode_stream(b"".join(kept))
+    summary = form.decode_stream(b"".join(kept))
     error = f"{failure.code}: {failure}" if failure is not None else summary.error
     return Outcome(
         answer=summary.text,

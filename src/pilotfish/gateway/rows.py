@@ -19,7 +19,7 @@ from pilotfish.core.task import Mode
 from pilotfish.gateway.door import OPEN, Visit
 from pilotfish.gateway.live_tasks import LiveTask
 from pilotfish.gateway.privacy_guard import Guarded
-from pilotfish.models.wire import ClientRequest
+from pilotfish.models.wire.format import ClientRequest
 from pilotfish.routing.cascade import Decision
 from pilotfish.tasks.fingerprint import last_user_index
 from pilotfish.tasks.recognise import Recognised

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from pilotfish.config.settings import LargeSettings
 from pilotfish.core.errors import ConfigError
-from pilotfish.models.base import Model
+from pilotfish.models.base import Dialect, Model
 from pilotfish.models.http import HttpModel
 
 
@@ -30,6 +30,7 @@ def large_model(settings: LargeSettings, environment: Mapping[str, str] | None =
     return HttpModel(
         url=settings.url,
         name=settings.model,
+        dialect=Dialect(family=settings.family, has_responses=settings.responses, max_tokens=settings.max_tokens),
         key=values.get(settings.key_env, "").strip(),
         timeout_s=settings.timeout_s,
         connect_timeout_s=settings.connect_timeout_s,

@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
 
 
 class Endpoint:
-    """One URL to post to, with its idle connections."""
+    """One base URL to post below, with its idle connections."""
 
     def __init__(self, url: str, *, model: str, timeout_s: float, connect_timeout_s: float) -> None:
         """`timeout_s` bounds a whole exchange. Raises `ConfigError` where `url` names no host."""
@@ -238,21 +238,22 @@ class Endpoint:
         self._timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._idle: list[Connection] = []
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        # Without compression, since a stream must be relayed as it comes.
-        self._head = _header_bytes(
-            f"POST {path} HTTP/1.1\r\nhost: {parts.netloc.rpartition('@')[2]}\r\nuser-agent: pilotfish\r\n"
-            "content-type: application/json\r\naccept-encoding: identity\r\n"
-        )
+        self._url = parts
+        self._heads: dict[str, bytes] = {}
 
-    async def post(self, headers: Sequence[tuple[str, str]], body: bytes, *, is_whole: bool) -> Connection:
+    async def post(
+        self, headers: Sequence[tuple[str, str]], body: bytes, *, is_whole: bool, path: str = ""
+    ) -> Connection:
         """An exchange whose head has come (with `is_whole` its body too). The caller must `release` it.
+
+        `path` is what follows the base URL's own, before its query.
 
         Cancelling cuts the connection. A kept-alive connection that dies before the first byte is replaced once:
         the server had closed it before it saw the request.
         """
         lines = "".join(f"{name}: {_value(name, value)}\r\n" for name, value in headers)
-        data = b"".join((self._head, _header_bytes(f"{lines}content-length: {len(body)}\r\n\r\n"), body))
+        head = self._heads.get(path) or self._head(path)
+        data = b"".join((head, _header_bytes(f"{lines}content-length: {len(body)}\r\n\r\n"), body))
         started_s = time.monotonic()
         connection = self._take()
         if connection is not None:
@@ -264,6 +265,17 @@ class Endpoint:
         connection = await self._connect()
         left_s = self._timeout_s - (time.monotonic() - started_s)
         return await self._exchange(connection, data, left_s, is_whole=is_whole)
+
+    def _head(self, path: str) -> bytes:
+        """The lines that all requests to a path share, kept: there are but a few paths."""
+        url = self._url
+        target = (url.path.rstrip("/") + path or "/") + (f"?{url.query}" if url.query else "")
+        # Without compression, since a stream must be relayed as it comes.
+        self._heads[path] = head = _header_bytes(
+            f"POST {target} HTTP/1.1\r\nhost: {url.netloc.rpartition('@')[2]}\r\nuser-agent: pilotfish\r\n"
+            "content-type: application/json\r\naccept-encoding: identity\r\n"
+        )
+        return head
 
     def release(self, connection: Connection) -> None:
         """Give an exchange back, finished or not."""

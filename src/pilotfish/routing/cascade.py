@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pilotfish.core.errors import SpecialistError
 from pilotfish.core.messages import Answer, ChatRequest
 from pilotfish.core.receipt import Reason
-from pilotfish.models import wire
+from pilotfish.models.wire.format import NOTHING_BOUGHT
+from pilotfish.models.wire.formats import format_of
 from pilotfish.routing.policy import Policy
 
 
@@ -83,12 +84,13 @@ def local_name(task_name: str) -> str:
     return f"pilotfish/{task_name}"
 
 
-def local_answer(prediction: Prediction, name: str) -> Answer:
-    """A specialist's answer as a chat completion of the model `name`."""
-    return wire.answer_of(prediction.answer, model=name, usage=wire.NOTHING_BOUGHT, latency_s=prediction.local_s)
+def local_answer(prediction: Prediction, name: str, request: ChatRequest) -> Answer:
+    """A specialist's answer as a reply of the model `name`, in the format of the request."""
+    return format_of(request).answer_of(
+        prediction.answer, request, model=name, usage=NOTHING_BOUGHT, latency_s=prediction.local_s
+    )
 
 
 def local_stream(prediction: Prediction, name: str, request: ChatRequest) -> list[bytes]:
     """The same as server-sent events, with usage where the request asks for it."""
-    usage = wire.NOTHING_BOUGHT if request.wants_usage_chunk else None
-    return wire.encode_stream(prediction.answer, model=name, usage=usage)
+    return format_of(request).encode_stream(prediction.answer, request, model=name, usage=NOTHING_BOUGHT)
