@@ -346,6 +346,26 @@ def test_the_configuration_as_text_and_json(pilotfish, tmp_path, monkeypatch):
     assert (said.code, said.json["ok"]) == (EXIT_NO, False)
 
 
+def test_the_configuration_shows_every_model_and_alias_but_no_key(pilotfish, tmp_path, monkeypatch):
+    monkeypatch.setenv("C_KEY", "sk-very-secret")
+    (tmp_path / "p.toml").write_text(
+        '[large]\nurl = "http://a/v1"\nmodel = "big"\nendpoints = [{ url = "http://c/v1", key_env = "C_KEY" }]\n'
+        'degraded = "small"\n[models.small]\nurl = "http://s/v1"\n[aliases]\n"gpt-4o" = "auto"\n'
+    )
+    shown = pilotfish("config", "show", "--config", tmp_path / "p.toml")
+    for part in ("http://c/v1", "models.small", "http://s/v1", "gpt-4o", "stream_idle_s"):
+        assert part in shown.out
+    found = pilotfish("config", "show", "--config", tmp_path / "p.toml", "--json").json
+    assert found["large"]["endpoints"] == [{"url": "http://c/v1", "key_env": "C_KEY"}]
+    assert (found["models"]["small"]["url"], found["aliases"]) == ("http://s/v1", {"gpt-4o": "auto"})
+    checked = pilotfish("config", "check", "--config", tmp_path / "p.toml")
+    assert "Further server: http://c/v1. Key: the variable C_KEY is set." in checked.out
+    assert "Model small: small at http://s/v1." in checked.out
+    assert "Alias: gpt-4o stands for auto." in checked.out
+    assert "small may answer, without a promise" in checked.out
+    assert "sk-very-secret" not in shown.out + checked.out + json.dumps(found)
+
+
 def test_an_event_of_a_withdrawal_keeps_the_task_from_being_promoted(ask, certified):
     registry = open_registry(certified)
     registry.update_task(TASK_ID, mode="observe", certificate_id="")

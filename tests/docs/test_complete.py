@@ -29,7 +29,7 @@ def test_every_key_stands_in_its_section_with_default_and_meaning(
     part = text.partition(f"### [{section}]\n")[2].partition("\n##")[0]
     value = {} if item.default_factory is dict else item.default
     shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
-    default = "unset" if value is None else f"`{shown}`"
+    default = "unset" if value is None else "`[]`" if value == () else f"`{shown}`"
     variable = f"PILOTFISH_{section}_{item.name}".upper()
     assert f"| `{item.name}` | {default} | `{variable}` | {item.metadata['help']} |" in part.splitlines()
 

@@ -73,6 +73,7 @@ class LiveTasks:
         self._load = load
         self._version = -1
         self._tasks: dict[str, LiveTask] = {}
+        self._ids: dict[str, str] = {}
         self._predictors: dict[str, Predictor | SpecialistError] = {}
         self._new: dict[str, NewAnswers] = {}
         self._drifts: dict[str, Drift] = {}
@@ -82,6 +83,10 @@ class LiveTasks:
     def get(self, task_id: str) -> LiveTask | None:
         """The task, None where the registry knows none such."""
         return self._tasks.get(task_id)
+
+    def find(self, name_or_id: str) -> LiveTask | None:
+        """The task with this name or id, None where there is none; an id wins over a name that looks like it."""
+        return self._tasks.get(name_or_id) or self._tasks.get(self._ids.get(name_or_id, ""))
 
     def all(self) -> list[LiveTask]:
         """Every task the registry knows."""
@@ -105,6 +110,7 @@ class LiveTasks:
             await self._watch_over(record)
         self.recogniser = Recogniser(self._registry.templates())
         self._tasks = {record.task_id: self._live(record) for record in records}
+        self._ids = {record.name: record.task_id for record in records}
         in_force = {live.record.certificate_id for live in self._tasks.values() if live.mode == "serve"}
         self._new = {certificate_id: new for certificate_id, new in self._new.items() if certificate_id in in_force}
         self._drifts = {key: drift for key, drift in self._drifts.items() if key in in_force}

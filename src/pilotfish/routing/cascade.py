@@ -66,6 +66,8 @@ async def decide(
         return Decision(reason="no-task")
     if request.unsupported_option:
         return Decision(reason="unsupported-option")
+    if request.is_tool_loop:
+        return Decision(reason="tool-loop")
     try:
         prediction = None if predict_first is None else await predict_first(text)
         if prediction is not None and policy.accepts_first(prediction.certainty, prediction.scope):

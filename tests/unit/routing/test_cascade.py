@@ -16,8 +16,11 @@ def said(certainty: float, scope: float = 1.0) -> Prediction:
     return Prediction(answer="refund", values=("refund",), certainty=certainty, scope=scope, local_s=0.001)
 
 
+SAID = [Message(role="user", content="hi")]
+
+
 def request(**fields: object) -> ChatRequest:
-    return ChatRequest(messages=[Message(role="user", content="hi")], **fields)  # type: ignore[arg-type]
+    return ChatRequest(**({"messages": SAID} | fields))  # type: ignore[arg-type]
 
 
 class Specialist:
@@ -58,6 +61,8 @@ def test_every_outcome_has_its_reason(outcome: Prediction | SpecialistError | No
         (request(n=2), "hi", "unsupported-option"),
         (request(tools=[{"type": "function"}]), "hi", "unsupported-option"),
         (request(stop=["x"]), "hi", "unsupported-option"),
+        (request(messages=[*SAID, Message(role="tool", content="42")]), "hi", "tool-loop"),
+        (request(messages=[*SAID, Message(role="assistant", tool_calls=[{"id": "c"}]), *SAID]), "hi", "tool-loop"),
     ],
 )
 def test_what_no_specialist_can_honour_is_not_even_tried(asked: ChatRequest, text: str | None, reason: str) -> None:
