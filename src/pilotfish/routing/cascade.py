@@ -69,13 +69,17 @@ async def decide(
     if request.is_tool_loop:
         return Decision(reason="tool-loop")
     try:
-        prediction = None if predict_first is None else await predict_first(text)
-        if prediction is not None and policy.accepts_first(prediction.certainty, prediction.scope):
-            return Decision(reason="certified", prediction=prediction)
-        if prediction is not None or predict_first is None:
-            prediction = await predict(text)
+        return await _by_tiers(text, predict, policy, predict_first)
     except SpecialistError:
         return Decision(reason="specialist-failed")
+
+
+async def _by_tiers(text: str, predict: Predict, policy: Policy, predict_first: Predict | None) -> Decision:
+    prediction = None if predict_first is None else await predict_first(text)
+    if prediction is not None and policy.accepts_first(prediction.certainty, prediction.scope):
+        return Decision(reason="certified", prediction=prediction)
+    if prediction is not None or predict_first is None:
+        prediction = await predict(text)
     if prediction is None:
         return Decision(reason="overloaded")
     return Decision(reason=policy.decide(prediction.certainty, prediction.scope), prediction=prediction)
