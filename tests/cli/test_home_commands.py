@@ -14,7 +14,7 @@ from pilotfish.store.base import Event
 from pilotfish.store.build import open_registry, open_writer
 from pilotfish.store.home import open_home
 from tools.command_line import files, shell
-from tools.log_rows import request_row
+from tools.log_rows import local_row, request_row
 from tools.served_home import TASK_ID, sentences
 from tools.traffic import many_words
 
@@ -186,6 +186,17 @@ def test_explain_as_text_and_json(ask, certified):
     assert (found["audit"]["reference_answer"], found["request"]["local_answer"]) == ("green", "red")
     assert "HTTP 502" in ask("explain", "pf-failed").out
     assert "error: down" in ask("explain", "pf-failed").out
+
+
+def test_explain_says_which_tier_answered(ask, certified):
+    writer = open_writer(certified)
+    writer.append(local_row("pf-first", tier=1))
+    writer.append(local_row("pf-full", tier=2))
+    writer.append(local_row("pf-before"))
+    writer.close()
+    assert "tier 1 (the first tier, n-grams alone" in ask("explain", "pf-first").out
+    for name in ("pf-full", "pf-before"):
+        assert "tier 2 (the full mixture" in ask("explain", name).out
 
 
 def test_the_log_as_text_and_json(ask, certified):

@@ -48,9 +48,8 @@ def test_every_reason_is_documented_in_its_own_words() -> None:
 
 
 def test_every_header_is_documented() -> None:
-    receipt = Receipt(
-        request_id="r", model="m", reason="certified", task_id="t", task_name="n", certificate_id="c", privacy="p"
-    )
+    known = {"task_id": "t", "task_name": "n", "certificate_id": "c", "tier": 1, "privacy": "p"}
+    receipt = Receipt(request_id="r", model="m", reason="certified", **known)
     names = {name.decode() for name, _ in receipts.headers(receipt)}
     assert names == {name for name in rows(DOCS / "http.md") if name.startswith("x-")}
 

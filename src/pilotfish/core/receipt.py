@@ -26,6 +26,11 @@ Reason = Literal[
     "encoder",
 ]
 
+TIERS: dict[int, str] = {
+    1: "the first tier, n-grams alone, without encoding the text",
+    2: "the full mixture of students, with the encoder",
+}
+
 REASONS: dict[Reason, str] = {
     "certified": "a specialist answered; both gates passed under a valid certificate",
     "observing": "the task is only observed; the reference answered",
@@ -46,7 +51,10 @@ REASONS: dict[Reason, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Why this model answered this request. `privacy` says what was done about personal data: types, never values."""
+    """Why this model answered this request; `tier` is the specialist's that did, None where none did.
+
+    `privacy` says what was done about personal data: types, never values.
+    """
 
     request_id: str
     model: str
@@ -55,3 +63,4 @@ class Receipt:
     task_name: str = ""
     certificate_id: str = ""
     privacy: str = ""
+    tier: int | None = None

@@ -174,7 +174,9 @@ class Chat:
     async def _decide(self, turn: Turn) -> None:
         live = turn.live
         if turn.mode == "serve" and live is not None and live.predict is not None and turn.recognised is not None:
-            turn.decision = await decide(turn.request, turn.recognised.text, live.predict, live.policy)
+            turn.decision = await decide(
+                turn.request, turn.recognised.text, live.predict, live.policy, live.predict_first
+            )
 
     async def _answer_locally(self, turn: Turn, send: asgi.Send) -> Outcome:
         prediction, live = turn.decision.prediction, turn.live
@@ -308,16 +310,22 @@ class Chat:
 
     async def _shadow(self, turn: Turn, row: RequestRow) -> None:
         """Run the specialist beside, unseen; the row is written whatever becomes of it."""
-        assert turn.live is not None
-        assert turn.live.predict is not None
+        live = turn.live
+        assert live is not None
+        assert live.predict is not None
         assert turn.recognised is not None
         try:
-            decision = await decide(turn.request, turn.recognised.text, turn.live.predict, turn.live.policy)
+            decision = await decide(turn.request, turn.recognised.text, live.predict, live.policy, live.predict_first)
             said = decision.prediction
             if said is not None:
                 answer = said.answer if self._rows.keeps_text else None
                 row = dataclasses.replace(
-                    row, local_answer=answer, certainty=said.certainty, scope=said.scope, local_s=said.local_s
+                    row,
+                    local_answer=answer,
+                    certainty=said.certainty,
+                    scope=said.scope,
+                    local_s=said.local_s,
+                    tier=said.tier,
                 )
         finally:
             self._writer.append(row)

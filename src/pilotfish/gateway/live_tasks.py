@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,13 +19,13 @@ from typing import Any
 from pilotfish.config.settings import Settings
 from pilotfish.core.certificate import Certificate
 from pilotfish.core.errors import MissingExtraError, SpecialistError
-from pilotfish.core.task import Mode
+from pilotfish.core.task import AnswerShape, Mode
 from pilotfish.gateway.local import Inference, Predictor
 from pilotfish.guarantees.drift import Drift
 from pilotfish.guarantees.new_answers import NewAnswers
 from pilotfish.guarantees.pace import Pace
 from pilotfish.routing.cascade import Decision, Predict, Prediction
-from pilotfish.routing.policy import Gates, Policy
+from pilotfish.routing.policy import Gates, Policy, policy_of
 from pilotfish.scoring import answers
 from pilotfish.store.base import Event, Registry, TaskRecord
 from pilotfish.tasks.recognise import Recogniser
@@ -46,8 +46,8 @@ _log = logging.getLogger(__name__)
 class LiveTask:
     """One task as the gateway treats it. `mode` is what is really done, which may be less than the registry's.
 
-    `coin` is the probability with which a request is drawn for an audit while the task serves; `drift` changes as it
-    does.
+    `predict_first` is there where the certificate has a first tier. `coin` is the probability with which a request is
+    drawn for an audit while the task serves; `drift` changes as it does.
     """
 
     record: TaskRecord
@@ -55,6 +55,7 @@ class LiveTask:
     certificate: Certificate | None = None
     policy: Policy = _NEVER
     predict: Predict | None = None
+    predict_first: Predict | None = None
     coin: float = 0.0
     drift: Drift | None = None
 
@@ -257,26 +258,27 @@ class LiveTasks:
             mode = "observe"
         if mode == "observe" or not record.specialist_sha256:
             return LiveTask(record=record, mode="observe")
-        policy = _NEVER
-        if certificate is not None:
-            gates = Gates(min_certainty=certificate.min_certainty, min_scope=certificate.min_scope)
-            policy = Policy(gates)
+        policy = _NEVER if certificate is None else policy_of(certificate)
+        has_first = policy.gates.first is not None
         drift = self._drifts[record.certificate_id] if mode == "serve" else None
         return LiveTask(
             record=record,
             mode=mode,
             certificate=certificate,
             policy=policy,
-            predict=self._predict_with(record),
+            predict=self._predict_with(record, self._inference.predict),
+            predict_first=self._predict_with(record, self._inference.predict_first) if has_first else None,
             coin=self.pace(record).coin(drift.coin) if drift is not None else 0.0,
             drift=drift,
         )
 
-    def _predict_with(self, record: TaskRecord) -> Predict:
+    def _predict_with(
+        self, record: TaskRecord, run: Callable[[Predictor, AnswerShape, str], Awaitable[Prediction | None]]
+    ) -> Predict:
         predictor = self._predictors[record.specialist_sha256]
         if isinstance(predictor, SpecialistError):
             return partial(_fail, predictor)
-        return partial(self._inference.predict, predictor, record.shape)
+        return partial(run, predictor, record.shape)
 
 
 async def _fail(error: SpecialistError, text: str) -> Prediction | None:

@@ -76,7 +76,7 @@ class Turn:
     @property
     def receipt(self) -> Receipt:
         """Why this model answered."""
-        live = self.live
+        live, prediction = self.live, self.decision.prediction
         return Receipt(
             request_id=self.request_id,
             model=self.model,
@@ -84,6 +84,7 @@ class Turn:
             task_id=self.task_id,
             task_name=live.record.name if live is not None else "",
             certificate_id=live.record.certificate_id if live is not None and self.decision.is_local else "",
+            tier=prediction.tier if prediction is not None and self.decision.is_local else None,
             privacy=self.privacy.note,
         )
 
@@ -157,6 +158,7 @@ class RowMaker:
             local_answer=prediction.answer if keeps and prediction is not None else None,
             certainty=prediction.certainty if prediction is not None else None,
             scope=prediction.scope if prediction is not None else None,
+            tier=prediction.tier if prediction is not None else None,
             status=outcome.status,
             error=outcome.error,
             prompt_tokens=outcome.usage.prompt if outcome.usage is not None else None,

@@ -69,3 +69,25 @@ def test_what_no_specialist_can_honour_is_not_even_tried(asked: ChatRequest, tex
     specialist = Specialist(said(1.0))
     assert asyncio.run(decide(asked, text, specialist, POLICY)).reason == reason
     assert specialist.texts == []
+
+
+TIERS = Policy(Gates(min_certainty=0.9, min_scope=0.5, first=Gates(min_certainty=0.99, min_scope=0.8)))
+
+
+@pytest.mark.parametrize(
+    ("first", "reason", "n_full"),
+    [
+        (said(0.99, 0.8), "certified", 0),
+        (said(0.98, 0.8), "uncertain", 1),
+        (said(0.99, 0.7), "uncertain", 1),
+        (None, "overloaded", 0),
+        (SpecialistError("broken"), "specialist-failed", 0),
+    ],
+)
+def test_the_mixture_is_asked_only_where_the_first_tier_does_not_answer(first, reason, n_full) -> None:  # type: ignore[no-untyped-def]
+    full = Specialist(said(0.5))
+    decision = asyncio.run(decide(request(), "hi", full, TIERS, Specialist(first)))
+    assert decision.reason == reason
+    assert len(full.texts) == n_full
+    if reason == "certified":
+        assert decision.prediction is first
