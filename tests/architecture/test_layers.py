@@ -39,7 +39,7 @@ OWNERS = {
     "sklearn": ["students/fit.py"],
     "scipy": ["students/fit.py"],
     "onnx": ["students/encoder_graph.py"],
-    "httptools": ["models/connection.py"],
+    "httptools": ["models/exchange.py"],
     "uvicorn": ["gateway/serve.py", "gateway/connections.py"],
     "click": ["cli/"],
     "sqlite3": ["store/"],

@@ -29,7 +29,7 @@ def test_every_key_stands_in_its_section_with_default_and_meaning(
     part = text.partition(f"### [{section}]\n")[2].partition("\n##")[0]
     value = {} if item.default_factory is dict else item.default
     shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
-    default = "unset" if value is None else f"`{shown}`"
+    default = "unset" if value is None else "`[]`" if value == () else f"`{shown}`"
     variable = f"PILOTFISH_{section}_{item.name}".upper()
     assert f"| `{item.name}` | {default} | `{variable}` | {item.metadata['help']} |" in part.splitlines()
 
@@ -48,9 +48,8 @@ def test_every_reason_is_documented_in_its_own_words() -> None:
 
 
 def test_every_header_is_documented() -> None:
-    receipt = Receipt(
-        request_id="r", model="m", reason="certified", task_id="t", task_name="n", certificate_id="c", privacy="p"
-    )
+    known = {"task_id": "t", "task_name": "n", "certificate_id": "c", "tier": 1, "privacy": "p"}
+    receipt = Receipt(request_id="r", model="m", reason="certified", **known)
     names = {name.decode() for name, _ in receipts.headers(receipt)}
     assert names == {name for name in rows(DOCS / "http.md") if name.startswith("x-")}
 

@@ -384,8 +384,10 @@ def test_no_key_appears_anywhere_on_any_path_of_an_error(
         Reply(status=500, body=b"<html>"),
         Reply(status=307, headers=(("location", "http://127.0.0.1:9/"),)),
         Reply(closes=True),
+        Reply(),  # between failures, or the breaker would open
         Reply(hangs=True),
         Reply(body=b"no json"),
+        Reply(),
         Reply(raw=b"no http at all\r\n\r\n"),
         Reply(text="abc", cut_after=2),
     ]

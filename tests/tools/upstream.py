@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +25,10 @@ class Reply:
     """What the server does with one request.
 
     It waits `delay_s`, then hangs for ever (`hangs`), hangs up (`closes`), sends `raw` bytes and hangs up, or
-    answers `text` with `status`, and then a `call` of a tool, in the format of the path; `body` replaces
-    it. A stream sends its events `pace_s` apart and hangs up after `cut_after` of them. `keeps` says whether the
-    connection is kept.
+    answers `text` with `status`, and then a `call` of a tool, in the format of the path; `body` replaces it. A stream
+    sends its events `pace_s` apart and hangs up after `cut_after` of them, or falls silent (`hangs_after`), or repeats
+    the last for ever (`endless`). `resets` hangs up with a reset (RST) in place of an orderly end. `keeps` says whether
+    the connection is kept.
     """
 
     text: str = "hello"
@@ -40,6 +43,9 @@ class Reply:
     closes: bool = False
     raw: bytes = b""
     cut_after: int | None = None
+    hangs_after: int | None = None
+    endless: bool = False
+    resets: bool = False
     keeps: bool = True
 
 
@@ -118,6 +124,11 @@ class Upstream:
         await asyncio.sleep(reply.delay_s)
         if reply.hangs:
             await asyncio.Event().wait()
+        if reply.resets:
+            # What is still in the buffer when a socket is closed is lost, and the other side is told by a reset.
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return False
         if reply.closes or reply.raw:
             writer.write(reply.raw)
             await writer.drain()
@@ -136,10 +147,19 @@ class Upstream:
     async def _stream(self, reply: Reply, asked: Asked, writer: asyncio.StreamWriter) -> bool:
         kind = reply.content_type or "text/event-stream"
         writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n".encode())
-        for event in events(asked.path, reply.text, asked.json, reply.call)[: reply.cut_after]:
+        found = events(asked.path, reply.text, asked.json, reply.call)
+        if reply.hangs_after is not None or reply.endless:
+            found = found[: reply.hangs_after or 2]
+        for event in found[: reply.cut_after]:
             writer.write(b"%x\r\n%s\r\n" % (len(event), event))
             await writer.drain()
             await asyncio.sleep(reply.pace_s)
+        while reply.endless:
+            writer.write(b"%x\r\n%s\r\n" % (len(found[1]), found[1]) * 100)
+            await writer.drain()
+            await asyncio.sleep(reply.pace_s)
+        if reply.hangs_after is not None:
+            await asyncio.Event().wait()
         if reply.cut_after is None:
             writer.write(b"0\r\n\r\n")
             await writer.drain()

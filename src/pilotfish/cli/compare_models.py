@@ -19,9 +19,9 @@ from pilotfish.config.settings import Settings
 from pilotfish.core.errors import ConfigError, ModelError, TaskError
 from pilotfish.core.item import Item
 from pilotfish.core.messages import Message, Price
-from pilotfish.evals.answerers import Accepts, Sampling
-from pilotfish.evals.candidates import Place, candidate
-from pilotfish.routing.policy import Gates, Policy
+from pilotfish.evals.answerers import Sampling
+from pilotfish.evals.candidates import FoundTask, Place, candidate
+from pilotfish.routing.policy import Gates, Policy, policy_of
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.store.home import open_home
 
@@ -36,22 +36,16 @@ def place_of(settings: Settings, flags: dict[str, Any]) -> Place:
 
     return Place(
         home=load.home(settings),
-        large=settings.large,
+        settings=settings,
         open_encoder=open_encoder,
         find_task=lambda name: _task(load.home(settings), name),
-        accept=lambda least: accepts(Gates(min_certainty=least, min_scope=-math.inf)),
+        gate=lambda least: Policy(Gates(min_certainty=least, min_scope=-math.inf)),
         prices={name: _price(name, text) for name, text in flags["prices"]},
         sampling=Sampling(
             temperature=flags["temperature"], max_tokens=flags["max_tokens"], wants_certainty=flags["logprobs"]
         ),
         key_env=flags["key_env"],
     )
-
-
-def accepts(gates: Gates) -> Accepts:
-    """The policy's decision as a yes or no."""
-    policy = Policy(gates)
-    return lambda certainty, scope: policy.decide(certainty, scope) == "certified"
 
 
 def judge_of(spec: str, place: Place) -> Callable[[str], str]:
@@ -76,7 +70,7 @@ def judge_of(spec: str, place: Place) -> Callable[[str], str]:
     return ask
 
 
-def _task(home: Path, name: str) -> tuple[Path, Accepts | None]:
+def _task(home: Path, name: str) -> FoundTask:
     """The folder of a task's specialist, and the policy of its certificate where it has one."""
     if not home.is_dir():
         raise TaskError(f"There is no task {name!r}: there is no home yet.")
@@ -87,8 +81,8 @@ def _task(home: Path, name: str) -> tuple[Path, Accepts | None]:
     certificate = opened.registry.certificate(record.certificate_id) if record.certificate_id else None
     folder = opened.specialists / record.specialist_sha256[:16]
     if certificate is None:
-        return folder, None
-    return folder, accepts(Gates(min_certainty=certificate.min_certainty, min_scope=certificate.min_scope))
+        return FoundTask(folder, None, has_first_tier=False)
+    return FoundTask(folder, policy_of(certificate), has_first_tier=certificate.first is not None)
 
 
 def _price(name: str, text: str) -> Price:

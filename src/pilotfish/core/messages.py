@@ -72,6 +72,16 @@ class ChatRequest:
         return isinstance(self.stream_options, dict) and bool(self.stream_options.get("include_usage"))
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a model has spoken in this conversation already."""
+        return any(message.role == "assistant" for message in self.messages)
+
+    @property
+    def is_tool_loop(self) -> bool:
+        """Whether a model called a tool in this conversation, or is about to be told a tool's result."""
+        return any(message.role in ("tool", "function") or bool(message.tool_calls) for message in self.messages)
+
+    @property
     def unsupported_option(self) -> str:
         """The name of the first option that only the reference can honour, or an empty string."""
         if self.n is not None and self.n != 1:

@@ -40,6 +40,7 @@ class Response:
     score: Score | None = None
     certainty: float | None = None
     scope: float = 1.0
+    is_accepted: bool = False
     is_escalated: bool | None = None
 
 
@@ -84,9 +85,9 @@ class Asked:
     async def ask(self, item: Item, repeat: int, sent_s: float) -> Response:
         """The streamed answer."""
         name = self._model.card.name
+        # Without a model here, each server of it fills in the name that it is known by there.
         request = ChatRequest(
             messages=item.messages,
-            model=name,
             stream=True,
             stream_options={"include_usage": True},
             raw=self._sampling.body(item.messages, name),
@@ -109,20 +110,47 @@ class Asked:
         await self._model.aclose()
 
 
-class Distilled:
-    """A specialist, asked for the text of the last user message."""
+class Gate(Protocol):
+    """The policy that decides live (`routing.policy.Policy`): whether an answer with these scores is served."""
 
-    def __init__(self, specialist: Specialist) -> None:
+    def accepts_first(self, certainty: float, scope: float) -> bool:
+        """Whether the first tier's answer is."""
+
+    def decide(self, certainty: float, scope: float) -> str:
+        """ "certified" where the whole mixture's answer is."""
+
+
+class Distilled:
+    """A specialist, asked for the text of the last user message.
+
+    With a `first_gate` its first tier is asked first, and the whole mixture where the gate does not accept that; with
+    `only_first` nothing else is asked.
+    """
+
+    def __init__(self, specialist: Specialist, first_gate: Gate | None = None, *, only_first: bool = False) -> None:
         self._specialist = specialist
+        self._first_gate = first_gate
+        self._only_first = only_first
 
     async def ask(self, item: Item, repeat: int, sent_s: float) -> Response:
         """Its answer as the reference would write it, with its certainty and scope."""
-        found = await asyncio.to_thread(self._specialist.predict, [last_text(item)])
+        return await asyncio.to_thread(self._answer, last_text(item), sent_s)
+
+    def _answer(self, text: str, sent_s: float) -> Response:
+        specialist = self._specialist
+        is_accepted = False
+        if self._only_first or self._first_gate is not None:
+            found = specialist.predict_first([text])
+            scores = float(found.certainty[0]), float(found.scope[0])
+            is_accepted = self._first_gate is not None and self._first_gate.accepts_first(*scores)
+        if not self._only_first and not is_accepted:
+            found = specialist.predict([text])
         return Response(
-            answer=render(self._specialist.card.shape, found.answers[0]),
+            answer=render(specialist.card.shape, found.answers[0]),
             latency_s=time.perf_counter() - sent_s,
             certainty=float(found.certainty[0]),
             scope=float(found.scope[0]),
+            is_accepted=is_accepted,
         )
 
     async def aclose(self) -> None:
@@ -147,22 +175,18 @@ class Called:
         """Nothing to release."""
 
 
-Accepts = Callable[[float, float], bool]
-"""Whether an answer of this certainty and scope is accepted: the decision of the same policy that serves live."""
-
-
 class Cascade:
     """Asks the first, and where its answer is not accepted, the second. Both are paid for and waited for."""
 
-    def __init__(self, first: Answerer, second: Answerer, accepts: Accepts) -> None:
+    def __init__(self, first: Answerer, second: Answerer, gate: Gate) -> None:
         self._first = first
         self._second = second
-        self._accepts = accepts
+        self._gate = gate
 
     async def ask(self, item: Item, repeat: int, sent_s: float) -> Response:
         """The accepted answer. An answer without a certainty is never accepted."""
         tried = await self._first.ask(item, repeat, sent_s)
-        if not tried.failure and tried.certainty is not None and self._accepts(tried.certainty, tried.scope):
+        if not tried.failure and (tried.is_accepted or self._is_certified(tried)):
             return replace(tried, is_escalated=False)
         found = await self._second.ask(item, repeat, time.perf_counter())
         waited_s = tried.latency_s or 0.0
@@ -174,6 +198,9 @@ class Cascade:
             usage=_added(tried.usage, found.usage),
             cost_usd=_summed(tried, found),
         )
+
+    def _is_certified(self, tried: Response) -> bool:
+        return tried.certainty is not None and self._gate.decide(tried.certainty, tried.scope) == "certified"
 
     async def aclose(self) -> None:
         """Close both."""

@@ -14,22 +14,24 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from pilotfish.config.settings import LargeSettings
+from pilotfish.config.settings import ModelSettings, Settings
 from pilotfish.core.errors import ConfigError, TaskError
 from pilotfish.core.ids import sha256
 from pilotfish.core.item import Item
 from pilotfish.core.messages import Price
-from pilotfish.evals.answerers import Accepts, Answerer, Asked, Called, Cascade, Distilled, Sampling
+from pilotfish.evals.answerers import Answerer, Asked, Called, Cascade, Distilled, Gate, Sampling
 from pilotfish.evals.recordings import Recording, read_recording
-from pilotfish.models.build import large_model
+from pilotfish.models.build import configured_model, large_model
 from pilotfish.models.http import HttpModel
 from pilotfish.specialists.card import NAME as SPECIALIST_CARD
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Specialist
 
 Kind = Literal["endpoint", "specialist", "recording", "function", "weights", "cascade"]
+
+FIRST_TIER = "first-tier:"
 
 _ALIAS = re.compile(r"(?P<name>[\w.+-]+)=(?P<rest>.+)", re.DOTALL)
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -53,19 +55,27 @@ class Candidate:
         return all(recording.covers(item) for recording in self.recordings)
 
 
+class FoundTask(NamedTuple):
+    """A task's specialist, and the policy of its certificate where it has one."""
+
+    folder: Path
+    gate: Gate | None
+    has_first_tier: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where models are looked for, and with what they are asked.
 
-    `find_task` gives the folder of a task's specialist and the policy of its certificate, `accept` the policy of a
-    stated certainty. Both come from the command, since this layer does not decide what may be served.
+    `find_task` gives a task's specialist with the policy of its certificate, `gate` the policy of a stated certainty.
+    Both come from the command, since this layer does not decide what may be served.
     """
 
     home: Path = Path()
-    large: LargeSettings = field(default_factory=LargeSettings)
+    settings: Settings = field(default_factory=Settings)
     open_encoder: Callable[[], Encoder] | None = None
-    find_task: Callable[[str], tuple[Path, Accepts | None]] | None = None
-    accept: Callable[[float], Accepts] | None = None
+    find_task: Callable[[str], FoundTask] | None = None
+    gate: Callable[[float], Gate] | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
     sampling: Sampling = field(default_factory=Sampling)
     key_env: str = ""
@@ -98,21 +108,9 @@ def distinct(candidates: list[Candidate]) -> list[Candidate]:
 
 
 def _endpoint(spec: str, name: str, place: Place) -> Candidate | None:
-    large = place.large
-    if spec == "large" or (large.model and spec == large.model):
-        model = large_model(large)
-        price = place.prices.get(name or large.model, large.price)
-        identity = f"{large.url} {large.model}"
-        return Candidate(
-            name=name or large.model,
-            kind="endpoint",
-            spec=spec,
-            sha256=sha256(identity.encode()),
-            price=price,
-            open=lambda: Asked(model, place.sampling, price),
-        )
-    if not spec.startswith(("http://", "https://")):
-        return None
+    configured = _configured(spec, name, place)
+    if configured is not None or not spec.startswith(("http://", "https://")):
+        return configured
     url, _, served = spec.rpartition("#")
     if not url or not served:
         raise ConfigError(f"The endpoint {spec!r} has no model name.", hint="Write it as URL#model.")
@@ -120,7 +118,7 @@ def _endpoint(spec: str, name: str, place: Place) -> Candidate | None:
     key = os.environ.get(place.key_env, "").strip() if place.key_env else ""
 
     def opened() -> Answerer:
-        http = HttpModel(url=url, name=served, key=key, timeout_s=large.timeout_s, price=price)
+        http = HttpModel(url=url, name=served, key=key, timeout_s=place.settings.large.timeout_s)
         return Asked(http, place.sampling, price)
 
     return Candidate(
@@ -133,30 +131,57 @@ def _endpoint(spec: str, name: str, place: Place) -> Candidate | None:
     )
 
 
+def _configured(spec: str, name: str, place: Place) -> Candidate | None:
+    """The large model, or one of [models.NAME]."""
+    large = place.settings.large
+    settings: ModelSettings
+    if spec == "large" or (large.model and spec == large.model):
+        known, settings, model = large.model, large, large_model(large)
+    elif spec in place.settings.models:
+        known, settings = spec, place.settings.models[spec]
+        model = configured_model(spec, settings, client_url=large.url)
+    else:
+        return None
+    price = place.prices.get(name or known, settings.price)
+    return Candidate(
+        name=name or known,
+        kind="endpoint",
+        spec=spec,
+        sha256=sha256(f"{settings.url} {settings.model or known}".encode()),
+        price=price,
+        open=lambda: Asked(model, place.sampling, price),
+    )
+
+
 def _specialist(spec: str, name: str, place: Place) -> Candidate | None:
-    folder = Path(spec)
-    if not (folder / SPECIALIST_CARD).is_file():
-        return None
-    return _distilled(name or folder.resolve().name, spec, folder, place)
+    """A specialist's folder or task; `first-tier:` before it means its n-gram tier alone."""
+    only_first = spec.startswith(FIRST_TIER)
+    bare = spec.removeprefix(FIRST_TIER)
+    folder = Path(bare)
+    if (folder / SPECIALIST_CARD).is_file():
+        known, gate = folder.resolve().name, None
+    else:
+        found = _task(bare, place)
+        if found is None:
+            return None
+        known, folder = bare, found.folder
+        gate = found.gate if found.has_first_tier else None
 
-
-def _task(spec: str, name: str, place: Place) -> Candidate | None:
-    if place.find_task is None or "/" in spec or Path(spec).exists():
-        return None
-    try:
-        folder, _ = place.find_task(spec)
-    except TaskError:
-        return None
-    return _distilled(name or spec, spec, folder, place)
-
-
-def _distilled(name: str, spec: str, folder: Path, place: Place) -> Candidate:
     def opened() -> Answerer:
         assert place.open_encoder is not None
-        return Distilled(Specialist.load(folder, place.open_encoder()))
+        return Distilled(Specialist.load(folder, place.open_encoder()), gate, only_first=only_first)
 
-    identity = sha256((folder / SPECIALIST_CARD).read_bytes())
-    return Candidate(name=name, kind="specialist", spec=spec, sha256=identity, is_local=True, open=opened)
+    identity = sha256((folder / SPECIALIST_CARD).read_bytes() + spec[: len(FIRST_TIER) * only_first].encode())
+    return Candidate(name=name or known, kind="specialist", spec=spec, sha256=identity, is_local=True, open=opened)
+
+
+def _task(name: str, place: Place) -> FoundTask | None:
+    if place.find_task is None or "/" in name or Path(name).exists():
+        return None
+    try:
+        return place.find_task(name)
+    except TaskError:
+        return None
 
 
 def _recording(spec: str, name: str, place: Place) -> Candidate | None:
@@ -224,7 +249,7 @@ def _function(spec: str, name: str, _place: Place) -> Candidate | None:
     )
 
 
-_KINDS = (_endpoint, _recording, _specialist, _weights, _function, _task)
+_KINDS = (_endpoint, _recording, _specialist, _weights, _function)
 
 
 def _cascade(spec: str, name: str, place: Place) -> Candidate:
@@ -232,7 +257,7 @@ def _cascade(spec: str, name: str, place: Place) -> Candidate:
     parts, _, least = spec.partition("@") if re.search(r"@[\d.]+$", spec) else (spec, "", "")
     first_spec, _, second_spec = parts.partition(">")
     first, second = candidate(first_spec.strip(), place), candidate(second_spec.strip(), place)
-    accepts = _accepts(first_spec.strip(), least, place)
+    gate = _gate(first_spec.strip(), least, place)
     return Candidate(
         name=name or f"{first.name}>{second.name}",
         kind="cascade",
@@ -241,21 +266,17 @@ def _cascade(spec: str, name: str, place: Place) -> Candidate:
         is_local=first.is_local and second.is_local,
         price=second.price,
         recordings=(*first.recordings, *second.recordings),
-        open=lambda: Cascade(first.open(), second.open(), accepts),
+        open=lambda: Cascade(first.open(), second.open(), gate),
     )
 
 
-def _accepts(first: str, least: str, place: Place) -> Accepts:
+def _gate(first: str, least: str, place: Place) -> Gate:
     if least:
-        assert place.accept is not None
-        return place.accept(float(least))
-    if place.find_task is not None:
-        try:
-            _, accepts = place.find_task(first)
-        except TaskError:
-            accepts = None
-        if accepts is not None:
-            return accepts
+        assert place.gate is not None
+        return place.gate(float(least))
+    found = _task(first, place)
+    if found is not None and found.gate is not None:
+        return found.gate
     raise ConfigError(
         f"The cascade from {first!r} has no certainty from which its answers are accepted.",
         hint="Write A>B@CERTAINTY, with a certainty in 0..1; the specialist of a certified task brings its own.",

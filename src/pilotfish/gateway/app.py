@@ -12,7 +12,7 @@ import ipaddress
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,24 +27,27 @@ from pilotfish.core.errors import RequestError
 from pilotfish.core.messages import Price
 from pilotfish.gateway import asgi, error_bodies, openapi
 from pilotfish.gateway.audits import Audits
-from pilotfish.gateway.chat import Chat
+from pilotfish.gateway.chat import Answerers, Chat
+from pilotfish.gateway.degraded import Degraded
 from pilotfish.gateway.door import ADMIN_VARIABLE, Door
 from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.learner import Learner
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.load import SpecialistFolder
 from pilotfish.gateway.local import Inference
+from pilotfish.gateway.names import Names
 from pilotfish.gateway.privacy_guard import PrivacyGuard
 from pilotfish.gateway.repeats import Budget, Repeats
 from pilotfish.gateway.rows import RowMaker
 from pilotfish.models.base import Model
-from pilotfish.models.build import large_model
+from pilotfish.models.build import further_models, large_model
 from pilotfish.models.wire import model_lists
 from pilotfish.models.wire.chat import CHAT
 from pilotfish.models.wire.format import Fault, Format
 from pilotfish.models.wire.formats import FORMATS
 from pilotfish.store import build as store
-from pilotfish.store.home import open_home
+from pilotfish.store.base import LogWriter
+from pilotfish.store.home import Home, open_home
 
 _Answer = Callable[[asgi.ClientHeaders, asgi.Receive, asgi.Send], Awaitable[None]]
 
@@ -63,14 +66,14 @@ class Gateway:
         tasks: LiveTasks,
         learner: Learner,
         repeats: Repeats,
-        models: list[str],
+        answerers: Answerers,
     ) -> None:
         self._door = door
         self._chat = chat
         self._tasks = tasks
         self._learner = learner
+        self._answerers = answerers
         self._repeats = repeats
-        self._models = models
         self._settings = settings
         self._started_s = time.time()
         self._is_loopback = _is_this_machine(settings.server.host)
@@ -126,13 +129,13 @@ class Gateway:
         return ("", None) if name == path else ("GET", partial(self._tell_model, name))
 
     async def _list_models(self, headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
-        names = [name for name in self._models if headers.visit.may_use(name)]
+        names = [name for name in self._answerers.listed() if headers.visit.may_use(name)]
         await asgi.respond(send, 200, [asgi.JSON], model_lists.encode_list(names, headers.family))
 
     async def _tell_model(
         self, name: str, headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send
     ) -> None:
-        if name in self._models and headers.visit.may_use(name):
+        if name in self._answerers.listed() and headers.visit.may_use(name):
             await asgi.respond(send, 200, [asgi.JSON], model_lists.encode_one(name, headers.family))
         else:
             await _refuse(send, "", error_bodies.no_model(name))
@@ -157,6 +160,7 @@ class Gateway:
             "log_gaps": self._chat.n_gaps,
             "promise": None if claim is None else msgspec.to_builtins(claim),
             "learner": self._learner.status,
+            "models": self._answerers.names.states(),
             "consistency": self._repeats.status,
             "tasks": [
                 {
@@ -182,16 +186,11 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
     reference = reference or large_model(settings.large)
     guard = PrivacyGuard(settings.privacy)
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(reference.aclose)
-        home = open_home(load.home(settings))
-        stack.callback(home.registry.close)
-        door = _open_door(stack, settings, home.folder, reference)
-        importer = store.open_importer(home.folder)
-        stack.callback(importer.close)
-        writer = store.open_writer(home.folder)
-        stack.callback(writer.close)
-        if settings.log.keep_days is not None:
-            await asyncio.to_thread(store.prune, home.folder, time.time() - settings.log.keep_days * 86400)
+        models = further_models(settings)
+        for model in (reference, *models.values()):
+            stack.push_async_callback(model.aclose)
+        home, writer = await _open_log(stack, settings)
+        door = _open_door(stack, settings, home.folder, {reference.card.name: reference, **models})
         inference = Inference()
         stack.callback(inference.close)
         specialists = SpecialistFolder(home.specialists, cache=load.cache(), encoder=settings.learning.encoder)
@@ -205,11 +204,15 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         stack.push_async_callback(repeats.aclose)
         audits = Audits(reference=reference, tasks=tasks, writer=writer, log=home.log, rows=rows, repeats=repeats)
         stack.push_async_callback(audits.aclose)
+        answerers = Answerers(
+            names=Names(reference=reference, models=models, aliases=settings.aliases, tasks=tasks),
+            degraded=Degraded(settings.large.degraded, models),
+            embedder=embedder,
+        )
         chat = Chat(
-            reference=reference,
+            answerers=answerers,
             tasks=tasks,
             audits=audits,
-            embedder=embedder,
             writer=writer,
             rows=rows,
             privacy=guard,
@@ -218,31 +221,41 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         stack.push_async_callback(chat.aclose)
         learner = Learner(settings, home.folder, log=home.log, tasks=tasks)
         stack.push_async_callback(learner.aclose)
-        looking = asyncio.ensure_future(learner.run())
-        stack.callback(looking.cancel)
-        watching = asyncio.ensure_future(door.run())
-        stack.callback(watching.cancel)
-        models = list(dict.fromkeys([reference.card.name, "auto", embedder.name]))
+        for work in (learner.run(), door.run()):
+            stack.callback(asyncio.ensure_future(work).cancel)
         yield Gateway(
             settings,
             door=door,
             chat=chat,
             tasks=tasks,
             learner=learner,
+            answerers=answerers,
             repeats=repeats,
-            models=models,
         )
 
 
-def _open_door(stack: contextlib.AsyncExitStack, settings: Settings, folder: Path, reference: Model) -> Door:
+async def _open_log(stack: contextlib.AsyncExitStack, settings: Settings) -> tuple[Home, LogWriter]:
+    """The home and the writer of its log, open for as long as `stack`; what is too old is pruned."""
+    home = open_home(load.home(settings))
+    stack.callback(home.registry.close)
+    importer = store.open_importer(home.folder)
+    stack.callback(importer.close)
+    writer = store.open_writer(home.folder)
+    stack.callback(writer.close)
+    if settings.log.keep_days is not None:
+        await asyncio.to_thread(store.prune, home.folder, time.time() - settings.log.keep_days * 86400)
+    return home, writer
+
+
+def _open_door(stack: contextlib.AsyncExitStack, settings: Settings, folder: Path, models: Mapping[str, Model]) -> Door:
     """The door, with its keys open for as long as `stack`. Raises `ConfigError` where it would stand open to others."""
     keys = store.open_keys(folder)
     stack.callback(keys.close)
     tallies = store.open_tallies(folder)
     stack.callback(tallies.close)
 
-    def price_of(model: str) -> Price | None:
-        return reference.card.price if model == reference.card.name else None
+    def price_of(name: str) -> Price | None:
+        return models[name].card.price if name in models else None
 
     return Door(
         keys,

@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
+from dataclasses import dataclass
 from functools import partial
 
 from pilotfish.core import ids
-from pilotfish.core.errors import ModelConnectionError, PilotfishError, RequestError
+from pilotfish.core.errors import ModelFormatError, PilotfishError, RequestError
 from pilotfish.core.log_row import RequestRow
 from pilotfish.core.messages import ChatRequest, Usage
 from pilotfish.core.receipt import Reason
 from pilotfish.core.task import Mode
 from pilotfish.gateway import asgi, error_bodies, receipts
 from pilotfish.gateway.audits import Audits
+from pilotfish.gateway.degraded import Degraded
 from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.live_tasks import LiveTasks
+from pilotfish.gateway.names import Names, check_task
 from pilotfish.gateway.privacy_guard import Guarded, PrivacyGuard
 from pilotfish.gateway.rows import Outcome, RowMaker, Turn, for_log
-from pilotfish.models.base import Model
 from pilotfish.models.wire.embeddings import EMBEDDINGS
 from pilotfish.models.wire.format import NOTHING_BOUGHT, ClientRequest, Format
 from pilotfish.routing.cascade import Decision, decide, local_answer, local_name, local_stream
@@ -37,8 +39,20 @@ KEEP_BYTES = 8 << 20
 MAX_SEEN = 50_000
 """Instructions ids remembered as written; beyond, they are forgotten and written again, which the log folds."""
 
-OWN_NAMES = frozenset(("", "auto", "pilotfish"))
 _LEFT = Outcome(status=error_bodies.CLIENT_LEFT, error="the client left")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answerers:
+    """Who may answer beside the specialists: models by their names, who stands in for one that is down, the encoder."""
+
+    names: Names
+    degraded: Degraded
+    embedder: Embedder
+
+    def listed(self) -> list[str]:
+        """Every name a client may use."""
+        return [*self.names.listed(), self.embedder.name]
 
 
 class Chat:
@@ -47,20 +61,19 @@ class Chat:
     def __init__(
         self,
         *,
-        reference: Model,
+        answerers: Answerers,
         tasks: LiveTasks,
         audits: Audits,
-        embedder: Embedder,
         writer: LogWriter,
         rows: RowMaker,
         privacy: PrivacyGuard,
         max_body_bytes: int,
     ) -> None:
-        self._reference = reference
-        self._name = reference.card.name
+        self._names = answerers.names
+        self._degraded = answerers.degraded
+        self._embedder = answerers.embedder
         self._tasks = tasks
         self._audits = audits
-        self._embedder = embedder
         self._writer = writer
         self._rows = rows
         self._privacy = privacy
@@ -84,32 +97,30 @@ class Chat:
                 return
             guarded = await self._privacy.check(body, partial(self._task_of, form))
             request = form.decode_request(guarded.body, headers.forwarded)
+            named = request.model or "auto"
+            turn = self._turn(request_id, request, guarded)
         except RequestError as error:
             status, reply_headers, reply_body = error_bodies.reply(error, form)
             await asgi.respond(send, status, reply_headers + receipts.request_id_only(request_id), reply_body)
             return
-        named = request.model or "auto"
-        turn = self._turn(request_id, request, guarded)
         turn.visit = headers.visit
-        may_leave = self._reference.card.is_local or not guarded.is_local_only
         try:
             turn.visit.check_model(named, turn.model)
             await self._decide(turn)
-            if may_leave and not turn.decision.is_local and turn.decision.reason != "encoder":
+            if turn.may_leave and not turn.decision.is_local and turn.decision.reason != "encoder":
                 turn.visit.reserve(turn.model, guarded.body)
         except RequestError as error:
             self._note(turn, await self._fail(turn, error, send))
             return
         if turn.decision.is_local:
             outcome = await self._answer_locally(turn, send)
+            self.n_local += 1
         elif turn.decision.reason == "encoder":
             outcome = await self._embed(turn, send)
-        elif not may_leave:
+        elif not turn.may_leave:
             outcome = await self._refuse(turn, send)
-        elif request.stream:
-            outcome = await self._relay_stream(turn, receive, send)
         else:
-            outcome = await self._relay(turn, receive, send)
+            outcome = await self._answer_remotely(turn, receive, send)
         self._note(turn, outcome)
 
     async def aclose(self) -> None:
@@ -128,43 +139,44 @@ class Chat:
         return (recognised.task_id, live.record.name) if live is not None else (recognised.task_id,)
 
     def _turn(self, request_id: str, request: ClientRequest, guarded: Guarded) -> Turn:
-        named = request.model
-        is_own = named in OWN_NAMES or named == self._name
-        is_for_encoder = request.format is EMBEDDINGS and named == self._embedder.name
-        recognised = self._tasks.recogniser.recognise(request) if is_own and request.format.is_text else None
+        is_for_encoder = request.format is EMBEDDINGS and request.model == self._embedder.name
+        named = self._names.own if is_for_encoder else self._names.resolve(request.model)
+        if guarded.is_local_only:
+            named = self._names.kept_here(named)
+        recognised = self._tasks.recogniser.recognise(request) if named.is_own and request.format.is_text else None
         task_id = recognised.task_id if recognised is not None and recognised.text is not None else ""
+        check_task(named, task_id)
         live = self._tasks.get(task_id)
         mode = live.mode if live is not None else "observe"
-        is_private = guarded.is_local_only
-        if is_private and live is None:
+        if guarded.is_local_only and live is None:
             # Instructions that no task knows are the client's own, and a name made from them would tell of them.
             recognised, task_id = None, ""
-        if is_own and named != self._name:
-            # Without a name the reference fills in its own.
-            request.model = ""
+        if not is_for_encoder:
+            request.model = named.sent
+        reason = _reason_without_specialist(request, recognised, mode, is_own=named.is_own)
+        if guarded.is_local_only:
+            reason = "private"
         return Turn(
             request_id=request_id,
             request=request,
-            model=self._name if is_own or is_private else named,
+            model=self._embedder.name if is_for_encoder else named.model,
             recognised=recognised,
             live=live,
-            is_audited=live is not None and not is_private and random.random() < live.coin,
-            decision=Decision(
-                reason="encoder"
-                if is_for_encoder
-                else "private"
-                if is_private
-                else _reason_without_specialist(request, recognised, mode, is_own=is_own)
-            ),
+            is_audited=live is not None and not guarded.is_local_only and random.random() < live.coin,
+            decision=Decision(reason="encoder" if is_for_encoder else reason),
             task_id=task_id,
             mode=mode,
+            target=named.target,
+            price=named.price,
             privacy=guarded,
         )
 
     async def _decide(self, turn: Turn) -> None:
         live = turn.live
         if turn.mode == "serve" and live is not None and live.predict is not None and turn.recognised is not None:
-            turn.decision = await decide(turn.request, turn.recognised.text, live.predict, live.policy)
+            turn.decision = await decide(
+                turn.request, turn.recognised.text, live.predict, live.policy, live.predict_first
+            )
 
     async def _answer_locally(self, turn: Turn, send: asgi.Send) -> Outcome:
         prediction, live = turn.decision.prediction, turn.live
@@ -180,7 +192,6 @@ class Chat:
             await asgi.respond(
                 send, 200, [asgi.JSON, *receipts.headers(turn.receipt)], turn.privacy.restored(answer.body)
             )
-        self.n_local += 1
         return Outcome(answer=prediction.answer, usage=NOTHING_BOUGHT)
 
     async def _embed(self, turn: Turn, send: asgi.Send) -> Outcome:
@@ -197,14 +208,40 @@ class Chat:
         turn.decision, turn.model = Decision(reason="private"), ""
         return await self._fail(turn, turn.privacy.refusal(), send)
 
-    async def _relay(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
-        with asgi.Departure(receive) as departure:
+    async def _answer_remotely(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
+        relay = self._relay_stream if turn.request.stream else self._relay
+        try:
+            return await relay(turn, receive, send)
+        except PilotfishError as error:
+            failure = error
+        prediction = self._degraded.prediction(turn, failure)
+        if prediction is not None:
+            turn.decision = Decision(reason="degraded", prediction=prediction)
+            outcome = await self._answer_locally(turn, send)
+        elif (stand_in := self._degraded.model(turn, failure)) is not None:
+            turn.decision = Decision(reason="degraded", prediction=turn.decision.prediction)
+            turn.target, turn.model, turn.price = stand_in, stand_in.card.name, stand_in.card.price
+            turn.request.model = ""
             try:
-                answer = await self._reference.answer(turn.request)
+                outcome = await relay(turn, receive, send)
             except PilotfishError as error:
                 return await self._fail(turn, error, send)
+        else:
+            return await self._fail(turn, failure, send)
+        # What it says is not the reference's word, and must never be learnt as if it were.
+        return dataclasses.replace(outcome, reference_answer=None, error=outcome.error or _said(failure))
+
+    async def _relay(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
+        failure: PilotfishError | None = None
+        with asgi.Departure(receive) as departure:
+            try:
+                answer = await turn.target.answer(turn.request)
+            except PilotfishError as error:
+                failure = error
         if departure.is_gone:
             return _LEFT
+        if failure is not None:
+            raise failure
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers] or [asgi.JSON]
         await asgi.respond(send, 200, headers + receipts.headers(turn.receipt), turn.privacy.restored(answer.body))
         return Outcome(answer=answer.text, reference_answer=answer.text, usage=answer.usage)
@@ -213,7 +250,7 @@ class Chat:
         kept: list[bytes] = []
         n_bytes = 0
         failure: PilotfishError | None = None
-        pieces = self._reference.stream(turn.request)
+        pieces = turn.target.stream(turn.request)
         restorer = turn.privacy.stream()
         with asgi.Departure(receive) as departure:
             try:
@@ -231,8 +268,7 @@ class Chat:
                 await pieces.aclose()
         if not departure.is_gone:
             if not n_bytes:
-                empty = ModelConnectionError(f"{self._name} answered an empty stream.", model=self._name)
-                return await self._fail(turn, failure or empty, send)
+                raise failure or ModelFormatError(f"{turn.model} answered an empty stream.", model=turn.model)
             # After the first byte an error can only be an event of the stream.
             last = b""
             if failure is not None:
@@ -247,7 +283,7 @@ class Chat:
     async def _fail(self, turn: Turn, error: PilotfishError, send: asgi.Send) -> Outcome:
         status, headers, body = error_bodies.reply(error, turn.request.format)
         await asgi.respond(send, status, headers + receipts.headers(turn.receipt), turn.privacy.restored(body))
-        return Outcome(status=status, error=f"{error.code}: {error}")
+        return Outcome(status=status, error=_said(error))
 
     def _note(self, turn: Turn, outcome: Outcome) -> None:
         """Everything that happens after the reply."""
@@ -274,19 +310,29 @@ class Chat:
 
     async def _shadow(self, turn: Turn, row: RequestRow) -> None:
         """Run the specialist beside, unseen; the row is written whatever becomes of it."""
-        assert turn.live is not None
-        assert turn.live.predict is not None
+        live = turn.live
+        assert live is not None
+        assert live.predict is not None
         assert turn.recognised is not None
         try:
-            decision = await decide(turn.request, turn.recognised.text, turn.live.predict, turn.live.policy)
+            decision = await decide(turn.request, turn.recognised.text, live.predict, live.policy, live.predict_first)
             said = decision.prediction
             if said is not None:
                 answer = said.answer if self._rows.keeps_text else None
                 row = dataclasses.replace(
-                    row, local_answer=answer, certainty=said.certainty, scope=said.scope, local_s=said.local_s
+                    row,
+                    local_answer=answer,
+                    certainty=said.certainty,
+                    scope=said.scope,
+                    local_s=said.local_s,
+                    tier=said.tier,
                 )
         finally:
             self._writer.append(row)
+
+
+def _said(error: PilotfishError) -> str:
+    return f"{error.code}: {error}"
 
 
 def _reason_without_specialist(
@@ -298,6 +344,8 @@ def _reason_without_specialist(
         return "no-task"
     if request.unsupported_option:
         return "unsupported-option"
+    if request.is_tool_loop:
+        return "tool-loop"
     return "shadow" if mode == "shadow" else "observing"
 
 
@@ -307,7 +355,7 @@ def _stream_outcome(
     if n_bytes > KEEP_BYTES:
         return Outcome(error="the stream was too long to be logged")
     summary = form.decode_stream(b"".join(kept))
-    error = f"{failure.code}: {failure}" if failure is not None else summary.error
+    error = _said(failure) if failure is not None else summary.error
     return Outcome(
         answer=summary.text,
         reference_answer=summary.text if summary.is_whole and failure is None else None,

@@ -6,9 +6,11 @@ ourselves names no address, key or configuration.
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
-from pilotfish.core.errors import ModelError, ModelStatusError, RequestError, UserError
+from pilotfish.core.errors import ModelDownError, ModelError, ModelStatusError, RequestError, UserError
 from pilotfish.gateway.asgi import JSON, Headers
 from pilotfish.models.wire.format import Fault, Format
 
@@ -26,6 +28,8 @@ def reply(error: Exception, form: Format) -> tuple[int, Headers, bytes]:
         return error.status, [*headers, JSON], form.encode_error(fault_of(error))
     said = error.headers if isinstance(error, RequestError) else ()
     headers = [JSON, *((name.encode(), value.encode()) for name, value in said)]
+    if isinstance(error, ModelDownError):
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
     return status_of(error), headers, form.encode_error(fault_of(error))
 
 

@@ -18,7 +18,7 @@ _UNSAFE = re.compile(r"[^\x20-\x7e]")
 
 
 def headers(receipt: Receipt) -> Headers:
-    """The receipt's headers; model, task, certificate and privacy only where there is one."""
+    """The receipt's headers; model, task, certificate, tier and privacy only where there is one."""
     rows = [(b"x-pilotfish-request-id", receipt.request_id.encode())]
     if receipt.model:
         rows.append((b"x-pilotfish-model", _safe(receipt.model)))
@@ -27,6 +27,8 @@ def headers(receipt: Receipt) -> Headers:
         rows.append((b"x-pilotfish-task", _safe(receipt.task_name or receipt.task_id)))
     if receipt.certificate_id:
         rows.append((b"x-pilotfish-certificate", receipt.certificate_id.encode()))
+    if receipt.tier is not None:
+        rows.append((b"x-pilotfish-tier", b"%d" % receipt.tier))
     if receipt.privacy:
         rows.append((b"x-pilotfish-privacy", receipt.privacy.encode()))
     return rows

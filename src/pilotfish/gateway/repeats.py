@@ -137,7 +137,7 @@ class Repeats:
         Its own cost is taken note of after that, so that the decision cannot depend on it.
         """
         drawn = self._draw(turn)
-        if turn.live is not None and not turn.decision.is_local:
+        if turn.live is not None and turn.decision.reason not in ("certified", "degraded"):
             cost_usd = self._rows.cost_usd(outcome.usage)
             self._budget.note_cost(turn.task_id, cost_usd)
             if self._settings.calls and self._settings.usd is not None and outcome.status == 200 and cost_usd is None:

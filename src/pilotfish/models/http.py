@@ -1,7 +1,7 @@
 """A model server over HTTP, of OpenAI's family or Anthropic's.
 
 Bodies are sent and answers relayed as the bytes they are; one deadline covers a call, its stream
-included. Nothing is asked twice here: a billed answer must never be bought twice silently. Redirects
+included. Nothing is asked twice here: who may be asked again is known to `failover.py`. Redirects
 are refused, since following one would carry the key to another host.
 """
 
@@ -11,9 +11,10 @@ import time
 from collections.abc import AsyncGenerator
 
 from pilotfish.core.errors import ConfigError, ModelFormatError, ModelStatusError
-from pilotfish.core.messages import Answer, ChatRequest, Family, Price
+from pilotfish.core.messages import Answer, ChatRequest, Family
 from pilotfish.models.base import Dialect, ModelCard
 from pilotfish.models.connection import Endpoint
+from pilotfish.models.exchange import DEFAULT_LIMITS, Limits
 from pilotfish.models.translate.relay import Translated, Translations
 from pilotfish.models.wire.chat import encode_request
 from pilotfish.models.wire.format import ClientRequest, Format, replace_model
@@ -58,11 +59,10 @@ class HttpModel:
         dialect: Dialect = Dialect(),  # noqa: B008 - frozen
         key: str = "",
         timeout_s: float = 600.0,
-        connect_timeout_s: float = 10.0,
-        price: Price | None = None,
-        is_local: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
+        takes_client_keys: bool = True,
     ) -> None:
-        """`key` is sent as the server's family wants it; where it is empty the client's own headers are passed on.
+        """`key` is sent as the server's family wants it; where it is empty the client's is, if it `takes_client_keys`.
 
         Requests in a format that is not of its `dialect` are translated.
 
@@ -70,23 +70,29 @@ class HttpModel:
         """
         if not key.isascii() or not key.isprintable():
             raise ConfigError(f"The key for {name!r} holds characters that no HTTP header may carry.")
-        self._endpoint = Endpoint(url, model=name, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s)
+        self._endpoint = Endpoint(url, model=name, timeout_s=timeout_s, limits=limits)
         self._family = dialect.family
         self._translations = Translations(dialect)
         self._secret = key
         self._key = (_key_header(dialect.family, key),) if key else ()
-        self._card = ModelCard(name=name, price=price, is_local=is_local)
+        self._takes_client_keys = takes_client_keys
+        self._card = ModelCard(name=name)
 
     @property
     def card(self) -> ModelCard:
-        """Name and stated price."""
+        """Its name; what it costs is said of the model, not of a server."""
         return self._card
 
-    async def answer(self, request: ChatRequest) -> Answer:
-        """The whole answer; cancelling the call cuts the connection at once."""
+    @property
+    def host(self) -> str:
+        """Host and port, for people."""
+        return self._endpoint.host
+
+    async def answer(self, request: ChatRequest, *, timeout_s: float | None = None) -> Answer:
+        """The whole answer, within `timeout_s` where one is given; cancelling cuts the connection at once."""
         started_s = time.perf_counter()
         form, headers, body, translated = self._sent(request)
-        exchange = await self._endpoint.post(headers, body, is_whole=True, path=form.path)
+        exchange = await self._endpoint.post(headers, body, is_whole=True, path=form.path, timeout_s=timeout_s)
         try:
             body = await exchange.whole()
             kept = self._checked(exchange.status, exchange.headers, body)
@@ -98,10 +104,10 @@ class HttpModel:
         answer = form.decode_answer(body, model=self._card.name, headers=kept, latency_s=latency_s)
         return answer if translated is None else translated.answer(answer)
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[bytes, None]:
+    async def stream(self, request: ChatRequest, *, timeout_s: float | None = None) -> AsyncGenerator[bytes, None]:
         """The event bytes as they come; closing the iterator cuts the connection at once."""
         form, headers, body, translated = self._sent(request)
-        exchange = await self._endpoint.post(headers, body, is_whole=False, path=form.path)
+        exchange = await self._endpoint.post(headers, body, is_whole=False, path=form.path, timeout_s=timeout_s)
         try:
             content_type = next((value for name, value in exchange.headers if name == b"content-type"), b"")
             if exchange.status != 200 or not content_type.startswith(b"text/event-stream"):
@@ -130,6 +136,8 @@ class HttpModel:
         """The format in which the server is asked, headers and body, and the way back where there is one."""
         form = format_of(request)
         given = request.headers if isinstance(request, ClientRequest) else ()
+        if not self._takes_client_keys:
+            given = tuple(header for header in given if header[0] in _VERSIONS)
         if form not in self._translations.spoken:
             translated = Translated(self._translations.of(form), request, self._card.name)
             # Between formats of one family the client's headers keep their meaning.

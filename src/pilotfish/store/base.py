@@ -31,7 +31,7 @@ class LogFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCount:
-    """How often a task occurs in the log."""
+    """How often a task occurs in the log; `n_first` of the `n_local` local answers were the first tier's."""
 
     task_id: str
     instructions_id: str
@@ -40,6 +40,7 @@ class TaskCount:
     n_reference_known: int
     first_s: float
     last_s: float
+    n_first: int
 
 
 class LogWriter(Protocol):

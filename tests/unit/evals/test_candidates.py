@@ -2,21 +2,29 @@ from __future__ import annotations
 
 import pytest
 
-from pilotfish.config.settings import LargeSettings
+from pilotfish.config.settings import LargeSettings, ModelSettings, Settings
 from pilotfish.core.errors import ConfigError, TaskError
 from pilotfish.core.messages import Price
-from pilotfish.evals.candidates import Place, candidate
+from pilotfish.evals.candidates import FoundTask, Place, candidate
+from pilotfish.routing.policy import Gates, Policy
 from tools.compared import write_scores
 
 
 def test_the_kinds_are_told_apart_by_what_is_written(tmp_path):
     scores = write_scores(tmp_path / "s.jsonl", {"a": [1], "b": [0]})
-    place = Place(large=LargeSettings(url="http://127.0.0.1:1/v1", model="big"), accept=lambda least: lambda c, s: True)
+    place = Place(
+        settings=Settings(
+            large=LargeSettings(url="http://127.0.0.1:1/v1", model="big"),
+            models={"other": ModelSettings(url="http://127.0.0.1:2/v1", model="theirs")},
+        ),
+        gate=lambda least: Policy(Gates(min_certainty=least, min_scope=-1)),
+    )
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "config.json").write_text("{}")
     kinds = {
         "large": ("endpoint", "big"),
         "big": ("endpoint", "big"),
+        "other": ("endpoint", "other"),
         "http://127.0.0.1:1/v1#tiny": ("endpoint", "tiny"),
         "mine=http://127.0.0.1:1/v1?x=y#tiny": ("endpoint", "mine"),
         f"{scores}#b": ("recording", "b"),
@@ -55,13 +63,14 @@ def test_a_price_belongs_to_the_name_and_changes_no_identity():
 
 
 def test_the_certificate_of_a_task_decides_in_its_cascade(tmp_path):
-    asked = []
-
     def find(name):
         if name != "sort":
             raise TaskError("no such task")
-        return tmp_path, lambda certainty, scope: asked.append(certainty) or True
+        return FoundTask(tmp_path, Policy(Gates(min_certainty=0.5, min_scope=0)), has_first_tier=False)
 
     (tmp_path / "specialist.json").write_text("{}")
     found = candidate("sort>tools.compared:right", Place(find_task=find))
     assert (found.kind, found.name) == ("cascade", "sort>right")
+    first = candidate("tier=first-tier:sort", Place(find_task=find))
+    assert (first.kind, first.name) == ("specialist", "tier")
+    assert first.sha256 != candidate("sort", Place(find_task=find)).sha256

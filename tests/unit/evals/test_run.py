@@ -20,6 +20,7 @@ from pilotfish.evals.report import Report, report
 from pilotfish.evals.run import Options, run
 from pilotfish.evals.run_file import AnswerRow, Head, ModelRow, RunFile, read_rows
 from pilotfish.evals.verdict import Rule
+from pilotfish.routing.policy import Gates, Policy
 from pilotfish.scoring.scorers import Score, scorer
 from tools.compared import items
 from tools.upstream import Reply, upstream
@@ -181,7 +182,7 @@ def test_a_model_that_refuses_everything_stops_the_run_before_it_fills_the_file(
 
 
 def test_a_cascade_pays_for_both_and_says_how_often_it_went_on(tmp_path):
-    place = Place(accept=lambda least: lambda certainty, scope: certainty >= least)
+    place = Place(gate=lambda least: Policy(Gates(min_certainty=least, min_scope=-1)))
     found = candidate("c=tools.compared:unsure>tools.compared:right@0.8", place)
     with RunFile(tmp_path / "run.jsonl", head(6)) as file:
         run(items(6), [found], EXACT, file, Options())
