@@ -6,10 +6,12 @@ log and the registry only. Nothing is adopted without a certificate, and a task 
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pilotfish.config.settings import ConsistencySettings
