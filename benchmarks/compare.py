@@ -3,8 +3,8 @@
     OPENBLAS_NUM_THREADS=1 python benchmarks/compare.py [--items N]
 
 Overhead: a function that does nothing, 10,000 calls, everything between the send time and the line in the run file.
-Recordings: 10,000 items of three recordings, from the command's start to its report and page. Students: the n-gram head
-of a specialist alone, the whole specialist on the frozen encoder, and, where transformers is installed, a causal model
+Recordings: 10,000 items of three recordings, from the command's start to its report and page. Students: the first tier
+of a specialist (n-grams) alone, the whole specialist on the frozen encoder, and, where transformers is installed, a causal model
 of a few kilobytes with random weights (its answers are noise; its five axes are not). Needs ../shared/data. Writes
 benchmarks/results/compare-DATE.json.
 """
@@ -12,7 +12,6 @@ benchmarks/results/compare-DATE.json.
 from __future__ import annotations
 
 import argparse
-import functools
 import importlib.util
 import json
 import os
@@ -25,39 +24,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import load_file
-
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
 from pilotfish.scoring.answers import parse, settle
-from pilotfish.specialists.ngrams import Vocabulary, count
 from pilotfish.students.distil import distil
 from pilotfish.students.encoder_cache import open_encoder
 
 from record import labelled, save, show
 
 N_ITEMS = 10_000
-STUDENT = "PILOTFISH_BENCHMARK_STUDENT"
 
 
 def nothing(messages: list[dict[str, Any]]) -> str:
     return "x"
-
-
-@functools.cache
-def _head() -> tuple[Vocabulary, np.ndarray, np.ndarray, list[str]]:
-    folder = Path(os.environ[STUDENT])
-    tensors = load_file(folder / "model.safetensors")
-    classes = json.loads((folder / "specialist.json").read_text())["classes"][0]
-    vocabulary = Vocabulary(tensors["columns"], tensors["column_weights"])
-    return vocabulary, tensors["0.sparse"], tensors["0.sparse_bias"], classes
-
-
-def ngram_student(messages: list[dict[str, Any]]) -> str:
-    vocabulary, weights, bias, classes = _head()
-    rows = vocabulary.weigh(count([messages[-1]["content"]]))
-    return classes[int((rows.values @ weights[rows.columns] + bias).argmax())]
 
 
 def compare(*arguments: object) -> tuple[dict[str, Any], float]:
@@ -133,12 +112,11 @@ def tiny_causal(folder: Path) -> Path | None:
 
 def students(folder: Path, n_items: int) -> list[dict[str, Any]]:
     learnt = specialist(folder)
-    os.environ[STUDENT] = str(learnt)
     rows = [row for row in labelled("banking77") if row["split"] == "test"]
     random.Random(0).shuffle(rows)
     asked = [{"id": row["id"], "input": row["text"], "output": row["label"]} for row in rows[:n_items]]
     data = write(folder / "banking77.jsonl", asked)
-    models = [f"frozen-encoder={learnt}", "n-gram=compare:ngram_student"]
+    models = [f"frozen-encoder={learnt}", f"n-gram=first-tier:{learnt}"]
     causal = tiny_causal(folder / "tiny-causal")
     if causal is not None:
         models.append(f"tiny-causal={causal}")
