@@ -4,9 +4,9 @@
 
 Overhead: a function that does nothing, 10,000 calls, everything between the send time and the line in the run file.
 Recordings: 10,000 items of three recordings, from the command's start to its report and page. Students: the first tier
-of a specialist (n-grams) alone, the whole specialist on the frozen encoder, and, where transformers is installed, a causal model
-of a few kilobytes with random weights (its answers are noise; its five axes are not). Needs ../shared/data. Writes
-benchmarks/results/compare-DATE.json.
+of a specialist (n-grams) alone, the whole specialist on the frozen encoder, and, where transformers is installed, a
+causal model of a few kilobytes with random weights (its answers are noise; its five axes are not). Needs
+../shared/data. Writes benchmarks/results/compare-DATE.json.
 """
 
 from __future__ import annotations

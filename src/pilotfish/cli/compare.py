@@ -60,15 +60,33 @@ class Named(click.ParamType[tuple[str, str]]):
 @click.option("--limit", type=click.IntRange(1), help="Only so many items, chosen by the seed.")
 @click.option("--split", help="Only items of this split.")
 @click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Ask every item so often.")
-@click.option("--margin", type=click.FloatRange(0, 1, min_open=True), default=0.02, show_default=True)
-@click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), default=0.05, show_default=True)
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.02,
+    show_default=True,
+    help="Tolerated loss in score, 0..1.",
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="Chance of a wrong claim, over all candidates.",
+)
 @click.option("--plan", "only_plan", is_flag=True, help="Say what these items can show, and ask nobody.")
 @click.option("--discordance", type=click.FloatRange(0, 1, min_open=True), help="Expected share of differing items.")
 @click.option("--clients", type=click.IntRange(1), default=1, show_default=True, help="Closed load: calls at a time.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Open load: calls per second, Poisson.")
 @click.option("--warm-up", type=click.IntRange(0), default=1, show_default=True, help="Calls thrown away first.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=120.0, show_default=True)
-@click.option("--temperature", type=float, default=0.0, show_default=True)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=120.0,
+    show_default=True,
+    help="Seconds until a call counts as timed out.",
+)
+@click.option("--temperature", type=float, default=0.0, show_default=True, help="Sampling temperature of endpoints.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Longest answer, in tokens.")
 @click.option("--logprobs", is_flag=True, help="Ask endpoints how certain they are.")
 @click.option("--key-env", default="", help="Environment variable with the key of URL#model endpoints.")
