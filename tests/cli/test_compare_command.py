@@ -61,6 +61,14 @@ def test_the_same_command_again_asks_nobody(pilotfish, doors, tmp_path):
     assert "not asked again" not in pilotfish("compare", RIGHT, UNSURE, *flags, "--fresh").err
 
 
+def test_fresh_forgets_runs_and_nothing_else(pilotfish, doors, tmp_path):
+    (tmp_path / "diary.txt").write_text("dear diary\n")
+    said = pilotfish("compare", RIGHT, "--on", doors, "--run", tmp_path / "diary.txt", "--fresh")
+    assert said.code == EXIT_USER
+    assert "is no run file" in said.err
+    assert (tmp_path / "diary.txt").read_text() == "dear diary\n"
+
+
 def test_data_that_does_not_suffice_is_the_honest_no(pilotfish, tmp_path):
     scores = write_scores(tmp_path / "s.jsonl", {"a": [1.0, 0.0] * 25, "b": [0.0, 1.0] * 2 + [1.0, 0.0] * 23})
     said = pilotfish("compare", f"{scores}#a", f"{scores}#b", "--on", "recorded", "--margin", "0.05")

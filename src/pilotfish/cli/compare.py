@@ -137,7 +137,7 @@ def _compare(
     from pilotfish.evals.plan import plan
     from pilotfish.evals.report import report
     from pilotfish.evals.run import run
-    from pilotfish.evals.run_file import RunFile
+    from pilotfish.evals.run_file import RunFile, read_rows
     from pilotfish.scoring.scorers import scorer
 
     is_scored = all(found.kind == "recording" and found.recordings[0].is_scored for found in candidates)
@@ -150,8 +150,9 @@ def _compare(
     name = AS_RECORDED if is_scored else " ".join([name, *(f"{key}={value}" for key, value in said.items())])
     head = _head(data, items, name, flags)
     path = flags["run_path"] or place.home / "runs" / f"{Path(data.name).name}-{head.id}.jsonl"
-    if flags["fresh"]:
-        path.unlink(missing_ok=True)
+    if flags["fresh"] and path.exists():
+        read_rows(path)  # nothing but a run is forgotten
+        path.unlink()
     with RunFile(path, head) as file, output.Progress() as progress:
         if len(candidates) > 1:
             progress.say(plan(items, rule, n_candidates=len(candidates) - 1, repeats=flags["repeats"]).sentence)

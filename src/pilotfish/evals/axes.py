@@ -185,8 +185,8 @@ def axes(
         warm_up=max((session.warm_up for session in sessions), default=0),
         memory=_peak(sessions, "memory", model),
         device_memory=_peak(sessions, "device memory", model),
-        energy=_energies(sessions, plain, model, estimated=False),
-        energy_estimate=next(iter(_energies(sessions, plain, model, estimated=True)), None),
+        energy=_energies(sessions, rows, model, estimated=False),
+        energy_estimate=next(iter(_energies(sessions, rows, model, estimated=True)), None),
         money=_money(model, plain, found, tokens_per_s, rent_usd_per_h),
         escalated=_share(escalated) if escalated else None,
         trust=_trust(plain),
@@ -273,8 +273,12 @@ def _energies(
             why.append(reading["why_none"])
         elif (reading["method"] == "tdp_estimate") is estimated:
             by_method[reading["method"]].append(reading)
-    # A method that covers only some of the sessions would divide by too many requests.
-    full = {method: found for method, found in by_method.items() if len(found) == len(sessions)}
+    # A method that covers only some of the sessions would divide by too many requests; so would a session that was
+    # killed before it could be entered.
+    is_covered = sum(session.n for session in sessions) >= len(rows)
+    if by_method and not is_covered:
+        why.append("a part of the run was killed before its meters were read")
+    full = {method: found for method, found in by_method.items() if is_covered and len(found) == len(sessions)}
     found = [_energy(sum(r["value"] for r in rs), method, rs[0]["scope"], rows) for method, rs in full.items()]
     if found or estimated:
         return found

@@ -215,6 +215,19 @@ def test_a_local_model_is_measured_and_energy_is_honest(tmp_path):
     assert model.energy_estimate.j_per_request.value >= 0.1
 
 
+def test_energy_of_a_run_whose_part_was_killed_is_not_divided_by_all_its_answers(tmp_path):
+    path = tmp_path / "run.jsonl"
+    asked(path, 3, "tools.compared:right", options=Options(estimate_watts=10.0))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if b'"row":"session"' not in line))
+    rows = asked(path, 3, "tools.compared:right", options=Options(repeats=2, estimate_watts=10.0))
+    assert len(rows) == 6
+    options = Options(repeats=2, estimate_watts=10.0)
+    (model,) = reported(path, 3, "tools.compared:right", options=options).models
+    assert model.energy_estimate is None
+    assert model.requests_per_s.n == 3
+
+
 def test_clusters_and_slices_come_from_the_items(tmp_path):
     tagged = [
         dataclasses.replace(i, tags={"kind": "even" if n % 2 else "odd"}, cluster=str(n // 2))
