@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from pilotfish.core.errors import ModelError, SpecialistError
 from pilotfish.core.item import Item
 from pilotfish.core.messages import ChatRequest, Message, Price, Usage
 from pilotfish.models.base import Model
@@ -185,7 +186,11 @@ class Cascade:
 
     async def ask(self, item: Item, repeat: int, sent_s: float) -> Response:
         """The accepted answer. An answer without a certainty is never accepted."""
-        tried = await self._first.ask(item, repeat, sent_s)
+        try:
+            tried = await self._first.ask(item, repeat, sent_s)
+        except (ModelError, SpecialistError):
+            # As live: a broken first costs its time, never the answer.
+            tried = Response(answer="", failure="error", latency_s=time.perf_counter() - sent_s)
         if not tried.failure and (tried.is_accepted or self._is_certified(tried)):
             return replace(tried, is_escalated=False)
         found = await self._second.ask(item, repeat, time.perf_counter())

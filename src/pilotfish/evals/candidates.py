@@ -12,7 +12,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -256,7 +256,9 @@ def _cascade(spec: str, name: str, place: Place) -> Candidate:
     """`A>B@0.9`; without a number A must be a task whose certificate has a policy."""
     parts, _, least = spec.partition("@") if re.search(r"@[\d.]+$", spec) else (spec, "", "")
     first_spec, _, second_spec = parts.partition(">")
-    first, second = candidate(first_spec.strip(), place), candidate(second_spec.strip(), place)
+    # An endpoint that goes first must say how certain it is.
+    telling = replace(place, sampling=replace(place.sampling, wants_certainty=True))
+    first, second = candidate(first_spec.strip(), telling), candidate(second_spec.strip(), place)
     gate = _gate(first_spec.strip(), least, place)
     return Candidate(
         name=name or f"{first.name}>{second.name}",

@@ -193,6 +193,28 @@ def test_a_cascade_pays_for_both_and_says_how_often_it_went_on(tmp_path):
     assert model.escalated.value == 0.5
 
 
+def test_an_endpoint_that_goes_first_is_asked_how_certain_it_is_and_defers_where_it_does_not_say(tmp_path):
+    place = Place(gate=lambda least: Policy(Gates(min_certainty=least, min_scope=-1)))
+    with upstream([Reply(text="red")]) as first, upstream([Reply(text="green")]) as second:
+        found = candidate(f"{first.url}#small>{second.url}#large@0.5", place)
+        with RunFile(tmp_path / "run.jsonl", head(2)) as file:
+            run(items(2), [found], EXACT, file, Options())
+            rows = list(file.answers.values())
+        assert [asked.json.get("logprobs") for asked in (*first.asked, *second.asked)] == [True, True, None, None]
+        assert [asked.json["model"] for asked in (first.asked[0], second.asked[0])] == ["small", "large"]
+    assert [(row.answer, row.is_escalated, row.prompt_tokens) for row in rows] == [("green", True, 22)] * 2
+
+
+def test_a_cascade_whose_first_is_broken_answers_all_the_same(tmp_path):
+    place = Place(gate=lambda least: Policy(Gates(min_certainty=least, min_scope=-1)))
+    with upstream([Reply(status=500, body=b"{}")]) as first:
+        found = candidate(f"{first.url}#small>tools.compared:right@0.5", place)
+        with RunFile(tmp_path / "run.jsonl", head(2)) as file:
+            run(items(2), [found], EXACT, file, Options())
+            rows = list(file.answers.values())
+    assert [(row.score, row.is_escalated, row.failure) for row in rows] == [(1.0, True, "")] * 2
+
+
 def test_a_failure_that_a_scorer_sees_counts_as_wrong(tmp_path):
     def judged(item, answer):
         return Score(0.7, "refusal" if item.id == "i0" else "", "")
