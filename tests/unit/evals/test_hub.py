@@ -6,6 +6,7 @@ from pilotfish.core.errors import DataError
 from pilotfish.evals.data import load
 
 datasets = pytest.importorskip("datasets")
+hub = pytest.importorskip("pilotfish.evals.hub")
 
 ROWS = [
     {"question": "2+2?", "choices": ["3", "4"], "answer": 1},
@@ -33,13 +34,11 @@ def test_a_folder_in_the_hubs_form_is_read_through_datasets(folder):
 
 
 def test_class_labels_come_by_their_names():
-    from pilotfish.evals.hub import _label_names, _named
-
     features = datasets.Features(
         {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["ham", "spam"]),
          "tags": datasets.Sequence(datasets.ClassLabel(names=["O", "B-a"]))}
     )  # fmt: skip
-    assert _named({"text": "x", "label": 1, "tags": [1, 0]}, _label_names(features)) == {
+    assert hub._named({"text": "x", "label": 1, "tags": [1, 0]}, hub._label_names(features)) == {
         "text": "x", "label": "spam", "tags": ["B-a", "O"],
     }  # fmt: skip
 

@@ -4,6 +4,9 @@ from pilotfish.core.errors import UserError
 from pilotfish.core.item import Item
 from pilotfish.scoring.scorers import corpus_figures, scorer
 
+pytest.importorskip("sacrebleu")
+pytest.importorskip("rouge_score.rouge_scorer")  # seconds to load, which belong to no test
+
 # The example of sacrebleu's README, which gives BLEU = 48.53 and chrF2 = 59.73.
 REFERENCES = [
     ["The dog bit the man.", "The dog had bit the man."],
