@@ -27,9 +27,6 @@ __all__ = ["SCORERS", "Score", "Scorer", "corpus_figures", "default_scorer", "sc
 
 Scorer = Callable[[Item, str], Score]
 
-PATTERN_TIMEOUT_S = 1.0
-"""A pattern with nested repeats can take for ever on a text that a model chose."""
-
 _NEEDS = {"rouge": "rouge_score", "bleu": "sacrebleu", "chrf": "sacrebleu", "regex": "regex"}
 """The library behind a scorer, missed when the scorer is chosen and not when it meets its first answer."""
 
@@ -102,10 +99,11 @@ def score_exact(item: Item, answer: str, *, fold: bool = True) -> Score:
     return Score(float(any(plain(answer) == plain(gold) for gold in golds)))
 
 
-def score_regex(item: Item, answer: str, *, pattern: str = "", whole: bool = False) -> Score:
+def score_regex(item: Item, answer: str, *, pattern: str = "", whole: bool = False, timeout_s: float = 1.0) -> Score:
     """1 where `pattern`, else the expected text as one, is found in the answer (with `whole`: matches all of it).
 
-    Raises `UserError` for what is no pattern. The library is `regex`, whose matching can be interrupted.
+    The library is `regex`, since a pattern with nested repeats can take for ever on a text that a model chose, and its
+    matching can be interrupted. Raises `UserError` for what is no pattern.
     """
     import regex  # noqa: PLC0415 - an extra
 
@@ -113,11 +111,11 @@ def score_regex(item: Item, answer: str, *, pattern: str = "", whole: bool = Fal
     try:
         compiled = regex.compile(source)
         match = compiled.fullmatch if whole else compiled.search
-        return Score(float(match(answer, timeout=PATTERN_TIMEOUT_S) is not None))
+        return Score(float(match(answer, timeout=timeout_s) is not None))
     except regex.error as error:
         raise UserError(f"Item {item.id!r}: {source!r} is no regular expression: {error}.") from error
     except TimeoutError:
-        return Score(0.0, "timeout", f"the pattern took longer than {PATTERN_TIMEOUT_S:g} s")
+        return Score(0.0, "timeout", f"the pattern took longer than {timeout_s:g} s")
 
 
 def score_judge(item: Item, answer: str, *, ask: Callable[[str], str] | None = None) -> Score:

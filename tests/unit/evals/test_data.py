@@ -128,8 +128,17 @@ def test_recorded_traffic_is_one_set(tmp_path):
     assert len(found.items) == 30
     assert (found.items[0].tags, found.default_scorer) == ({"task": "Label it."}, "label")
     assert "1 rows" in found.notes[0]
-    assert "line 31" in found.notes[0]
+    assert "line 31: the answer is a tool call" in found.notes[0]
     assert len({item.id for item in found.items}) == 30
+
+
+def test_the_two_files_of_a_batch_are_joined(tmp_path):
+    body = {"model": "large", "messages": [{"role": "user", "content": "2+2?"}]}
+    completion = {"choices": [{"message": {"role": "assistant", "content": "4"}}]}
+    write(tmp_path / "in.jsonl", [{"custom_id": "a", "body": body}])
+    write(tmp_path / "out.jsonl", [{"custom_id": "a", "response": {"body": completion}}])
+    item = load(str(tmp_path)).items[0]
+    assert (asked(item), item.expected) == ("2+2?", "4")
 
 
 @pytest.mark.parametrize(
