@@ -5,15 +5,17 @@
 The reference answers with the gold labels, with 6 % random flips, or with 6 % consistent confusions (half of the
 12 % of texts that an independent word model finds most ambiguous get its best other class). For each, a specialist
 learns on 60 % of the rows once and predicts the other 40 %, the pool. Calibration rows are independent draws from the
-pool, so the true risk of a threshold is the pool's; the certificate is a first attempt's, as the product
-issues it. Naive: the lowest threshold whose observed risk keeps the promise. Best: the lowest that truly does.
-Coverage counts a refusal as 0. Needs ../shared/data. Writes benchmarks/results/promise_real-DATE.json.
+pool, so the true risk of a threshold is the pool's; the certificate is a first attempt's, as the product issues it,
+with a first tier where it has one. Naive: the lowest threshold whose observed risk keeps the promise. Best: the lowest
+of the mixture alone that truly does. Coverage counts a refusal as 0. Needs ../shared/data.
+Writes benchmarks/results/promise_real-DATE.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -28,10 +30,12 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.naive_bayes import MultinomialNB
 
 from pilotfish.config import load
-from pilotfish.core.certificate import RISK_KINDS, Certificate, Claim
+from pilotfish.core.certificate import RISK_KINDS, Claim
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
-from pilotfish.guarantees.certify import MIN_COVERAGE, Evidence, Terms, certify, choose, gated
+from pilotfish.guarantees.certify import Design, Evidence, choose, design
+from pilotfish.guarantees.fitting import look
+from pilotfish.guarantees.tiers import MIN_COVERAGE, Rows
 from pilotfish.scoring.answers import disagreement, parse, settle
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Specialist
@@ -46,24 +50,36 @@ REFERENCES = ("gold", "flips", "confusions")
 RISKS = (0.01, 0.02, 0.05)
 SIZES = (300, 1000, 3000)
 MORE_SIZES = (300, 500, 1000, 1500, 3000)
-TERMS = Terms(task_id="", task_name="", attempt=1, created_at="")
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Pool:
-    """A specialist's out-of-fold evidence, and its scores and losses on rows it never saw: the whole population."""
+    """A specialist's out-of-fold evidence, and its scores and losses on rows it never saw: the whole population.
+
+    `first` is the same by the first tier.
+    """
 
     fold: Evidence
     losses: Floats
     certainty: Floats
     scope: Floats
+    first: tuple[Floats, Floats, Floats]
 
-    def risk(self, min_certainty: float, min_scope: float, claim: Claim) -> tuple[float, float]:
-        """The true risk and coverage of two gates."""
-        served = (self.certainty >= min_certainty) & (self.scope >= min_scope)
-        errors = float(self.losses[served].sum())
+    def drawn(self, rows: NDArray[np.intp]) -> tuple[Rows, Rows]:
+        """What both tiers say of some rows."""
+        full, first = (self.losses, self.certainty, self.scope), self.first
+        return Rows(*(part[rows].tolist() for part in full)), Rows(*(part[rows].tolist() for part in first))
+
+    def risk(self, min_certainty: float, planned: Design, claim: Claim) -> tuple[float, float]:
+        """The true risk and coverage of all gates."""
+        served = (self.certainty >= min_certainty) & (self.scope >= planned.min_scope)
+        losses = self.losses
+        if planned.first is not None:
+            by_first = (self.first[1] >= planned.first.min_certainty) & (self.first[2] >= planned.first.min_scope)
+            served, losses = served | by_first, np.where(by_first, self.first[0], losses)
+        errors = float(losses[served].sum())
         return errors / max(1, served.sum() if claim.per == "answer" else len(served)), float(served.mean())
 
     def best_coverage(self, claim: Claim) -> float:
@@ -103,64 +119,47 @@ def learn(
     rows = [Example(text=t, answer=parse(shape, label), time_s=0) for t, label in zip(texts, given, strict=True)]
     with tempfile.TemporaryDirectory() as home:
         fitted = distil(rows[:n_fit], task, encoder, Path(home), embeddings=embeddings[:n_fit])
-        said = Specialist.load(fitted.folder, encoder).predict(texts[n_fit:], embeddings=embeddings[n_fit:])
-    losses = [disagreement(answer, row.answer) for answer, row in zip(said.answers, rows[n_fit:], strict=True)]
-    fold = fitted.out_of_fold
-    evidence = Evidence(
-        fold_losses=fold.disagreement.tolist(), fold_certainty=fold.certainty.tolist(), fold_scope=fold.scope.tolist()
+        specialist = Specialist.load(fitted.folder, encoder)
+        said = specialist.predict(texts[n_fit:], embeddings=embeddings[n_fit:])
+        first = specialist.predict_first(texts[n_fit:])
+    losses, first_losses = (
+        np.array([disagreement(answer, row.answer) for answer, row in zip(tier.answers, rows[n_fit:], strict=True)])
+        for tier in (said, first)
     )
-    return Pool(evidence, np.array(losses), said.certainty, said.scope), time.process_time() - started
-
-
-def fixed_beforehand(fold: Evidence, n: int, claim: Claim) -> tuple[float, list[float]] | None:
-    """The scope gate and the order of tests for n rows, which depend on out-of-fold rows alone.
-
-    Read from the certificate of n perfect rows; None where even those are refused.
-    """
-    perfect = Evidence(
-        fold_losses=fold.fold_losses,
-        fold_certainty=fold.fold_certainty,
-        fold_scope=fold.fold_scope,
-        losses=[0.0] * n,
-        certainty=[1.0] * n,
-        scope=[1.0] * n,
-    )
-    verdict = certify(perfect, claim, TERMS)
-    return (verdict.min_scope, verdict.details["order_of_tests"]) if isinstance(verdict, Certificate) else None
+    evidence = look(fitted.out_of_fold)
+    by_first = (first_losses, first.certainty, first.scope)
+    return Pool(evidence, losses, said.certainty, said.scope, by_first), time.process_time() - started
 
 
 def draws(pool: Pool, n: int, repeats: int) -> list[dict[str, Any]]:
     """All claims on the same `repeats` draws of n calibration rows."""
     claims = [Claim(max_risk=max_risk, per=per) for per in RISK_KINDS for max_risk in RISKS]
-    fixed = [fixed_beforehand(pool.fold, n, claim) for claim in claims]
+    designs = [design(pool.fold, claim, n, spending.share(claim.delta, 1)) for claim in claims]
     found: list[list[tuple[float, bool, bool]]] = [[] for _ in claims]
     rng = np.random.default_rng(n)
     for _ in range(repeats):
-        drawn = rng.integers(len(pool.losses), size=n)
-        columns = [part[drawn].tolist() for part in (pool.certainty, pool.scope, pool.losses)]
-        curves = {scope: gated(*columns, scope) for scope in {beforehand[0] for beforehand in fixed if beforehand}}
-        for claim, beforehand, outcomes in zip(claims, fixed, found, strict=True):
-            outcomes.append(
-                outcome(pool, curves[beforehand[0]], beforehand, claim) if beforehand else (0, False, False)
-            )
-    return [cell(pool, claim, n, outcomes) for claim, outcomes in zip(claims, found, strict=True)]
+        rows = pool.drawn(rng.integers(len(pool.losses), size=n))
+        for claim, planned, outcomes in zip(claims, designs, found, strict=True):
+            outcomes.append(outcome(pool, planned.curve(*rows), planned, claim))
+    return [
+        cell(pool, claim, n, planned, outcomes) for claim, planned, outcomes in zip(claims, designs, found, strict=True)
+    ]
 
 
-def outcome(
-    pool: Pool, rows: sequence.Curve, beforehand: tuple[float, list[float]], claim: Claim
-) -> tuple[float, bool, bool]:
+def outcome(pool: Pool, rows: sequence.Curve, planned: Design, claim: Claim) -> tuple[float, bool, bool]:
     """Coverage (0 for a refusal), whether the certificate's promise is broken, and whether the naive one's is."""
-    scope, order = beforehand
-    choice = choose(rows, order, claim, spending.share(claim.delta, 1))
+    choice = choose(rows, None, planned.order, claim, spending.share(claim.delta, 1))
     coverage, is_broken = 0.0, False
     if choice and choice.n_served >= MIN_COVERAGE * rows.n_rows:
-        risk, coverage = pool.risk(choice.threshold, scope, claim)
+        risk, coverage = pool.risk(choice.threshold, planned, claim)
         is_broken = risk > claim.max_risk
     naive = sequence.naive(rows, claim.max_risk, per_traffic=claim.per == "traffic")
-    return coverage, is_broken, naive is not None and pool.risk(naive.threshold, scope, claim)[0] > claim.max_risk
+    return coverage, is_broken, naive is not None and pool.risk(naive.threshold, planned, claim)[0] > claim.max_risk
 
 
-def cell(pool: Pool, claim: Claim, n: int, outcomes: Sequence[tuple[float, bool, bool]]) -> dict[str, Any]:
+def cell(
+    pool: Pool, claim: Claim, n: int, planned: Design, outcomes: Sequence[tuple[float, bool, bool]]
+) -> dict[str, Any]:
     coverages, broken, naive = (np.array(column, float) for column in zip(*outcomes, strict=True))
     best = pool.best_coverage(claim)
     return {
@@ -171,6 +170,7 @@ def cell(pool: Pool, claim: Claim, n: int, outcomes: Sequence[tuple[float, bool,
         "certified": float((coverages > 0).mean()),
         "coverage": float(coverages.mean()),
         "coverage_10th_percentile": float(np.quantile(coverages, 0.1)),
+        "first_tier": 0.0 if planned.first is None else pool.risk(math.inf, planned, claim)[1],
         "best_coverage": best,
         "coverage_loss": best - float(coverages.mean()),
         "broken": float(broken.mean()),

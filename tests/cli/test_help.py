@@ -12,6 +12,7 @@ from pilotfish.cli.main import COMMANDS, EXIT_USER
 HEAVY = "numpy onnxruntime sklearn scipy onnx tokenizers safetensors openai"
 WHOLE = [[name] for name in COMMANDS] + [["log", verb] for verb in ("list", "show", "export", "prune")]
 WHOLE += [["config", verb] for verb in ("show", "check")]
+WHOLE += [["keys", verb] for verb in ("create", "list", "show", "revoke", "rotate", "admin")]
 
 
 @pytest.mark.parametrize("command", WHOLE, ids=" ".join)
@@ -66,7 +67,7 @@ for command in (["tasks"], ["log", "list"], ["log", "export"], ["explain", "pf-0
 
 
 def test_no_command_shows_the_help_and_asks_for_one(pilotfish):
-    for command in ([], ["log"], ["config"]):
+    for command in ([], ["log"], ["config"], ["keys"]):
         said = pilotfish(*command)
         assert said.code == EXIT_USER
         assert "Commands" in said.out + said.err

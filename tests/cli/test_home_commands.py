@@ -14,7 +14,7 @@ from pilotfish.store.base import Event
 from pilotfish.store.build import open_registry, open_writer
 from pilotfish.store.home import open_home
 from tools.command_line import files, shell
-from tools.log_rows import request_row
+from tools.log_rows import local_row, request_row
 from tools.served_home import TASK_ID, sentences
 from tools.traffic import many_words
 
@@ -188,6 +188,17 @@ def test_explain_as_text_and_json(ask, certified):
     assert "error: down" in ask("explain", "pf-failed").out
 
 
+def test_explain_says_which_tier_answered(ask, certified):
+    writer = open_writer(certified)
+    writer.append(local_row("pf-first", tier=1))
+    writer.append(local_row("pf-full", tier=2))
+    writer.append(local_row("pf-before"))
+    writer.close()
+    assert "tier 1 (the first tier, n-grams alone" in ask("explain", "pf-first").out
+    for name in ("pf-full", "pf-before"):
+        assert "tier 2 (the full mixture" in ask("explain", name).out
+
+
 def test_the_log_as_text_and_json(ask, certified):
     said = ask("log", "list", "-n", "3")
     assert [line.split()[0] for line in said.out.splitlines()[2:]] == ["pf-failed", "pf-audit", "pf-local"]
@@ -333,6 +344,26 @@ def test_the_configuration_as_text_and_json(pilotfish, tmp_path, monkeypatch):
     assert "sk-very-secret" not in shown.out + checked.out + json.dumps(found)
     said = pilotfish("config", "check", "--json")
     assert (said.code, said.json["ok"]) == (EXIT_NO, False)
+
+
+def test_the_configuration_shows_every_model_and_alias_but_no_key(pilotfish, tmp_path, monkeypatch):
+    monkeypatch.setenv("C_KEY", "sk-very-secret")
+    (tmp_path / "p.toml").write_text(
+        '[large]\nurl = "http://a/v1"\nmodel = "big"\nendpoints = [{ url = "http://c/v1", key_env = "C_KEY" }]\n'
+        'degraded = "small"\n[models.small]\nurl = "http://s/v1"\n[aliases]\n"gpt-4o" = "auto"\n'
+    )
+    shown = pilotfish("config", "show", "--config", tmp_path / "p.toml")
+    for part in ("http://c/v1", "models.small", "http://s/v1", "gpt-4o", "stream_idle_s"):
+        assert part in shown.out
+    found = pilotfish("config", "show", "--config", tmp_path / "p.toml", "--json").json
+    assert found["large"]["endpoints"] == [{"url": "http://c/v1", "key_env": "C_KEY"}]
+    assert (found["models"]["small"]["url"], found["aliases"]) == ("http://s/v1", {"gpt-4o": "auto"})
+    checked = pilotfish("config", "check", "--config", tmp_path / "p.toml")
+    assert "Further server: http://c/v1. Key: the variable C_KEY is set." in checked.out
+    assert "Model small: small at http://s/v1." in checked.out
+    assert "Alias: gpt-4o stands for auto." in checked.out
+    assert "small may answer, without a promise" in checked.out
+    assert "sk-very-secret" not in shown.out + checked.out + json.dumps(found)
 
 
 def test_an_event_of_a_withdrawal_keeps_the_task_from_being_promoted(ask, certified):

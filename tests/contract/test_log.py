@@ -126,6 +126,7 @@ def test_task_counts(fill: Fill) -> None:
         "t", "i", 3, 1, 1,
     )  # fmt: skip
     assert (first.first_s, first.last_s) == (2.0, 9.0)
+    assert first.n_first == 0
     assert (second.task_id, second.n_requests) == ("u", 1)
 
 

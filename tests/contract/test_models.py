@@ -10,11 +10,11 @@ import pytest
 
 from pilotfish.core.errors import ModelError
 from pilotfish.core.messages import ChatRequest, Message, Usage
-from pilotfish.models import wire
 from pilotfish.models.base import Model
 from pilotfish.models.http import HttpModel
 from pilotfish.models.recording import RecordedModel
 from pilotfish.models.scripted import ScriptedModel, Step
+from pilotfish.models.wire.chat import CHAT, DONE
 from pilotfish.store.traffic_formats import Exchange
 from tools.upstream import Reply, upstream
 
@@ -66,7 +66,7 @@ def test_an_answer_carries_its_text_and_a_chat_completion(opened: Opened) -> Non
     async def work(model: Model) -> None:
         answer = await model.answer(request())
         assert answer.text == "hello"
-        assert wire.decode_answer(answer.body, model="x").text == "hello"
+        assert CHAT.decode_answer(answer.body, model="x").text == "hello"
         assert answer.finish_reason == "stop"
 
     with_model(opened, work)
@@ -76,8 +76,8 @@ def test_an_answer_carries_its_text_and_a_chat_completion(opened: Opened) -> Non
 def test_a_stream_says_the_same(opened: Opened) -> None:
     async def work(model: Model) -> None:
         data = b"".join([piece async for piece in model.stream(request(stream=True))])
-        assert wire.decode_stream(data).text == "hello"
-        assert data.endswith(wire.DONE)
+        assert CHAT.decode_stream(data).text == "hello"
+        assert data.endswith(DONE)
 
     with_model(opened, work)
 
@@ -86,9 +86,9 @@ def test_a_stream_says_the_same(opened: Opened) -> None:
 def test_usage_ends_a_stream_only_where_asked_for(opened: Opened) -> None:
     async def work(model: Model) -> None:
         asked = request(stream=True, stream_options={"include_usage": True})
-        with_usage = wire.decode_stream(b"".join([piece async for piece in model.stream(asked)]))
+        with_usage = CHAT.decode_stream(b"".join([piece async for piece in model.stream(asked)]))
         assert with_usage.usage is not None
-        without = wire.decode_stream(b"".join([piece async for piece in model.stream(request(stream=True))]))
+        without = CHAT.decode_stream(b"".join([piece async for piece in model.stream(request(stream=True))]))
         assert without.usage is None
 
     with_model(opened, work)

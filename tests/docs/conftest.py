@@ -42,8 +42,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 def at_place(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """Working in a fresh folder with the traffic file, as the reader of a page does."""
+    """Working in a fresh folder with the traffic file and an article, as the reader of a page does."""
     shutil.copy(place.folder / "my-traffic.jsonl", tmp_path)
+    (tmp_path / "my-article.md").write_text("Phi-2 has 270 million parameters.\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PILOTFISH_HOME", str(place.folder / "home"))
     monkeypatch.setenv("PILOTFISH_CACHE", str(place.cache))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def ask(port: int, method: str, path: str, data: bytes | None = None, **headers:
 def test_what_there_is_to_see(home: Path) -> None:
     with gateway(home, quality={"max_risk": 0.02}) as place:
         assert ask(place.port, "GET", "/healthz") == (200, {"status": "ok"})
-        assert [model.id for model in place.client.models.list()] == ["big", "auto"]
+        assert [model.id for model in place.client.models.list()] == ["big", "auto", "all-MiniLM-L6-v2"]
         status = ask(place.port, "GET", "/pilotfish/status")[1]
         assert status["promise"] == {"max_risk": 0.02, "confidence": 0.95, "per": "answer"}
         assert (status["requests"], status["log_gaps"], status["tasks"]) == (0, 0, [])
@@ -37,7 +38,7 @@ def test_what_there_is_to_see(home: Path) -> None:
     ("method", "path", "status"),
     [
         ("GET", "/", 404),
-        ("POST", "/v1/embeddings", 404),
+        ("POST", "/v1/images/generations", 404),
         ("GET", "/v1/chat/completions", 405),
         ("POST", "/v1/models", 405),
     ],
@@ -66,6 +67,26 @@ def test_a_gateway_on_loopback_answers_only_this_machine(home: Path, headers: di
     with gateway(home) as place:
         assert ask(place.port, "POST", "/v1/chat/completions", body(), **headers)[0] == status
         assert len(place.server.asked) == (status == 200)
+
+
+def test_the_interface_describes_every_path_that_answers(home: Path) -> None:
+    with gateway(home) as place:
+        document: Any = ask(place.port, "GET", "/openapi.json")[1]
+        for path, methods in document["paths"].items():
+            method = next(iter(methods)).upper()
+            assert (
+                ask(place.port, method, path.replace("{model}", "auto"), b"{}" if method == "POST" else None)[0] < 404
+            )
+            assert ask(place.port, "PATCH", path)[0] == 405
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+def test_refusals_are_told_in_the_words_of_the_paths_family(home: Path, path: str) -> None:
+    with gateway(home) as place:
+        for method, data, status in (("GET", None, 405), ("POST", b"{", 400)):
+            got, reply = ask(place.port, method, path, data)
+            assert (got, reply["type"]) == (status, "error")
+            assert reply["error"]["type"] == "invalid_request_error"  # type: ignore[index]
 
 
 def test_a_taken_port_is_a_configuration_error(home: Path) -> None:

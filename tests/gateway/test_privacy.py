@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from pilotfish.gateway import privacy_guard
+from tools.families import events, whole
 from tools.gateway import Place, gateway, post
 from tools.served_home import Learnt, adopt, messages
-from tools.upstream import Asked, Reply, completion, events
+from tools.upstream import Asked, Reply
 
 MAIL, CARD, NAME_OF_MODEL = "ann.canary@example.com", "4111 1111 1111 1111", "dora.canary@example.net"
 VALUES = (MAIL, CARD, NAME_OF_MODEL, "CANARY-77")
@@ -82,7 +83,7 @@ def test_tools_called_and_answered_are_masked_and_restored(home: Path, nothing_l
     def call(asked: Asked) -> Reply:
         function = {"name": "send", "arguments": json.dumps({"to": "<EMAIL_1>", "card": "<CARD_1>"})}
         message = {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": function}]}
-        body = json.loads(completion("", "big"))
+        body = json.loads(whole("/v1/chat/completions", "", "big"))
         body["choices"][0]["message"] = message
         return Reply(body=json.dumps(body).encode())
 
@@ -248,5 +249,5 @@ def test_what_is_asked_again_is_masked_and_what_is_local_is_not(serve: Serve, no
 def test_the_events_of_the_upstream_are_all_there(home: Path) -> None:
     with gateway(home, echo, privacy={"mode": "mask"}) as place:
         _, _, data = chat(place, f"to {MAIL}", stream=True)
-        n = len(events("to <EMAIL_1>", Asked("", {}, b'{"model": "big"}', 1)))
+        n = len(events("/v1/chat/completions", "to <EMAIL_1>", {"model": "big"}))
         assert data.count(b"data: ") == n

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.core.certificate import Claim
+from pilotfish.core.certificate import Claim, FirstTier
 from pilotfish.gateway import local
 from pilotfish.guarantees.drift import Drift
 from pilotfish.specialists.specialist import Specialist
@@ -190,6 +191,61 @@ def test_a_full_queue_defers_instead_of_waiting(
         deadline_s = time.monotonic() + 2
         while ask(place, "my car 2 is red")[1]["x-pilotfish-reason"] != "certified":
             assert time.monotonic() < deadline_s
+
+
+FIRST = FirstTier(min_certainty=0.4, min_scope=0.5, n_served=80, errors=0.0, max_share=0.5)
+
+
+def test_what_the_first_tier_accepts_is_answered_without_the_encoder_even_when_the_queue_is_stuck(
+    serve: Serve, served_home: Path, learnt: Learnt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = adopt(learnt, served_home, first=FIRST)
+    predict = Specialist.predict
+    asked: list[str] = []
+
+    def stuck(self: Specialist, texts: list[str]) -> object:
+        asked.extend(texts)
+        if texts != ["warm-up"]:
+            time.sleep(0.3)
+        return predict(self, texts)
+
+    monkeypatch.setattr(Specialist, "predict", stuck)
+    with serve(colour_of, quality={"max_risk": 0.05, "audit_rate": 1.0}) as place:
+        answer, headers = ask(place, "my car 1 is red")
+        assert (answer, headers["x-pilotfish-reason"], headers["x-pilotfish-tier"]) == ("red", "certified", "1")
+        assert headers["x-pilotfish-certificate"] == certificate.id
+        assert ask(place, "#### @@@@ ;;;; qqqq")[1]["x-pilotfish-reason"] == "overloaded"
+        assert ask(place, "my car 2 is blue")[1]["x-pilotfish-reason"] == "certified"
+        assert asked == ["warm-up", "#### @@@@ ;;;; qqqq"]
+        rows = place.rows(3)
+        assert [row.tier for row in rows] == [1, None, 1]
+        assert [row.sampling for row in rows] == ["audit"] * 3
+        deadline_s = time.monotonic() + 3
+        registry = open_registry(served_home)
+        while ((registry.task(TASK_ID) or learnt.record).audit_state or {}).get("n") != 2:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        assert open_log(served_home).task_counts()[0].n_first == 2
+        registry.close()
+
+
+def test_what_the_first_tier_does_not_accept_is_the_mixtures_to_decide(
+    serve: Serve, served_home: Path, learnt: Learnt
+) -> None:
+    adopt(learnt, served_home, first=dataclasses.replace(FIRST, min_certainty=1.1))
+    with serve(colour_of, quality=SERVING) as place:
+        _, headers = ask(place, "my car 1 is red")
+        assert (headers["x-pilotfish-reason"], headers["x-pilotfish-tier"]) == ("certified", "2")
+        assert place.rows(1)[0].tier == 2
+
+
+def test_a_shadow_goes_through_the_same_tiers(serve: Serve, served_home: Path, learnt: Learnt) -> None:
+    adopt(learnt, served_home, mode="shadow", first=FIRST)
+    with serve([Reply(text="violet")]) as place:
+        _, headers = ask(place, "my car 1 is red")
+        assert "x-pilotfish-tier" not in headers
+        row = place.rows(1)[0]
+        assert (row.local_answer, row.tier, row.sampling) == ("red", 1, "observe")
 
 
 def test_a_specialist_that_breaks_while_serving_defers(

@@ -17,6 +17,7 @@ from pilotfish.config.settings import (
     LargeSettings,
     LearningSettings,
     LogSettings,
+    ModelSettings,
     PrivacySettings,
     QualitySettings,
     ServerSettings,
@@ -62,6 +63,8 @@ def gateway(
     learning: dict[str, object] | None = None,
     server: dict[str, object] | None = None,
     privacy: dict[str, object] | None = None,
+    models: dict[str, ModelSettings] | None = None,
+    aliases: dict[str, str] | None = None,
     consistency: dict[str, object] | None = None,
     keep_text: bool = True,
 ) -> Iterator[Place]:
@@ -76,6 +79,8 @@ def gateway(
             consistency=ConsistencySettings(**(consistency or {})),  # type: ignore[arg-type]
             log=LogSettings(keep_text=keep_text),
             privacy=PrivacySettings(**(privacy or {})),  # type: ignore[arg-type]
+            models=models or {},
+            aliases=aliases or {},
         )
         with serving(settings) as port:
             client = openai.OpenAI(

@@ -34,6 +34,7 @@ def replayed(
         ran=ran,
         differs=ran & (number % 10 == 0),
         served=ran & (number % 4 != 1),
+        first=ran & (number % 4 == 0),
         audited=ran & (number % 5 == 0),
         naive=ran & (number % 8 != 1),
         verdicts=[(first, Attempt(verdict=certificate() if served else refusal()))],

@@ -1,4 +1,4 @@
-"""A real model server on loopback, OpenAI-compatible, that fails as it is told.
+"""A real model server on loopback, of both families, that fails as it is told.
 
 It speaks HTTP/1.1 on plain sockets in a thread of its own, so that broken replies can be sent byte for byte. A
 `Reply` per request is taken from a script, the last one for ever; what was asked, and when a client hung up, is kept.
@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from tools.families import Call, events, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +25,14 @@ class Reply:
     """What the server does with one request.
 
     It waits `delay_s`, then hangs for ever (`hangs`), hangs up (`closes`), sends `raw` bytes and hangs up, or
-    answers `text` with `status`; `body` replaces the chat completion. A stream sends its events `pace_s` apart
-    and hangs up after `cut_after` of them. `keeps` says whether the connection is kept.
+    answers `text` with `status`, and then a `call` of a tool, in the format of the path; `body` replaces it. A stream
+    sends its events `pace_s` apart and hangs up after `cut_after` of them, or falls silent (`hangs_after`), or repeats
+    the last for ever (`endless`). `resets` hangs up with a reset (RST) in place of an orderly end. `keeps` says whether
+    the connection is kept.
     """
 
     text: str = "hello"
+    call: Call | None = None
     status: int = 200
     body: bytes | None = None
     headers: tuple[tuple[str, str], ...] = ()
@@ -36,6 +43,9 @@ class Reply:
     closes: bool = False
     raw: bytes = b""
     cut_after: int | None = None
+    hangs_after: int | None = None
+    endless: bool = False
+    resets: bool = False
     keeps: bool = True
 
 
@@ -104,19 +114,30 @@ class Upstream:
                 sending.cancel()
                 return False
             await asyncio.sleep(0.001)
+        if isinstance(sending.exception(), ConnectionError):
+            # What is being written notices a departure before what is being read does.
+            self.hung_up.append(time.perf_counter())
+            return False
         return sending.result() and reply.keeps
 
     async def _reply(self, reply: Reply, asked: Asked, writer: asyncio.StreamWriter) -> bool:
         await asyncio.sleep(reply.delay_s)
         if reply.hangs:
             await asyncio.Event().wait()
+        if reply.resets:
+            # What is still in the buffer when a socket is closed is lost, and the other side is told by a reset.
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return False
         if reply.closes or reply.raw:
             writer.write(reply.raw)
             await writer.drain()
             return False
         if reply.status == 200 and reply.body is None and asked.json.get("stream"):
             return await self._stream(reply, asked, writer)
-        body = completion(reply.text, asked.json.get("model", "")) if reply.body is None else reply.body
+        body = reply.body
+        if body is None:
+            body = whole(asked.path.partition("?")[0], reply.text, asked.json.get("model", ""), reply.call)
         lines = [f"HTTP/1.1 {reply.status} Any", f"content-type: {reply.content_type or 'application/json'}"]
         lines += [f"{name}: {value}" for name, value in reply.headers] + [f"content-length: {len(body)}", "", ""]
         writer.write("\r\n".join(lines).encode() + body)
@@ -126,48 +147,23 @@ class Upstream:
     async def _stream(self, reply: Reply, asked: Asked, writer: asyncio.StreamWriter) -> bool:
         kind = reply.content_type or "text/event-stream"
         writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n".encode())
-        for event in events(reply.text, asked)[: reply.cut_after]:
+        found = events(asked.path, reply.text, asked.json, reply.call)
+        if reply.hangs_after is not None or reply.endless:
+            found = found[: reply.hangs_after or 2]
+        for event in found[: reply.cut_after]:
             writer.write(b"%x\r\n%s\r\n" % (len(event), event))
             await writer.drain()
             await asyncio.sleep(reply.pace_s)
+        while reply.endless:
+            writer.write(b"%x\r\n%s\r\n" % (len(found[1]), found[1]) * 100)
+            await writer.drain()
+            await asyncio.sleep(reply.pace_s)
+        if reply.hangs_after is not None:
+            await asyncio.Event().wait()
         if reply.cut_after is None:
             writer.write(b"0\r\n\r\n")
             await writer.drain()
         return reply.cut_after is None
-
-
-def completion(text: str, model: str) -> bytes:
-    """A chat completion as the large vendors send it, with fields of their own."""
-    return json.dumps(
-        {
-            "id": "chatcmpl-upstream",
-            "object": "chat.completion",
-            "created": 1,
-            "model": model,
-            "vendor_field": {"kept": True},
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-            "usage": {
-                "prompt_tokens": 11,
-                "completion_tokens": 3,
-                "total_tokens": 14,
-                "prompt_tokens_details": {"cached_tokens": 2},
-            },
-        }
-    ).encode()
-
-
-def events(text: str, asked: Asked) -> list[bytes]:
-    """The same as server-sent events, a character each."""
-    head = {"id": "chatcmpl-upstream", "object": "chat.completion.chunk", "created": 1, "model": asked.json["model"]}
-    deltas: list[tuple[dict[str, str], str | None]] = [({"role": "assistant", "content": ""}, None)]
-    deltas += [({"content": character}, None) for character in text] + [({}, "stop")]
-    rows: list[dict[str, Any]] = [
-        {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]} for delta, reason in deltas
-    ]
-    if (asked.json.get("stream_options") or {}).get("include_usage"):
-        usage = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
-        rows.append({**head, "choices": [], "usage": usage})
-    return [b"data: " + json.dumps(row).encode() + b"\n\n" for row in rows] + [b"data: [DONE]\n\n"]
 
 
 @contextlib.contextmanager

@@ -32,11 +32,13 @@ def show(config_path: Path | None, home: Path | None, as_json: bool) -> None:
         output.print_json(dataclasses.asdict(settings))
         return
     rows: list[list[object]] = [["", "home", str(load.home(settings)), _help(Settings, "home")]]
-    for section, kind in SECTIONS.items():
-        record = getattr(settings, section)
-        for item in dataclasses.fields(kind):
-            value = getattr(record, item.name)
-            rows.append([section, item.name, "unset" if value is None else str(value), _help(kind, item.name)])
+    records = {section: getattr(settings, section) for section in SECTIONS}
+    records |= {f"models.{name}": model for name, model in settings.models.items()}
+    for section, record in records.items():
+        for item in dataclasses.fields(record):
+            value = _shown(getattr(record, item.name))
+            rows.append([section, item.name, value, _help(type(record), item.name)])
+    rows += [["aliases", name, target, "What this name of a client stands for."] for name, target in _aliases(settings)]
     output.print_table(["section", "key", "value", "meaning"], rows)
     claim = settings.quality.claim
     if claim is not None:
@@ -71,8 +73,15 @@ def _notes(settings: Settings) -> list[str]:
         else "Large model: none yet. It needs [large] url and model, or `pilotfish serve --large URL --model NAME`."
     )
     if large.url and large.key_env:
-        found = "is set" if os.environ.get(large.key_env) else "is not set: the client's key is passed on"
-        notes.append(f"Key: the variable {large.key_env} {found}.")
+        notes.append(_key_note("Key", large.key_env, ": the client's key is passed on"))
+    for endpoint in large.endpoints:
+        key_env = large.key_env if endpoint.key_env is None else endpoint.key_env
+        notes.append(_key_note(f"Further server: {endpoint.url}. Key", key_env))
+    for name, model in settings.models.items():
+        notes.append(_key_note(f"Model {name}: {model.model or name} at {model.url}. Key", model.key_env))
+    notes += [f"Alias: {name} stands for {target}." for name, target in _aliases(settings)]
+    if large.degraded:
+        notes.append(f"While the large model is down: {large.degraded} may answer, without a promise.")
     if claim is None:
         notes.append("Promise: none, so nothing is answered locally. Set [quality] max_risk to begin.")
     else:
@@ -101,6 +110,23 @@ def _privacy_note(privacy: PrivacySettings) -> str:
         return "Privacy: everything may leave. Set [privacy] mode to mask or keep personal data."
     own = f"; {n_patterns} patterns of your own" if n_patterns else ""
     return f"Privacy: {privacy.mode}{tasks}{own}."
+
+
+def _key_note(what: str, variable: str, otherwise: str = "") -> str:
+    if not variable:
+        return f"{what}: none."
+    found = "is set" if os.environ.get(variable) else f"is not set{otherwise}"
+    return f"{what}: the variable {variable} {found}."
+
+
+def _aliases(settings: Settings) -> list[tuple[str, str]]:
+    return sorted(settings.aliases.items())
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(endpoint.url for endpoint in value) or "none"
+    return "unset" if value is None else str(value)
 
 
 def _help(kind: type, key: str) -> str:

@@ -15,7 +15,7 @@ from pilotfish.cli import options, output
 from pilotfish.core.certificate import Certificate
 from pilotfish.core.errors import TaskError
 from pilotfish.core.log_row import AuditRow, RepeatRow, RequestRow
-from pilotfish.core.receipt import REASONS
+from pilotfish.core.receipt import REASONS, TIERS
 
 
 @click.command("explain", help="Why did this model answer REQUEST (an x-pilotfish-request-id)?")
@@ -52,14 +52,19 @@ def _lines(row: RequestRow, task: str, audit: AuditRow | None, certificate: Cert
         f"{row.request_id} at {output.moment(row.time_s)} UTC, HTTP {row.status}, {1000 * row.latency_s:.1f} ms",
         f"answered by {row.model}: {row.reason} ({REASONS[row.reason]})",
     ]
+    if row.key_id is not None:
+        lines.append(f"key: {row.key_id}")
     if row.error:
         lines.append(f"error: {row.error}")
     if task:
         lines.append(f"task: {task}, mode {row.mode}")
     if row.certainty is not None and row.scope is not None:
+        tier = row.tier or 2
         gates = ""
         if certificate is not None:
-            gates = f" (needs certainty >= {certificate.min_certainty:.4f} and scope >= {certificate.min_scope:.4f})"
+            needs = certificate.first if tier == 1 and certificate.first is not None else certificate
+            gates = f" (needs certainty >= {needs.min_certainty:.4f} and scope >= {needs.min_scope:.4f})"
+        lines.append(f"specialist: tier {tier} ({TIERS[tier]})")
         lines.append(f"specialist: certainty {row.certainty:.4f}, scope {row.scope:.4f}{gates}")
     if row.local_answer is not None:
         lines.append(f"specialist said: {output.shorten(row.local_answer, 100)}")

@@ -36,6 +36,9 @@ COMMANDS = {
     "demote": ("pilotfish.cli.demote", "Send a task back to the large model."),
     "explain": ("pilotfish.cli.explain", "Why did this model answer this request?"),
     "log": ("pilotfish.cli.log", "List, show, export and prune what was recorded."),
+    "keys": ("pilotfish.cli.keys", "Create, list, rotate and revoke the keys that clients need."),
+    "inspect": ("pilotfish.cli.inspect", "What is this model, and what does it cost to run? Before it is downloaded."),
+    "check-claims": ("pilotfish.cli.check_claims", "Are a text's claims about models right?"),
     "config": ("pilotfish.cli.config", "Show and check the configuration."),
     "doctor": ("pilotfish.cli.doctor", "Check this installation, its folders and its log."),
 }

@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pilotfish.config import load
-from pilotfish.config.settings import Settings
+from pilotfish.config import places
 from pilotfish.core.errors import TaskError
-from pilotfish.store.base import Registry, TaskRecord
-from pilotfish.store.home import Home, open_home
+
+if TYPE_CHECKING:  # commands without settings or a home should not pay for loading them
+    from pilotfish.config.settings import Settings
+    from pilotfish.store.base import Registry, TaskRecord
+    from pilotfish.store.home import Home
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,7 +42,7 @@ config_option = click.option(
     "--config",
     "config_path",
     type=click.Path(path_type=Path),
-    help=f"Configuration file (default: {load.FILE_NAME} here, if there is one).",
+    help=f"Configuration file (default: {places.FILE_NAME} here, if there is one).",
 )
 home_option = click.option(
     "--home", type=click.Path(path_type=Path), help="Folder of log, registry and specialists (PILOTFISH_HOME)."
@@ -73,6 +75,9 @@ def promise_flags(
 
 def home_from(config_path: Path | None, home: Path | None) -> Home:
     """The opened home of the effective settings."""
+    from pilotfish.config import load
+    from pilotfish.store.home import open_home
+
     return open_home(load.home(settings_from(config_path, home)))
 
 
@@ -80,6 +85,8 @@ def settings_from(
     config_path: Path | None, home: Path | None, flags: Mapping[tuple[str, str], object] | None = None
 ) -> Settings:
     """The effective settings of a command: file, environment, then its flags."""
+    from pilotfish.config import load
+
     given = {("", "home"): None if home is None else str(home), **(flags or {})}
     return load.load(config_path, flags=given)
 

@@ -11,12 +11,13 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pilotfish.core.certificate import Certificate, Claim
-from pilotfish.core.measured import Measured
+if TYPE_CHECKING:  # only named in annotations
+    from pilotfish.core.certificate import Certificate, Claim
+    from pilotfish.core.measured import Measured
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
@@ -70,10 +71,12 @@ def audits(asked: Claim, rate: float | None) -> str:
 
 def promise(certificate: Certificate) -> str:
     """A certificate in one sentence."""
+    first = certificate.first
+    of_first = "" if first is None else f", {first.errors:g} of {first.n_served:,} by the first tier"
     return (
         f"certificate {certificate.id}: {claim(certificate.claim)} "
         f"(bound {percent(certificate.bound, 2)}; {certificate.errors:g} of "
-        f"{certificate.n_served:,} served calibration rows differed, {certificate.n:,} rows in all, coverage "
+        f"{certificate.n_served:,} served calibration rows differed{of_first}, {certificate.n:,} rows in all, coverage "
         f"{percent(certificate.coverage)}; attempt {certificate.attempt}, delta spent {certificate.delta_spent:.4f})"
     )
 

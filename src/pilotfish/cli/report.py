@@ -60,7 +60,8 @@ def print_report(report: Report) -> None:
     latency = report.latency_ms
     if latency is not None:
         click.echo(
-            f"\nLocal decision: {latency[0]:.1f} ms median, {latency[1]:.1f} ms at 95 %, n = {len(report.local_s)}."
+            f"\nLocal decision: {latency[0]:.2g} ms median, {latency[1]:.2g} ms at 95 %, n = {len(report.local_s)}; "
+            f"{report.served_first:,} of {report.served:,} local answers came from the first tier, n-grams alone."
         )
     if report.cost is None:
         click.echo("Money: unknown. It needs [large] prices and token usage in every row.")

@@ -16,7 +16,7 @@ from pilotfish.guarantees.known import known_examples
 from pilotfish.guarantees.new_answers import NewAnswers, new_since
 from pilotfish.guarantees.pace import Pace
 from pilotfish.stats import binomial
-from pilotfish.store.base import Registry, TaskRecord
+from pilotfish.store.base import Registry, TaskCount, TaskRecord
 from pilotfish.store.home import open_home
 from pilotfish.tasks.find import MAX_ROWS, find_tasks
 
@@ -31,12 +31,12 @@ def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
     n_requests = {task.id: task.n_requests for task in find_tasks(place)}
     counts = place.log.task_counts()
     total = min(MAX_ROWS, sum(count.n_requests for count in counts))
-    n_local = {count.task_id: count.n_local for count in counts}
+    counted = {count.task_id: count for count in counts}
     records = place.registry.tasks()
     known = known_examples(place)
     found = [
         {
-            **_task(place.registry, record, n_requests.get(record.task_id, 0), n_local.get(record.task_id, 0), total),
+            **_task(place.registry, record, n_requests.get(record.task_id, 0), counted.get(record.task_id), total),
             **_watched(place.registry, record, settings.quality.audit_rate),
             "new_answers": _new_answers(new_since(record, known.get(record.task_id, []))),
             "consistency": asked_again(known.get(record.task_id, [])).to_json() if record.shape.is_closed else None,
@@ -57,7 +57,7 @@ def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
     return 0 if found else 1
 
 
-def _task(registry: Registry, record: TaskRecord, n: int, n_local: int, total: int) -> dict[str, object]:
+def _task(registry: Registry, record: TaskRecord, n: int, count: TaskCount | None, total: int) -> dict[str, object]:
     certificate = registry.certificate(record.certificate_id) if record.certificate_id else None
     verdicts = registry.verdicts(record.task_id)
     last = verdicts[-1] if verdicts else None
@@ -71,7 +71,8 @@ def _task(registry: Registry, record: TaskRecord, n: int, n_local: int, total: i
         "why_open": record.shape.why_open or None,
         "mode": record.mode,
         "is_held": record.is_held,
-        "answered_locally": n_local,
+        "answered_locally": count.n_local if count else 0,
+        "answered_by_first_tier": count.n_first if count else 0,
         "certified_coverage": certificate.coverage if certificate is not None else None,
         "certificate": certificate.to_json() if isinstance(certificate, Certificate) else None,
         "refusal": last.to_json() if isinstance(last, Refusal) and certificate is None else None,
@@ -110,6 +111,8 @@ def _print(found: list[dict[str, object]]) -> None:
             said = (
                 f"{certificate['id']}: risk per {certificate['claim']['per']} <= {certificate['claim']['max_risk']:g}"
             )
+            if "first" in certificate:
+                said += f", first tier {output.percent(certificate['first']['n_served'] / certificate['n'], 0)}"
         elif isinstance(refusal, dict):
             said = str(refusal["message"])
         elif task["why_open"]:

@@ -16,12 +16,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from pilotfish.config.settings import SECTIONS, Settings, check_ranges
+from pilotfish.config import places
+from pilotfish.config.catalogue import check_names
+from pilotfish.config.settings import SECTIONS, EndpointSettings, ModelSettings, Settings, check_ranges
 from pilotfish.core.errors import ConfigError
 from pilotfish.core.ids import sha256
 
-PREFIX = "PILOTFISH_"
-FILE_NAME = "pilotfish.toml"
+PREFIX, FILE_NAME = places.PREFIX, places.FILE_NAME
+
+_TABLES = ("models", "aliases")
+"""Top-level tables whose keys the user chooses; they stand in the file only."""
 
 Values = dict[str, Any]
 """Nested values: top-level keys and sections, as a TOML file holds them."""
@@ -46,6 +50,7 @@ def load(
             (values.setdefault(section, {}) if section else values)[key] = value
     settings = _build(values)
     check_ranges(settings)
+    check_names(settings)
     return settings
 
 
@@ -58,12 +63,8 @@ def home(settings: Settings) -> Path:
 
 
 def cache() -> Path:
-    """The folder of what can be built again: encoders (`PILOTFISH_CACHE`, else the user's cache folder)."""
-    chosen = os.environ.get(f"{PREFIX}CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "pilotfish"
+    """The folder of what can be built again, as `places.cache` finds it."""
+    return places.cache()
 
 
 def settings_sha256(settings: Settings) -> str:
@@ -89,7 +90,7 @@ def _read_environment(environment: Mapping[str, str]) -> Values:
     for section, kind in [("", Settings), *SECTIONS.items()]:
         hints = get_type_hints(kind)
         for item in dataclasses.fields(kind):
-            if item.name in SECTIONS:
+            if item.name in SECTIONS or item.name in _TABLES:
                 continue
             text = environment.get(f"{PREFIX}{section}_{item.name}".upper().replace("__", "_"))
             if text is not None:
@@ -99,10 +100,13 @@ def _read_environment(environment: Mapping[str, str]) -> Values:
 
 
 def _parse(text: str, hint: object) -> object:
-    """The text of an environment variable as the setting's type; unparsable text is left for the type check."""
+    """The text of an environment variable as the setting's type; unparsable text is left for the type check.
+
+    A list is written with commas or spaces between its parts.
+    """
     kinds = _kinds(hint)
     if tuple in kinds:
-        return [part.strip() for part in text.split(",") if part.strip()]
+        return text.replace(",", " ").split()
     if dict in kinds:
         return _parse_table(text)
     if bool in kinds and text.lower() in ("true", "false", "1", "0", "yes", "no"):
@@ -139,16 +143,25 @@ def _build(values: Values) -> Settings:
         if key not in top:
             raise ConfigError(_unknown(key, top, "at the top level"))
         if key in SECTIONS:
-            if not isinstance(value, dict):
-                raise ConfigError(f"[{key}] must be a table of settings, but is {value!r}.")
-            sections[key] = _build_section(key, value)
+            sections[key] = _build_section(key, SECTIONS[key], value)
+        elif key == "models":
+            models = _table(key, value)
+            sections[key] = {name: _build_section(f"models.{name}", ModelSettings, it) for name, it in models.items()}
+        elif key == "aliases":
+            sections[key] = {name: _checked(key, name, target, str) for name, target in _table(key, value).items()}
         else:
             sections[key] = _checked("", key, value, str)
     return Settings(**sections)
 
 
-def _build_section(section: str, values: Values) -> object:
-    kind = SECTIONS[section]
+def _table(section: str, value: object) -> Values:
+    if not isinstance(value, dict):
+        raise ConfigError(f"[{section}] must be a table of settings, but is {value!r}.")
+    return value
+
+
+def _build_section(section: str, kind: type[Any], values: object) -> Any:  # noqa: ANN401 - an instance of `kind`
+    values = _table(section, values)
     hints = get_type_hints(kind)
     known = {item.name for item in dataclasses.fields(kind)}
     for key in values:
@@ -174,6 +187,8 @@ def _kinds(hint: object) -> tuple[type, ...]:
 
 def _checked(section: str, key: str, value: object, hint: object) -> object:
     kinds = _kinds(hint)
+    if hint == tuple[EndpointSettings, ...]:
+        return _endpoints(section, key, value)
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if tuple in kinds and isinstance(value, list) and all(isinstance(part, str) for part in value):
@@ -188,3 +203,16 @@ def _checked(section: str, key: str, value: object, hint: object) -> object:
     wanted = " or ".join(words.get(kind, kind.__name__) for kind in kinds if kind is not type(None))
     place = f"[{section}] {key}" if section else key
     raise ConfigError(f"{place} must be of type {wanted}, but is {value!r}.")
+
+
+def _endpoints(section: str, key: str, value: object) -> tuple[EndpointSettings, ...]:
+    """A list of URLs, or of tables with `url` and `key_env`."""
+    if not isinstance(value, list):
+        raise ConfigError(f"[{section}] {key} must be a list of URLs, but is {value!r}.")
+    found = []
+    for item in value:
+        row = {"url": item} if isinstance(item, str) else item
+        if not isinstance(row, dict) or "url" not in row:
+            raise ConfigError(f"[{section}] {key} must hold URLs, or tables with a url, but holds {item!r}.")
+        found.append(_build_section(f"{section}.{key}", EndpointSettings, row))
+    return tuple(found)

@@ -7,12 +7,13 @@ all derived from these records and their `help` texts. Nothing here reads a file
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from pilotfish.core.certificate import RISK_KINDS, Claim, RiskKind
 from pilotfish.core.errors import ConfigError
-from pilotfish.core.messages import Price
+from pilotfish.core.messages import FAMILIES, Family, Price
 from pilotfish.core.privacy import MODES, TYPES, PrivacyMode
 
 
@@ -33,19 +34,41 @@ class ServerSettings:
     host: str = setting("127.0.0.1", "Address to listen on. Loopback unless told otherwise.")
     port: int = setting(8710, "Port to listen on; 0 picks a free one.")
     max_body_mb: float = setting(32.0, "Largest request body in megabytes; larger ones get 413.")
+    require_keys: bool = setting(
+        False, "Answer nobody without a virtual key, also before one was made; with one it is always so."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LargeSettings:
-    """[large]: the reference model."""
+class EndpointSettings:
+    """A further server of a model: a URL, or a table with a `key_env` of its own (unset: the model's)."""
+
+    url: str
+    key_env: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """[models.NAME]: a model that clients may name; what [large] has in common with it."""
 
     url: str = setting("", "Base URL of the large model, up to and including /v1.")
     model: str = setting("", "Model name sent to it.")
-    key_env: str = setting(
-        "OPENAI_API_KEY", "Environment variable with its key; where unset the client's key is passed on."
+    family: Family = setting("openai", "What the large model's server speaks: openai or anthropic.")
+    responses: bool = setting(True, "Whether a server of the openai family speaks /responses; translated if not.")
+    max_tokens: int | None = setting(
+        None, "Answer tokens asked of an anthropic server where an OpenAI client names no limit; refused where unset."
     )
-    timeout_s: float = setting(600.0, "Seconds until a whole answer must have come.")
+    key_env: str = setting("", "Environment variable with its key; where unset the client's key is passed on.")
+    endpoints: tuple[EndpointSettings, ...] = setting(
+        (), "Further servers of the same model, tried in this order: URLs, or tables with `url` and `key_env`."
+    )
+    timeout_s: float = setting(600.0, "Seconds until a whole answer must have come, all tries together.")
     connect_timeout_s: float = setting(10.0, "Seconds until a connection must stand.")
+    stream_idle_s: float = setting(300.0, "Seconds of silence inside a stream after which it is given up.")
+    retry_wait_s: float = setting(
+        0.5, "Seconds to wait in all for a server to come back, where nothing was billed and no other is left."
+    )
+    max_answer_mb: float = setting(128.0, "Largest answer in megabytes, its stream included.")
     input_usd_per_mtok: float | None = setting(None, "Price of a million prompt tokens in US dollars.")
     output_usd_per_mtok: float | None = setting(None, "Price of a million answer tokens in US dollars.")
     cached_usd_per_mtok: float | None = setting(
@@ -65,6 +88,18 @@ class LargeSettings:
             cached_usd_per_mtok=self.cached_usd_per_mtok,
             source=self.price_source,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LargeSettings(ModelSettings):
+    """[large]: the reference model."""
+
+    key_env: str = setting(
+        "OPENAI_API_KEY", "Environment variable with its key; where unset the client's key is passed on."
+    )
+    degraded: str = setting(
+        "", "Who may answer while it is down: a name of [models], or `specialist` for answers it was unsure of."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +173,11 @@ class PrivacySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings. `home` is the folder of log, registry and specialists (empty: the user's data folder)."""
+    """All settings. `home` is the folder of log, registry and specialists (empty: the user's data folder).
+
+    `models` are the tables [models.NAME], further models that clients may name; `aliases` the names in [aliases] with
+    what each stands for.
+    """
 
     home: str = setting("", "Folder of log, registry and specialists; the user's data folder when empty.")
     server: ServerSettings = field(default_factory=ServerSettings)
@@ -148,6 +187,8 @@ class Settings:
     consistency: ConsistencySettings = field(default_factory=ConsistencySettings)
     log: LogSettings = field(default_factory=LogSettings)
     privacy: PrivacySettings = field(default_factory=PrivacySettings)
+    models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 SECTIONS: dict[str, type[Any]] = {
@@ -161,11 +202,6 @@ SECTIONS: dict[str, type[Any]] = {
 _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("server", "port"): (0, 65535),
     ("server", "max_body_mb"): (0.001, 4096),
-    ("large", "timeout_s"): (0.001, 86400),
-    ("large", "connect_timeout_s"): (0.001, 600),
-    ("large", "input_usd_per_mtok"): (0, 1e6),
-    ("large", "output_usd_per_mtok"): (0, 1e6),
-    ("large", "cached_usd_per_mtok"): (0, 1e6),
     ("quality", "max_risk"): (1e-6, 0.4999),
     ("quality", "confidence"): (0.5, 0.99999),
     ("quality", "audit_rate"): (0.0, 1.0),
@@ -181,17 +217,45 @@ _RANGES: dict[tuple[str, str], tuple[float, float]] = {
 }
 
 
+# The same of every model, [large] and [models.NAME].
+_MODEL_RANGES: dict[str, tuple[float, float]] = {
+    "max_tokens": (1, 10_000_000),
+    "timeout_s": (0.001, 86400),
+    "connect_timeout_s": (0.001, 600),
+    "stream_idle_s": (0.001, 86400),
+    "retry_wait_s": (0, 60),
+    "max_answer_mb": (0.001, 65536),
+    "input_usd_per_mtok": (0, 1e6),
+    "output_usd_per_mtok": (0, 1e6),
+    "cached_usd_per_mtok": (0, 1e6),
+}
+
+
 def check_ranges(settings: Settings) -> None:
     """Raise a `ConfigError` naming the first value that lies outside its range."""
-    for (section, key), (low, high) in _RANGES.items():
-        value = getattr(getattr(settings, section), key)
-        if value is not None and not low <= value <= high:
-            raise ConfigError(f"[{section}] {key} must lie between {low:g} and {high:g}, but is {value!r}.")
+    for (section, key), bounds in _RANGES.items():
+        _check_range(section, key, getattr(getattr(settings, section), key), bounds)
+    models = {"large": settings.large, **{f"models.{name}": model for name, model in settings.models.items()}}
+    for section, model in models.items():
+        _check_model(section, model)
     if settings.quality.per not in RISK_KINDS:
         raise ConfigError(f"[quality] per must be one of {', '.join(RISK_KINDS)}, but is {settings.quality.per!r}.")
-    if settings.large.url and not settings.large.url.startswith(("http://", "https://")):
-        raise ConfigError(f"[large] url must start with http:// or https://, but is {settings.large.url!r}.")
     _check_privacy(settings.privacy)
+
+
+def _check_model(section: str, model: ModelSettings) -> None:
+    for key, bounds in _MODEL_RANGES.items():
+        _check_range(section, key, getattr(model, key), bounds)
+    if model.family not in FAMILIES:
+        raise ConfigError(f"[{section}] family must be one of {', '.join(FAMILIES)}, but is {model.family!r}.")
+    for key, url in [("url", model.url), *(("endpoints", endpoint.url) for endpoint in model.endpoints)]:
+        if (url or key != "url") and not url.startswith(("http://", "https://")):
+            raise ConfigError(f"[{section}] {key} must start with http:// or https://, but is {url!r}.")
+        if "@" in url.partition("://")[2].partition("/")[0]:
+            raise ConfigError(
+                f"[{section}] {key} must hold no user name and no password.",
+                hint=f"A key goes into [{section}] key_env.",
+            )
 
 
 def _check_privacy(privacy: PrivacySettings) -> None:
@@ -201,3 +265,9 @@ def _check_privacy(privacy: PrivacySettings) -> None:
     unknown = [kind for kind in privacy.detect or () if kind not in TYPES]
     if unknown:
         raise ConfigError(f"[privacy] detect knows no {unknown[0]!r}.", hint=f"Known types: {', '.join(TYPES)}.")
+
+
+def _check_range(section: str, key: str, value: float | None, bounds: tuple[float, float]) -> None:
+    low, high = bounds
+    if value is not None and not low <= value <= high:
+        raise ConfigError(f"[{section}] {key} must lie between {low:g} and {high:g}, but is {value!r}.")

@@ -49,6 +49,26 @@ class Claim:
         return self.per == wanted.per and self.max_risk <= wanted.max_risk and self.confidence >= wanted.confidence
 
 
+FULL_TIER_NEVER = 2.0
+"""As `min_certainty`: no answer of the full mixture is served, whose certainty is a probability. Finite, for JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstTier:
+    """The n-grams that answer before the text is encoded, where both of their own scores reach these thresholds.
+
+    `n_served` and `errors` are their part of the certificate's. `max_share` of the tolerated risk is what their answers
+    were allowed to use up on the out-of-fold rows that the thresholds were chosen on. The promise is
+    about both tiers together.
+    """
+
+    min_certainty: float
+    min_scope: float
+    n_served: int
+    errors: float
+    max_share: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """`risk <= claim.max_risk` with probability at least 1 - `delta_spent` for this attempt.
@@ -57,6 +77,8 @@ class Certificate:
     1 - `delta_spent`. A request is answered locally when scope >= `min_scope` and
     certainty >= `min_certainty`. `coverage` is the share of the `n` calibration rows that pass;
     `n_served` their number and `errors` those among them that differ from the reference.
+    With a `first` tier, what it accepts is answered locally whatever the scores of the full mixture, and counts in
+    all of these.
     """
 
     task_id: str
@@ -81,6 +103,7 @@ class Certificate:
     created_at: str
     assumptions: tuple[str, ...] = ASSUMPTIONS
     details: dict[str, Any] = field(default_factory=dict)
+    first: FirstTier | None = None
 
     @property
     def id(self) -> str:
@@ -103,6 +126,9 @@ class Certificate:
         """A JSON object; `from_json` reads it back."""
         row = dataclasses.asdict(self)
         row["assumptions"] = list(self.assumptions)
+        if self.first is None:
+            # A certificate of a single tier keeps the content, and so the id, that it had before there were two.
+            del row["first"]
         if with_id:
             row = {"format": 1, "id": self.id, **row}
         return row
@@ -114,6 +140,8 @@ class Certificate:
         values = {key: value for key, value in row.items() if key in known}
         values["claim"] = Claim(**values["claim"])
         values["assumptions"] = tuple(values["assumptions"])
+        if values.get("first") is not None:
+            values["first"] = FirstTier(**values["first"])
         return cls(**values)
 
 

@@ -9,13 +9,18 @@
     │   ├── RequestError          a request the gateway refuses (HTTP 4xx)
     │   │   ├── TooLargeError     its body is larger than the limit (HTTP 413)
     │   │   ├── LocalOnlyError    it must stay here and no local model answers it (HTTP 451)
-    │   │   └── UnmaskableError   it would have to be masked and cannot be (HTTP 451)
+    │   │   ├── UnmaskableError   it would have to be masked and cannot be (HTTP 451)
+    │   │   ├── KeyRefusedError   no valid key came with it (HTTP 401)
+    │   │   ├── NotAllowedError   its key may not do this (HTTP 403)
+    │   │   ├── LimitError        its key has used up a limit (HTTP 429, 402)
+    │   │   └── UnknownModelError it names a model that is none here (HTTP 404)
     │   └── MissingExtraError     an optional part that is not installed
     ├── ModelError                a model server failed; exit code 3
     │   ├── ModelConnectionError  it could not be reached, or hung up
     │   ├── ModelTimeoutError     it did not answer in time
     │   ├── ModelStatusError      it answered with an error status
     │   ├── ModelFormatError      it answered something that is no answer
+    │   ├── ModelDownError        it failed so often that it is left alone for a moment
     │   └── NotRecordedError      a recording was asked what it never heard
     ├── StoreError                the log or the registry cannot be read or written
     └── SpecialistError           a specialist folder is corrupt, tampered or too new
@@ -25,6 +30,9 @@ Anything else that escapes is our own fault (exit code 4). A refusal to certify 
 """
 
 from __future__ import annotations
+
+_UNBILLED = frozenset((429, 500, 502, 503, 529))
+"""Error statuses by which a server says that it did not answer, for reasons of its own."""
 
 
 class PilotfishError(Exception):
@@ -72,13 +80,18 @@ class TaskError(UserError):
 
 
 class RequestError(UserError):
-    """A request the gateway refuses before any model sees it. `status` is the HTTP status."""
+    """A request the gateway refuses before any model sees it. `status` is the HTTP status.
+
+    `param` names what in the request is to blame, where that is one thing; `headers` go with the reply.
+    """
 
     code = "invalid_request"
 
-    def __init__(self, message: str, *, status: int = 400, hint: str = "") -> None:
+    def __init__(self, message: str, *, status: int = 400, hint: str = "", param: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.param = param
+        self.headers: tuple[tuple[str, str], ...] = ()
 
 
 class TooLargeError(RequestError):
@@ -88,6 +101,15 @@ class TooLargeError(RequestError):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message, status=413, hint=hint)
+
+
+class UnknownModelError(RequestError):
+    """A request that names a model which is neither ours nor configured (HTTP 404, as OpenAI's own)."""
+
+    code = "model_not_found"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, status=404, hint=hint)
 
 
 class LocalOnlyError(RequestError):
@@ -108,6 +130,43 @@ class UnmaskableError(RequestError):
         super().__init__(message, status=451, hint=hint)
 
 
+class KeyRefusedError(RequestError):
+    """A request without a valid key. Why it is not valid is not said: whoever guesses must learn nothing."""
+
+    code = "invalid_api_key"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A valid key is needed.", status=401, hint="Send it as `authorization: Bearer KEY` or `x-api-key: KEY`."
+        )
+        self.headers = (("www-authenticate", "Bearer"),)
+
+
+class NotAllowedError(RequestError):
+    """A request for what its key may not have. `param` names the field of the request or the limit."""
+
+    code = "not_allowed"
+
+    def __init__(self, message: str, *, param: str, hint: str = "") -> None:
+        super().__init__(message, status=403, hint=hint)
+        self.param = param
+
+
+class LimitError(RequestError):
+    """A request beyond a limit of its key, which `param` names.
+
+    429 where waiting for at most a minute helps, which clients do by themselves; else 402, after which they do not try
+    again. `retry_after_s` is when the limit begins anew, None where it does not.
+    """
+
+    code = "limit_reached"
+
+    def __init__(self, message: str, *, param: str, status: int, retry_after_s: int | None, hint: str = "") -> None:
+        super().__init__(message, status=status, hint=hint)
+        self.param = param
+        self.headers = () if retry_after_s is None else (("retry-after", str(retry_after_s)),)
+
+
 class MissingExtraError(UserError):
     """An optional part is not installed; the message carries the install command."""
 
@@ -122,7 +181,11 @@ class MissingExtraError(UserError):
 
 
 class ModelError(PilotfishError):
-    """A model server failed. `model` names it; `status` is the HTTP status to pass on."""
+    """A model server failed. `model` names it; `status` is the HTTP status to pass on.
+
+    `may_be_billed` is False only where the server surely did no work for the request: only then may it be asked
+    again, here or elsewhere. `is_brief` says that the same server may answer a moment later.
+    """
 
     code = "model_error"
 
@@ -133,10 +196,14 @@ class ModelError(PilotfishError):
         model: str = "",
         status: int = 502,
         hint: str = "",
+        may_be_billed: bool = True,
+        is_brief: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
         self.model = model
         self.status = status
+        self.may_be_billed = may_be_billed
+        self.is_brief = is_brief
 
 
 class ModelConnectionError(ModelError):
@@ -150,12 +217,15 @@ class ModelTimeoutError(ModelError):
 
     code = "model_timeout"
 
-    def __init__(self, message: str, *, model: str = "", hint: str = "") -> None:
-        super().__init__(message, model=model, status=504, hint=hint)
+    def __init__(self, message: str, *, model: str = "", hint: str = "", may_be_billed: bool = True) -> None:
+        super().__init__(message, model=model, status=504, hint=hint, may_be_billed=may_be_billed)
 
 
 class ModelStatusError(ModelError):
-    """The server answered with an error status; its body and headers are kept as they came."""
+    """The server answered with an error status; its body and headers are kept as they came.
+
+    An error is not billed, but one that only a proxy speaks for a server it lost sight of (504 and its like) may be.
+    """
 
     code = "model_status"
 
@@ -167,15 +237,42 @@ class ModelStatusError(ModelError):
         body: bytes,
         headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        super().__init__(f"{model or 'The model'} answered with HTTP {status}.", model=model, status=status)
+        super().__init__(
+            f"{model or 'The model'} answered with HTTP {status}.",
+            model=model,
+            status=status,
+            may_be_billed=status not in _UNBILLED and status >= 500,
+            is_brief=status in (429, 503),
+        )
         self.body = body
         self.headers = headers
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the failure is the server's and not the request's: another one may answer."""
+        return self.status in _UNBILLED
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """The seconds its `retry-after` names, None where there is none (or a date)."""
+        text = next((value for name, value in self.headers if name == "retry-after"), "")
+        return float(text) if text.isascii() and text.isdecimal() else None
+
 
 class ModelFormatError(ModelError):
-    """The server answered with status 200 and something that is no chat completion."""
+    """The server answered with status 200 and something that is no answer."""
 
     code = "model_format"
+
+
+class ModelDownError(ModelError):
+    """The server failed so often that it is left alone until `retry_after_s` have passed (HTTP 503)."""
+
+    code = "model_down"
+
+    def __init__(self, message: str, *, model: str = "", retry_after_s: float, hint: str = "") -> None:
+        super().__init__(message, model=model, status=503, hint=hint, may_be_billed=False)
+        self.retry_after_s = retry_after_s
 
 
 class NotRecordedError(ModelError):

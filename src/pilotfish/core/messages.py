@@ -7,7 +7,12 @@ untouched as the raw bytes beside them, so a new vendor field needs no release.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+Family = Literal["openai", "anthropic"]
+"""Whose endpoints, and whose words for everything on the wire."""
+
+FAMILIES: tuple[Family, ...] = ("openai", "anthropic")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,10 +44,11 @@ def _part_text(part: object) -> str | None:
 
 @dataclass(slots=True, kw_only=True)
 class ChatRequest:
-    """One chat request, as far as Pilotfish reads it.
+    """One request for an answer, as far as Pilotfish reads it, whatever family of endpoints it came through.
 
     `raw` is the body as it came (bytes of a JSON object), empty where the request was made in
-    process. The fields after `tools` are those that a closed local answer cannot honour.
+    process. The fields after `tools` are those that a closed local answer cannot honour; `own_option` names
+    the first such that only the family of the request has.
     """
 
     messages: list[Message]
@@ -57,12 +63,23 @@ class ChatRequest:
     stop: Any = None
     modalities: Any = None
     audio: Any = None
+    own_option: str = ""
     raw: bytes = b""
 
     @property
     def wants_usage_chunk(self) -> bool:
         """Whether a stream must end with a usage chunk (`stream_options.include_usage`)."""
         return isinstance(self.stream_options, dict) and bool(self.stream_options.get("include_usage"))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a model has spoken in this conversation already."""
+        return any(message.role == "assistant" for message in self.messages)
+
+    @property
+    def is_tool_loop(self) -> bool:
+        """Whether a model called a tool in this conversation, or is about to be told a tool's result."""
+        return any(message.role in ("tool", "function") or bool(message.tool_calls) for message in self.messages)
 
     @property
     def unsupported_option(self) -> str:
@@ -72,7 +89,7 @@ class ChatRequest:
         for name in ("logprobs", "stop", "tools", "functions", "audio", "modalities"):
             if getattr(self, name) not in (None, False, [], {}, ["text"]):
                 return name
-        return ""
+        return self.own_option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +105,8 @@ class Usage:
 class Answer:
     """What a model answered to one request.
 
-    `body` is the chat completion as it goes to the client (bytes of a JSON object); `text` is
-    None where the first choice is not plain text (a tool call, a refusal, audio).
+    `body` is the reply as it goes to the client (bytes of a JSON object, in the format of the request); `text`
+    is None where the first choice is not plain text (a tool call, a refusal, audio).
     """
 
     text: str | None

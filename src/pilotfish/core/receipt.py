@@ -16,12 +16,20 @@ Reason = Literal[
     "uncertain",
     "out-of-scope",
     "unsupported-option",
+    "tool-loop",
     "other-model",
+    "degraded",
     "overloaded",
     "specialist-failed",
     "no-task",
     "private",
+    "encoder",
 ]
+
+TIERS: dict[int, str] = {
+    1: "the first tier, n-grams alone, without encoding the text",
+    2: "the full mixture of students, with the encoder",
+}
 
 REASONS: dict[Reason, str] = {
     "certified": "a specialist answered; both gates passed under a valid certificate",
@@ -30,17 +38,23 @@ REASONS: dict[Reason, str] = {
     "uncertain": "the specialist was not certain enough and deferred",
     "out-of-scope": "the text is unlike the task's traffic; the specialist deferred",
     "unsupported-option": "the request asks for what a closed local answer cannot honour (n, tools, logprobs, stop)",
+    "tool-loop": "a model called a tool in this conversation; it goes on with the reference",
     "other-model": "the client named another model than the reference; passed through",
+    "degraded": "the reference was down; whom the settings allow answered instead, without a promise",
     "overloaded": "the local queue was full or late; deferred rather than waited",
     "specialist-failed": "the specialist could not be loaded or failed; deferred",
     "no-task": "the request carries no text that a task could be recognised by",
     "private": "the request must stay here and no specialist answered; refused, or answered by a local large model",
+    "encoder": "the shared encoder computed the embeddings here",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Why this model answered this request. `privacy` says what was done about personal data: types, never values."""
+    """Why this model answered this request; `tier` is the specialist's that did, None where none did.
+
+    `privacy` says what was done about personal data: types, never values.
+    """
 
     request_id: str
     model: str
@@ -49,3 +63,4 @@ class Receipt:
     task_name: str = ""
     certificate_id: str = ""
     privacy: str = ""
+    tier: int | None = None

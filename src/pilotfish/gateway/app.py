@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from functools import lru_cache
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from functools import lru_cache, partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,20 +23,31 @@ import msgspec
 
 from pilotfish.config import load
 from pilotfish.config.settings import Settings
-from pilotfish.gateway import asgi, error_bodies
+from pilotfish.core.errors import RequestError
+from pilotfish.core.messages import Price
+from pilotfish.gateway import asgi, error_bodies, openapi
 from pilotfish.gateway.audits import Audits
-from pilotfish.gateway.chat import Chat
+from pilotfish.gateway.chat import Answerers, Chat
+from pilotfish.gateway.degraded import Degraded
+from pilotfish.gateway.door import ADMIN_VARIABLE, Door
+from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.learner import Learner
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.load import SpecialistFolder
 from pilotfish.gateway.local import Inference
+from pilotfish.gateway.names import Names
 from pilotfish.gateway.privacy_guard import PrivacyGuard
 from pilotfish.gateway.repeats import Budget, Repeats
 from pilotfish.gateway.rows import RowMaker
 from pilotfish.models.base import Model
-from pilotfish.models.build import large_model
+from pilotfish.models.build import further_models, large_model
+from pilotfish.models.wire import model_lists
+from pilotfish.models.wire.chat import CHAT
+from pilotfish.models.wire.format import Fault, Format
+from pilotfish.models.wire.formats import FORMATS
 from pilotfish.store import build as store
-from pilotfish.store.home import open_home
+from pilotfish.store.base import LogWriter
+from pilotfish.store.home import Home, open_home
 
 _Answer = Callable[[asgi.ClientHeaders, asgi.Receive, asgi.Send], Awaitable[None]]
 
@@ -48,25 +61,26 @@ class Gateway:
         self,
         settings: Settings,
         *,
+        door: Door,
         chat: Chat,
         tasks: LiveTasks,
         learner: Learner,
         repeats: Repeats,
-        models: list[str],
-        n_gaps: Callable[[], int],
+        answerers: Answerers,
     ) -> None:
+        self._door = door
         self._chat = chat
         self._tasks = tasks
         self._learner = learner
+        self._answerers = answerers
         self._repeats = repeats
-        self._models = models
-        self._n_gaps = n_gaps
         self._settings = settings
         self._started_s = time.time()
         self._is_loopback = _is_this_machine(settings.server.host)
         self._routes: dict[str, tuple[str, _Answer]] = {
-            "/v1/chat/completions": ("POST", chat),
+            **{"/v1" + form.path: ("POST", partial(chat.answer, form)) for form in FORMATS},
             "/v1/models": ("GET", self._list_models),
+            "/openapi.json": ("GET", self._tell_interface),
             "/healthz": ("GET", self._tell_health),
             "/pilotfish/status": ("GET", self._tell_status),
         }
@@ -84,30 +98,50 @@ class Gateway:
 
         try:
             await self._route(scope, receive, sending)
+        except RequestError as error:
+            if not has_begun:
+                await asgi.respond(send, *error_bodies.reply(error, _format_at(scope["path"])))
         except Exception as error:  # noqa: BLE001 - the outer layer
             _log.exception("A request failed.")
             if not has_begun:
-                await asgi.respond(send, *error_bodies.reply(error))
+                await asgi.respond(send, *error_bodies.reply(error, _format_at(scope["path"])))
 
     async def _route(self, scope: asgi.Message, receive: asgi.Receive, send: asgi.Send) -> None:
         headers = asgi.read_headers(scope["headers"])
-        if self._is_loopback and (stranger := _stranger(headers)):
-            await asgi.respond(send, 403, [asgi.JSON], error_bodies.foreign_site(stranger))
-            return
         method, path = scope["method"], scope["path"]
-        if path not in self._routes:
-            await asgi.respond(send, 404, [asgi.JSON], error_bodies.not_found(path))
+        if self._is_loopback and (stranger := _stranger(headers)):
+            await _refuse(send, path, error_bodies.foreign_site(stranger))
             return
-        allowed, answer = self._routes[path]
-        if method != allowed:
-            allow = (b"allow", allowed.encode())
-            await asgi.respond(send, 405, [asgi.JSON, allow], error_bodies.wrong_method(method, allowed))
-            return
-        await answer(headers, receive, send)
+        visit = self._door.admit(path, headers.credential)
+        allowed, answer = self._routes.get(path) or self._one_model(path)
+        if answer is None:
+            await _refuse(send, path, error_bodies.not_found(path))
+        elif method != allowed:
+            await _refuse(send, path, error_bodies.wrong_method(method, allowed), (b"allow", allowed.encode()))
+        else:
+            try:
+                await answer(headers.let_in(visit), receive, send)
+            finally:
+                visit.end()
 
-    async def _list_models(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
-        rows = [{"id": name, "object": "model", "created": 0, "owned_by": "pilotfish"} for name in self._models]
-        await asgi.respond(send, 200, [asgi.JSON], msgspec.json.encode({"object": "list", "data": rows}))
+    def _one_model(self, path: str) -> tuple[str, _Answer | None]:
+        name = path.removeprefix("/v1/models/")
+        return ("", None) if name == path else ("GET", partial(self._tell_model, name))
+
+    async def _list_models(self, headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
+        names = [name for name in self._answerers.listed() if headers.visit.may_use(name)]
+        await asgi.respond(send, 200, [asgi.JSON], model_lists.encode_list(names, headers.family))
+
+    async def _tell_model(
+        self, name: str, headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send
+    ) -> None:
+        if name in self._answerers.listed() and headers.visit.may_use(name):
+            await asgi.respond(send, 200, [asgi.JSON], model_lists.encode_one(name, headers.family))
+        else:
+            await _refuse(send, "", error_bodies.no_model(name))
+
+    async def _tell_interface(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
+        await asgi.respond(send, 200, [asgi.JSON], openapi.document())
 
     async def _tell_health(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
         await asgi.respond(send, 200, [asgi.JSON], b'{"status":"ok"}')
@@ -123,9 +157,10 @@ class Gateway:
             "up_s": round(time.time() - self._started_s, 3),
             "requests": self._chat.n_requests,
             "answered_locally": self._chat.n_local,
-            "log_gaps": self._n_gaps(),
+            "log_gaps": self._chat.n_gaps,
             "promise": None if claim is None else msgspec.to_builtins(claim),
             "learner": self._learner.status,
+            "models": self._answerers.names.states(),
             "consistency": self._repeats.status,
             "tasks": [
                 {
@@ -151,28 +186,31 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
     reference = reference or large_model(settings.large)
     guard = PrivacyGuard(settings.privacy)
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(reference.aclose)
-        home = open_home(load.home(settings))
-        stack.callback(home.registry.close)
-        importer = store.open_importer(home.folder)
-        stack.callback(importer.close)
-        writer = store.open_writer(home.folder)
-        stack.callback(writer.close)
-        if settings.log.keep_days is not None:
-            await asyncio.to_thread(store.prune, home.folder, time.time() - settings.log.keep_days * 86400)
+        models = further_models(settings)
+        for model in (reference, *models.values()):
+            stack.push_async_callback(model.aclose)
+        home, writer = await _open_log(stack, settings)
+        door = _open_door(stack, settings, home.folder, {reference.card.name: reference, **models})
         inference = Inference()
         stack.callback(inference.close)
         specialists = SpecialistFolder(home.specialists, cache=load.cache(), encoder=settings.learning.encoder)
         tasks = LiveTasks(home.registry, settings, inference=inference, load=specialists.load)
         await tasks.refresh()
         rows = RowMaker(settings, load.settings_sha256(settings), reference.card.price)
+        embedder = Embedder(specialists.encoder_name, specialists.encoder)
+        stack.callback(embedder.close)
         budget = Budget(settings.consistency, home.log.repeats())
         repeats = Repeats(settings.consistency, reference=reference, writer=writer, rows=rows, budget=budget)
         stack.push_async_callback(repeats.aclose)
         audits = Audits(reference=reference, tasks=tasks, writer=writer, log=home.log, rows=rows, repeats=repeats)
         stack.push_async_callback(audits.aclose)
+        answerers = Answerers(
+            names=Names(reference=reference, models=models, aliases=settings.aliases, tasks=tasks),
+            degraded=Degraded(settings.large.degraded, models),
+            embedder=embedder,
+        )
         chat = Chat(
-            reference=reference,
+            answerers=answerers,
             tasks=tasks,
             audits=audits,
             writer=writer,
@@ -183,18 +221,59 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         stack.push_async_callback(chat.aclose)
         learner = Learner(settings, home.folder, log=home.log, tasks=tasks)
         stack.push_async_callback(learner.aclose)
-        looking = asyncio.ensure_future(learner.run())
-        stack.callback(looking.cancel)
-        models = list(dict.fromkeys([reference.card.name, "auto"]))
+        for work in (learner.run(), door.run()):
+            stack.callback(asyncio.ensure_future(work).cancel)
         yield Gateway(
             settings,
+            door=door,
             chat=chat,
             tasks=tasks,
             learner=learner,
+            answerers=answerers,
             repeats=repeats,
-            models=models,
-            n_gaps=lambda: writer.n_gaps,
         )
+
+
+async def _open_log(stack: contextlib.AsyncExitStack, settings: Settings) -> tuple[Home, LogWriter]:
+    """The home and the writer of its log, open for as long as `stack`; what is too old is pruned."""
+    home = open_home(load.home(settings))
+    stack.callback(home.registry.close)
+    importer = store.open_importer(home.folder)
+    stack.callback(importer.close)
+    writer = store.open_writer(home.folder)
+    stack.callback(writer.close)
+    if settings.log.keep_days is not None:
+        await asyncio.to_thread(store.prune, home.folder, time.time() - settings.log.keep_days * 86400)
+    return home, writer
+
+
+def _open_door(stack: contextlib.AsyncExitStack, settings: Settings, folder: Path, models: Mapping[str, Model]) -> Door:
+    """The door, with its keys open for as long as `stack`. Raises `ConfigError` where it would stand open to others."""
+    keys = store.open_keys(folder)
+    stack.callback(keys.close)
+    tallies = store.open_tallies(folder)
+    stack.callback(tallies.close)
+
+    def price_of(name: str) -> Price | None:
+        return models[name].card.price if name in models else None
+
+    return Door(
+        keys,
+        tallies,
+        is_loopback=_is_this_machine(settings.server.host),
+        require_keys=settings.server.require_keys,
+        admin_key=os.environ.get(ADMIN_VARIABLE, "").strip(),
+        price_of=price_of,
+    )
+
+
+async def _refuse(send: asgi.Send, path: str, fault: Fault, *headers: tuple[bytes, bytes]) -> None:
+    await asgi.respond(send, fault.status, [asgi.JSON, *headers], _format_at(path).encode_error(fault))
+
+
+def _format_at(path: str) -> Format:
+    """The format in whose words a refusal at `path` is told; OpenAI's where the path has none."""
+    return next((form for form in FORMATS if path == "/v1" + form.path), CHAT)
 
 
 def _stranger(headers: asgi.ClientHeaders) -> str:

@@ -1,17 +1,21 @@
 """The few ASGI moves the gateway needs: read a body within bounds, reply, notice that the client has gone.
 
-No framework: one callable with four paths is a page, and a framework costs 20 to 130 µs a request.
+No framework: one callable with a table of paths is a page, and a framework costs 20 to 130 µs a request.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from pilotfish.core.errors import TooLargeError
+from pilotfish.core.errors import RequestError, TooLargeError
+from pilotfish.core.key import PREFIX
+from pilotfish.core.messages import Family
+from pilotfish.gateway.door import OPEN, Visit
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -29,6 +33,9 @@ _FORWARDED = frozenset(
     (
         b"authorization",
         b"api-key",
+        b"x-api-key",
+        b"anthropic-version",
+        b"anthropic-beta",
         b"openai-organization",
         b"openai-project",
         b"openai-beta",
@@ -37,30 +44,62 @@ _FORWARDED = frozenset(
         b"tracestate",
     )
 )
+# Where clients put a key. One that begins like ours is never passed on, whoever made it.
+_CREDENTIALS = frozenset((b"authorization", b"x-api-key", b"api-key"))
+_OWN_KEYS = PREFIX.encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientHeaders:
-    """What is read of a client's headers. `content_length` is -1 where it is not announced."""
+    """What is read of a client's headers. `content_length` is -1 where it is not announced.
+
+    `credential` is the key that came, `visit` what the door made of it.
+    """
 
     host: str
     origin: str
     content_length: int
     forwarded: tuple[tuple[str, str], ...]
+    credential: bytes = b""
+    visit: Visit = OPEN
+
+    def let_in(self, visit: Visit) -> ClientHeaders:
+        """The same after the door. A key that was for us does not travel on."""
+        if visit is OPEN:
+            return self
+        kept = tuple(header for header in self.forwarded if header[0].encode() not in _CREDENTIALS)
+        return dataclasses.replace(self, forwarded=kept, visit=visit)
+
+    @property
+    def family(self) -> Family:
+        """Whose client this is, where the path does not tell: Anthropic's all name a version."""
+        return "anthropic" if any(name == "anthropic-version" for name, _ in self.forwarded) else "openai"
 
 
 def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> ClientHeaders:
-    """One pass over the headers, whose names ASGI gives in lower case."""
-    host = origin = b""
+    """One pass over the headers, whose names ASGI gives in lower case.
+
+    Raises `RequestError` (415) where the body is compressed: unpacking it could take any amount of memory.
+    """
+    host = origin = credential = b""
     length = -1
     forwarded = []
     for name, value in raw:
+        if name in _CREDENTIALS:
+            found = value[7:].strip() if value[:7].lower() == b"bearer " else value.strip()
+            credential = credential or found
+            if found.startswith(_OWN_KEYS):
+                continue
         if name == b"host":
+            if host:
+                raise RequestError("The request has two Host headers.")
             host = value
         elif name == b"origin":
             origin = value
         elif name == b"content-length":
             length = int(value) if value.isdigit() else -1
+        elif name == b"content-encoding" and value.lower() != b"identity":
+            raise RequestError("Compressed request bodies are not read.", status=415, hint="Send it uncompressed.")
         elif name in _FORWARDED:
             forwarded.append((name.decode(), value.decode("latin-1")))
     return ClientHeaders(
@@ -68,6 +107,7 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> ClientHeaders:
         origin=origin.decode("latin-1"),
         content_length=length,
         forwarded=tuple(forwarded),
+        credential=credential,
     )
 
 

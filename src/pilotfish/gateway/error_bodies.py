@@ -1,4 +1,4 @@
-"""Errors as OpenAI-shaped bodies and HTTP status codes; nowhere else is either decided.
+"""Errors as the words of a client's family and HTTP status codes; nowhere else is either decided.
 
 A model server's own error goes to the client as it came, `retry-after` included. What we say
 ourselves names no address, key or configuration.
@@ -6,24 +6,31 @@ ourselves names no address, key or configuration.
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
-from pilotfish.core.errors import ModelError, ModelStatusError, PilotfishError, RequestError, UserError
+from pilotfish.core.errors import ModelDownError, ModelError, ModelStatusError, RequestError, UserError
 from pilotfish.gateway.asgi import JSON, Headers
+from pilotfish.models.wire.format import Fault, Format
 
 CLIENT_LEFT = 499
 """The status logged where the client went before its reply (nginx's number; it is never sent)."""
 
 
-def reply(error: Exception) -> tuple[int, Headers, bytes]:
+def reply(error: Exception, form: Format) -> tuple[int, Headers, bytes]:
     """Status, headers and body for an error. Anything that is not ours is a 500 that tells nothing."""
     if isinstance(error, ModelStatusError):
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in error.headers]
         if _is_json_object(error.body):
             return error.status, headers, error.body
         headers = [header for header in headers if header[0] != b"content-type"]
-        return error.status, [*headers, JSON], body(error)
-    return status_of(error), [JSON], body(error)
+        return error.status, [*headers, JSON], form.encode_error(fault_of(error))
+    said = error.headers if isinstance(error, RequestError) else ()
+    headers = [JSON, *((name.encode(), value.encode()) for name, value in said)]
+    if isinstance(error, ModelDownError):
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
+    return status_of(error), headers, form.encode_error(fault_of(error))
 
 
 def status_of(error: Exception) -> int:
@@ -33,39 +40,39 @@ def status_of(error: Exception) -> int:
     return 400 if isinstance(error, UserError) else 500
 
 
-def body(error: Exception) -> bytes:
-    """The error as the JSON object that OpenAI's clients read."""
-    return msgspec.json.encode(error_object(error))
-
-
-def error_object(error: Exception) -> dict[str, dict[str, str | None]]:
-    """The same before it is encoded, for an event in a stream."""
-    if not isinstance(error, PilotfishError):
-        return _object("The gateway failed. This is a fault of ours; its log says more.", "internal_error", None)
+def fault_of(error: Exception) -> Fault:
+    """What a client is told of an error."""
+    if not isinstance(error, UserError | ModelError):
+        # What fails in the store names files.
+        message = "The gateway failed. This is a fault of ours; its log says more."
+        return Fault(message=message, kind="internal_error", code="internal_error", status=500)
     kind = "invalid_request_error" if isinstance(error, UserError) else "upstream_error"
-    return _object(str(error), kind, error.code)
+    param = error.param if isinstance(error, RequestError) else ""
+    return Fault(message=str(error), kind=kind, code=error.code, status=status_of(error), param=param)
 
 
-def not_found(path: str) -> bytes:
-    """The body of a 404."""
-    message = f"Unknown path {path!r}. This gateway serves /v1/chat/completions and /v1/models."
-    return msgspec.json.encode(_object(message, "invalid_request_error", "not_found"))
+def not_found(path: str) -> Fault:
+    """A path that nothing stands at."""
+    message = f"Unknown path {path!r}. GET /openapi.json says what this gateway serves."
+    return Fault(message=message, kind="invalid_request_error", code="not_found", status=404)
 
 
-def wrong_method(method: str, allowed: str) -> bytes:
-    """The body of a 405."""
+def no_model(name: str) -> Fault:
+    """A model that the list does not hold."""
+    message = f"Unknown model {name!r}. GET /v1/models lists those that have a name here."
+    return Fault(message=message, kind="invalid_request_error", code="not_found", status=404)
+
+
+def wrong_method(method: str, allowed: str) -> Fault:
+    """A known path with another method."""
     message = f"The method {method} is not allowed here; use {allowed}."
-    return msgspec.json.encode(_object(message, "invalid_request_error", "method_not_allowed"))
+    return Fault(message=message, kind="invalid_request_error", code="method_not_allowed", status=405)
 
 
-def foreign_site(what: str) -> bytes:
-    """The body of a 403 for a request that a web page of another site may have caused."""
+def foreign_site(what: str) -> Fault:
+    """A request that a web page of another site may have caused."""
     message = f"{what} is not this machine. A gateway on loopback answers only programs of the same machine."
-    return msgspec.json.encode(_object(message, "invalid_request_error", "foreign_site"))
-
-
-def _object(message: str, kind: str, code: str | None) -> dict[str, dict[str, str | None]]:
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    return Fault(message=message, kind="invalid_request_error", code="foreign_site", status=403)
 
 
 def _is_json_object(data: bytes) -> bool:

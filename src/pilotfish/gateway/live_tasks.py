@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,13 +19,13 @@ from typing import Any
 from pilotfish.config.settings import Settings
 from pilotfish.core.certificate import Certificate
 from pilotfish.core.errors import MissingExtraError, SpecialistError
-from pilotfish.core.task import Mode
+from pilotfish.core.task import AnswerShape, Mode
 from pilotfish.gateway.local import Inference, Predictor
 from pilotfish.guarantees.drift import Drift
 from pilotfish.guarantees.new_answers import NewAnswers
 from pilotfish.guarantees.pace import Pace
 from pilotfish.routing.cascade import Decision, Predict, Prediction
-from pilotfish.routing.policy import Gates, Policy
+from pilotfish.routing.policy import Gates, Policy, policy_of
 from pilotfish.scoring import answers
 from pilotfish.store.base import Event, Registry, TaskRecord
 from pilotfish.tasks.recognise import Recogniser
@@ -46,8 +46,8 @@ _log = logging.getLogger(__name__)
 class LiveTask:
     """One task as the gateway treats it. `mode` is what is really done, which may be less than the registry's.
 
-    `coin` is the probability with which a request is drawn for an audit while the task serves; `drift` changes as it
-    does.
+    `predict_first` is there where the certificate has a first tier. `coin` is the probability with which a request is
+    drawn for an audit while the task serves; `drift` changes as it does.
     """
 
     record: TaskRecord
@@ -55,6 +55,7 @@ class LiveTask:
     certificate: Certificate | None = None
     policy: Policy = _NEVER
     predict: Predict | None = None
+    predict_first: Predict | None = None
     coin: float = 0.0
     drift: Drift | None = None
 
@@ -72,6 +73,7 @@ class LiveTasks:
         self._load = load
         self._version = -1
         self._tasks: dict[str, LiveTask] = {}
+        self._ids: dict[str, str] = {}
         self._predictors: dict[str, Predictor | SpecialistError] = {}
         self._new: dict[str, NewAnswers] = {}
         self._drifts: dict[str, Drift] = {}
@@ -81,6 +83,10 @@ class LiveTasks:
     def get(self, task_id: str) -> LiveTask | None:
         """The task, None where the registry knows none such."""
         return self._tasks.get(task_id)
+
+    def find(self, name_or_id: str) -> LiveTask | None:
+        """The task with this name or id, None where there is none; an id wins over a name that looks like it."""
+        return self._tasks.get(name_or_id) or self._tasks.get(self._ids.get(name_or_id, ""))
 
     def all(self) -> list[LiveTask]:
         """Every task the registry knows."""
@@ -104,6 +110,7 @@ class LiveTasks:
             await self._watch_over(record)
         self.recogniser = Recogniser(self._registry.templates())
         self._tasks = {record.task_id: self._live(record) for record in records}
+        self._ids = {record.name: record.task_id for record in records}
         in_force = {live.record.certificate_id for live in self._tasks.values() if live.mode == "serve"}
         self._new = {certificate_id: new for certificate_id, new in self._new.items() if certificate_id in in_force}
         self._drifts = {key: drift for key, drift in self._drifts.items() if key in in_force}
@@ -251,26 +258,27 @@ class LiveTasks:
             mode = "observe"
         if mode == "observe" or not record.specialist_sha256:
             return LiveTask(record=record, mode="observe")
-        policy = _NEVER
-        if certificate is not None:
-            gates = Gates(min_certainty=certificate.min_certainty, min_scope=certificate.min_scope)
-            policy = Policy(gates)
+        policy = _NEVER if certificate is None else policy_of(certificate)
+        has_first = policy.gates.first is not None
         drift = self._drifts[record.certificate_id] if mode == "serve" else None
         return LiveTask(
             record=record,
             mode=mode,
             certificate=certificate,
             policy=policy,
-            predict=self._predict_with(record),
+            predict=self._predict_with(record, self._inference.predict),
+            predict_first=self._predict_with(record, self._inference.predict_first) if has_first else None,
             coin=self.pace(record).coin(drift.coin) if drift is not None else 0.0,
             drift=drift,
         )
 
-    def _predict_with(self, record: TaskRecord) -> Predict:
+    def _predict_with(
+        self, record: TaskRecord, run: Callable[[Predictor, AnswerShape, str], Awaitable[Prediction | None]]
+    ) -> Predict:
         predictor = self._predictors[record.specialist_sha256]
         if isinstance(predictor, SpecialistError):
             return partial(_fail, predictor)
-        return partial(self._inference.predict, predictor, record.shape)
+        return partial(run, predictor, record.shape)
 
 
 async def _fail(error: SpecialistError, text: str) -> Prediction | None:

@@ -5,6 +5,7 @@ They are imported with the first specialist, so that a gateway that observes nee
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ class SpecialistFolder:
         self._cache = cache
         self._source = encoder
         self._encoder: Encoder | None = None
+        self._lock = threading.Lock()
 
     def load(self, sha256: str) -> Predictor:
         """The specialist with this hash, warmed up by one text.
@@ -32,12 +34,27 @@ class SpecialistFolder:
         the libraries are not installed.
         """
         from pilotfish.specialists.specialist import Specialist  # noqa: PLC0415
-        from pilotfish.students.encoder_cache import open_encoder  # noqa: PLC0415
 
-        if self._encoder is None:
-            self._encoder = open_encoder(self._cache, self._source)
-        specialist = Specialist.load(self._folder / sha256[:16], self._encoder)
+        specialist = Specialist.load(self._folder / sha256[:16], self.encoder())
         if specialist.sha256 != sha256:
             raise SpecialistError(f"The folder {sha256[:16]} holds another specialist than the registry names.")
         specialist.predict(["warm-up"])
         return specialist
+
+    @property
+    def encoder_name(self) -> str:
+        """What clients call the encoder: the setting, of a folder only its own name."""
+        path = Path(self._source)
+        return path.name if path.is_dir() else self._source
+
+    def encoder(self) -> Encoder:
+        """The encoder, loaded once, from any thread.
+
+        Raises `UserError` where its weights are missing, `SpecialistError` where it cannot be loaded.
+        """
+        from pilotfish.students.encoder_cache import open_encoder  # noqa: PLC0415
+
+        with self._lock:
+            if self._encoder is None:
+                self._encoder = open_encoder(self._cache, self._source)
+        return self._encoder

@@ -3,6 +3,7 @@
 One thread, because the runtime releases the interpreter lock and more threads gave no more throughput. No
 batches, because an int8 encoder scores a text differently beside others (`specialists/encoder.py`): a batch
 would only make its first text wait for its last. What would have to wait too long is not answered here at all.
+A short text's first tier costs little more than waking the thread, and runs at once, whatever is queued.
 The numerical libraries are touched only inside the specialists passed in.
 """
 
@@ -25,6 +26,11 @@ from pilotfish.scoring import answers
 MAX_WAITING = 64
 DEADLINE_S = 0.1
 """A full queue of short texts takes about this long on one core; the reference is then the quicker answer."""
+
+INLINE_CHARACTERS = 500
+"""Of a text whose first tier runs on the event loop. Waking the thread and being woken by it took 0.01 to 0.15 ms, the
+first tier itself 0.3 ms at 60 to 250 characters, 0.6 at 500 and 1 to 1.7 at 2,000, on a busy machine
+(`benchmarks/tiers.py`); longer texts would hold up other requests."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,22 +61,38 @@ class Predictor(Protocol):
     def predict(self, texts: Sequence[str]) -> Predictions:
         """Its answers."""
 
+    def predict_first(self, texts: Sequence[str]) -> Predictions:
+        """Those of its first tier."""
 
-@dataclass(slots=True)
-class _Job:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
     predictor: Predictor
     shape: AnswerShape
     text: str
+    tier: int
     started_s: float
+
+
+@dataclass(slots=True)
+class _Job:
+    question: _Question
     future: asyncio.Future[Prediction | None]
 
 
 class Inference:
     """The inference thread of one gateway. It starts with the first text."""
 
-    def __init__(self, *, max_waiting: int = MAX_WAITING, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self,
+        *,
+        max_waiting: int = MAX_WAITING,
+        deadline_s: float = DEADLINE_S,
+        inline_characters: int = INLINE_CHARACTERS,
+    ) -> None:
         self._max_waiting = max_waiting
         self._deadline_s = deadline_s
+        self._inline_characters = inline_characters
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._n_waiting = 0
         self._thread: threading.Thread | None = None
@@ -79,10 +101,28 @@ class Inference:
 
     async def predict(self, predictor: Predictor, shape: AnswerShape, text: str) -> Prediction | None:
         """What `predictor` says, None where it cannot say so within the deadline. Raises `SpecialistError`."""
+        started_s = time.perf_counter()
+        return await self._queued(_Question(predictor=predictor, shape=shape, text=text, tier=2, started_s=started_s))
+
+    async def predict_first(self, predictor: Predictor, shape: AnswerShape, text: str) -> Prediction | None:
+        """What its first tier says: a short text never waits, and so is answered while the queue is full.
+
+        None where a longer one would have to wait too long. Raises `SpecialistError`.
+        """
+        started_s = time.perf_counter()
+        question = _Question(predictor=predictor, shape=shape, text=text, tier=1, started_s=started_s)
+        if len(text) > self._inline_characters:
+            return await self._queued(question)
+        outcome = self._answer(question)
+        if isinstance(outcome, SpecialistError):
+            raise outcome
+        return outcome
+
+    async def _queued(self, question: _Question) -> Prediction | None:
         if self._n_waiting >= self._max_waiting:
             return None
         loop = self._start()
-        job = _Job(predictor, shape, text, time.perf_counter(), loop.create_future())
+        job = _Job(question, loop.create_future())
         timer = loop.call_later(self._deadline_s, _resolve, job.future, None)
         self._n_waiting += 1
         self._jobs.put(job)
@@ -108,25 +148,28 @@ class Inference:
     def _run(self) -> None:
         assert self._loop is not None
         while (job := self._jobs.get()) is not None:
-            outcome = None if job.future.done() else self._answer(job)
+            outcome = None if job.future.done() else self._answer(job.question)
             # After the loop has closed nobody waits for an outcome.
             if self._loop.is_closed():
                 return
             self._loop.call_soon_threadsafe(self._deliver, job, outcome)
 
-    def _answer(self, job: _Job) -> Prediction | SpecialistError:
-        """Whatever goes wrong is the outcome of this job, never the end of the thread."""
+    def _answer(self, question: _Question) -> Prediction | SpecialistError:
+        """Whatever goes wrong is the outcome of this question, never the end of the thread or of the loop."""
+        predictor = question.predictor
         try:
-            found = job.predictor.predict([job.text])
+            predict = predictor.predict_first if question.tier == 1 else predictor.predict
+            found = predict([question.text])
             return Prediction(
-                answer=answers.render(job.shape, found.answers[0]),
+                answer=answers.render(question.shape, found.answers[0]),
                 values=found.answers[0],
                 certainty=float(found.certainty[0]),
                 scope=float(found.scope[0]),
-                local_s=time.perf_counter() - job.started_s,
+                local_s=time.perf_counter() - question.started_s,
+                tier=question.tier,
             )
         except Exception as error:  # noqa: BLE001 - the boundary of a background job
-            name = job.predictor.sha256[:16]
+            name = predictor.sha256[:16]
             if name not in self._reported:
                 self._reported.add(name)
                 _log.error("The specialist %s failed; its requests are deferred.", name, exc_info=error)

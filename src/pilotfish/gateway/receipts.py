@@ -11,11 +11,14 @@ import re
 from pilotfish.core.receipt import Receipt
 from pilotfish.gateway.asgi import Headers
 
+MAX_NAME = 256
+"""Characters of a name that a header carries."""
+
 _UNSAFE = re.compile(r"[^\x20-\x7e]")
 
 
 def headers(receipt: Receipt) -> Headers:
-    """The receipt's headers; model, task, certificate and privacy only where there is one."""
+    """The receipt's headers; model, task, certificate, tier and privacy only where there is one."""
     rows = [(b"x-pilotfish-request-id", receipt.request_id.encode())]
     if receipt.model:
         rows.append((b"x-pilotfish-model", _safe(receipt.model)))
@@ -24,6 +27,8 @@ def headers(receipt: Receipt) -> Headers:
         rows.append((b"x-pilotfish-task", _safe(receipt.task_name or receipt.task_id)))
     if receipt.certificate_id:
         rows.append((b"x-pilotfish-certificate", receipt.certificate_id.encode()))
+    if receipt.tier is not None:
+        rows.append((b"x-pilotfish-tier", b"%d" % receipt.tier))
     if receipt.privacy:
         rows.append((b"x-pilotfish-privacy", receipt.privacy.encode()))
     return rows
@@ -35,5 +40,6 @@ def request_id_only(request_id: str) -> Headers:
 
 
 def _safe(text: str) -> bytes:
-    """Model names come from clients: a line break in one must not become a header of its own."""
+    """Model names come from clients: a line break in one must not become a header of its own, nor a page one header."""
+    text = text[:MAX_NAME]
     return (text if text.isascii() and text.isprintable() else _UNSAFE.sub("?", text)).encode("ascii")

@@ -22,8 +22,9 @@ from pilotfish.core.log_row import RepeatRow
 from pilotfish.core.messages import ChatRequest, Usage
 from pilotfish.gateway import error_bodies
 from pilotfish.gateway.rows import Outcome, RowMaker, Turn
-from pilotfish.models import wire
 from pilotfish.models.base import Model
+from pilotfish.models.wire.format import ClientRequest
+from pilotfish.models.wire.formats import format_of
 from pilotfish.store.base import LogWriter
 
 MAX_PENDING = 64
@@ -136,7 +137,7 @@ class Repeats:
         Its own cost is taken note of after that, so that the decision cannot depend on it.
         """
         drawn = self._draw(turn)
-        if turn.live is not None and not turn.decision.is_local:
+        if turn.live is not None and turn.decision.reason not in ("certified", "degraded"):
             cost_usd = self._rows.cost_usd(outcome.usage)
             self._budget.note_cost(turn.task_id, cost_usd)
             if self._settings.calls and self._settings.usd is not None and outcome.status == 200 and cost_usd is None:
@@ -247,7 +248,7 @@ class Repeats:
         return row, text
 
 
-def _anew(request: wire.ClientRequest) -> wire.ClientRequest:
+def _anew(request: ClientRequest) -> ClientRequest:
     """The same without the client's idempotency key, for which a server would repeat its first answer."""
     headers = tuple(header for header in request.headers if header[0] != "idempotency-key")
     return dataclasses.replace(request, headers=headers)
@@ -261,7 +262,8 @@ async def ask(reference: Model, request: ChatRequest) -> tuple[str | None, Usage
     if not request.stream:
         answer = await reference.answer(request)
         return answer.text, answer.usage
-    summary = wire.decode_stream(b"".join([piece async for piece in reference.stream(request)]))
+    data = b"".join([piece async for piece in reference.stream(request)])
+    summary = format_of(request).decode_stream(data)
     if not summary.is_whole:
         raise ModelError(summary.error or "The stream was cut.", model=reference.card.name)
     return summary.text, summary.usage

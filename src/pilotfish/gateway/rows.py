@@ -14,14 +14,19 @@ from pilotfish.config.settings import Settings
 from pilotfish.core.example import Sampling
 from pilotfish.core.log_row import RequestRow
 from pilotfish.core.messages import Message, Price, Usage
-from pilotfish.core.receipt import Receipt
+from pilotfish.core.receipt import Reason, Receipt
 from pilotfish.core.task import Mode
+from pilotfish.gateway.door import OPEN, Visit
 from pilotfish.gateway.live_tasks import LiveTask
 from pilotfish.gateway.privacy_guard import Guarded
-from pilotfish.models.wire import ClientRequest
+from pilotfish.models.base import Model
+from pilotfish.models.wire.format import NOTHING_BOUGHT, ClientRequest
 from pilotfish.routing.cascade import Decision
 from pilotfish.tasks.fingerprint import last_user_index
 from pilotfish.tasks.recognise import Recognised
+
+_OUTSIDE: frozenset[Reason] = frozenset(("unsupported-option", "tool-loop", "degraded"))
+"""Reasons of requests that no certificate speaks of."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,7 +35,8 @@ class Turn:
 
     `recognised` is None where the client named a model that is not ours to answer for, `task_id` empty where there
     is no task. `mode` is what is done with the task right now. `is_audited` is the coin, drawn before anything
-    else was decided. `privacy` says what of it may leave and be written down.
+    else was decided. `target` is the model that answers where no specialist does, `price` what its tokens cost.
+    `privacy` says what of it may leave and be written down.
     """
 
     request_id: str
@@ -42,16 +48,24 @@ class Turn:
     decision: Decision
     task_id: str
     mode: Mode
+    target: Model
+    price: Price | None = None
     privacy: Guarded = field(default_factory=lambda: Guarded(body=b""))
+    visit: Visit = OPEN
     time_s: float = field(default_factory=time.time)
     started_s: float = field(default_factory=time.perf_counter)
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether the model that would answer may see the request."""
+        return self.target.card.is_local or not self.privacy.is_local_only
 
     @property
     def sampling(self) -> Sampling:
         """Why the reference's answer is known, or is not. What must stay here never teaches and is never audited."""
         if self.privacy.is_local_only:
             return "local" if self.decision.is_local else "none"
-        if not self.task_id or self.decision.reason == "unsupported-option":
+        if not self.task_id or self.decision.reason in _OUTSIDE:
             return "none"
         if self.mode != "serve":
             return "observe"
@@ -62,7 +76,7 @@ class Turn:
     @property
     def receipt(self) -> Receipt:
         """Why this model answered."""
-        live = self.live
+        live, prediction = self.live, self.decision.prediction
         return Receipt(
             request_id=self.request_id,
             model=self.model,
@@ -70,6 +84,7 @@ class Turn:
             task_id=self.task_id,
             task_name=live.record.name if live is not None else "",
             certificate_id=live.record.certificate_id if live is not None and self.decision.is_local else "",
+            tier=prediction.tier if prediction is not None and self.decision.is_local else None,
             privacy=self.privacy.note,
         )
 
@@ -118,7 +133,7 @@ class RowMaker:
 
     def cost_usd(self, usage: Usage | None) -> float | None:
         """What the reference's tokens cost, None where tokens or price are unknown."""
-        return self._price.cost_usd(usage) if usage is not None and self._price is not None else None
+        return _cost_usd(usage, self._price)
 
     def request_row(self, turn: Turn, outcome: Outcome) -> RequestRow:
         """The row of one finished request."""
@@ -126,6 +141,7 @@ class RowMaker:
         keeps = self._keeps_text and not turn.privacy.is_local_only
         sampling = turn.sampling
         is_live = live is not None and live.mode != "observe"
+        is_certified = is_live and turn.decision.reason != "degraded"
         return RequestRow(
             request_id=turn.request_id,
             time_s=turn.time_s,
@@ -138,22 +154,33 @@ class RowMaker:
             probability=live.coin if live is not None and sampling == "audit" else 1.0,
             input=_user_text(turn.request.messages) if keeps else None,
             answer=outcome.answer if keeps else None,
-            reference_answer=outcome.reference_answer if keeps else None,
+            reference_answer=outcome.reference_answer if keeps and recognised is not None else None,
             local_answer=prediction.answer if keeps and prediction is not None else None,
             certainty=prediction.certainty if prediction is not None else None,
             scope=prediction.scope if prediction is not None else None,
+            tier=prediction.tier if prediction is not None else None,
             status=outcome.status,
             error=outcome.error,
             prompt_tokens=outcome.usage.prompt if outcome.usage is not None else None,
             completion_tokens=outcome.usage.completion if outcome.usage is not None else None,
-            cost_usd=0.0 if turn.decision.is_local else self.cost_usd(outcome.usage),
+            cost_usd=_cost_usd(outcome.usage, turn.price),
             latency_s=time.perf_counter() - turn.started_s,
             local_s=prediction.local_s if prediction is not None else None,
             is_stream=turn.request.stream,
             settings_sha256=self._settings_sha256,
             specialist_sha256=live.record.specialist_sha256 if live is not None and is_live else "",
-            certificate_id=live.record.certificate_id if live is not None and is_live else "",
+            certificate_id=live.record.certificate_id if live is not None and is_certified else "",
+            key_id=turn.visit.key_id,
         )
+
+
+def _cost_usd(usage: Usage | None, price: Price | None) -> float | None:
+    if usage is None or usage == NOTHING_BOUGHT:
+        return None if usage is None else 0.0
+    try:
+        return price.cost_usd(usage) if price is not None else None
+    except OverflowError:  # no number to reckon with
+        return None
 
 
 def _user_text(messages: list[Message]) -> str | None:

@@ -1,4 +1,4 @@
-"""Serves the gateway with uvicorn on httptools and uvloop: the only file that knows the HTTP server.
+"""Serves the gateway with uvicorn on httptools and uvloop; how long clients may take is `connections.py`'s.
 
 It prints nothing: who started it is told the real port once requests are answered. Signals end it gracefully; a
 gateway that runs in a thread is ended by its handle.
@@ -18,6 +18,7 @@ import uvicorn
 from pilotfish.config.settings import Settings
 from pilotfish.core.errors import ConfigError
 from pilotfish.gateway.app import open_gateway
+from pilotfish.gateway.connections import BoundedProtocol, allow_many
 from pilotfish.models.base import Model
 
 GRACE_S = 5
@@ -33,6 +34,7 @@ def serve(settings: Settings, *, on_ready: Ready, reference: Model | None = None
     `reference` stands in for the large model of the settings. Raises `ConfigError` where the address cannot
     be listened on, and what `open_gateway` raises.
     """
+    allow_many()
     with contextlib.suppress(KeyboardInterrupt):
         _run(_Server(on_ready), settings, reference)
 
@@ -92,7 +94,7 @@ class _Server:
             async with open_gateway(settings, reference=reference) as gateway:
                 config = uvicorn.Config(
                     gateway,
-                    http="httptools",
+                    http=BoundedProtocol,
                     ws="none",
                     lifespan="off",
                     log_config=None,
@@ -125,6 +127,15 @@ class _Uvicorn(uvicorn.Server):
         """Tell when requests are answered."""
         await super().startup(sockets)
         self._on_started()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look at the connections once a second; uvicorn calls this every tenth of one."""
+        if counter % 10 == 0:
+            now_s = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, BoundedProtocol):
+                    connection.sweep(now_s)
+        return await super().on_tick(counter)
 
 
 def _run(server: _Server, settings: Settings, reference: Model | None) -> None:

@@ -14,22 +14,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal, Shortage
 from pilotfish.core.errors import UserError
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
-from pilotfish.guarantees.certify import MIN_COVERAGE, Evidence, Terms, certify, policy_of, promise, surest
+from pilotfish.guarantees.certify import Evidence, Terms, certify, promise, surest
 from pilotfish.guarantees.consistency import asked_again, why_impossible
 from pilotfish.guarantees.fitting import Options, Student, fit
 from pilotfish.guarantees.split import Split, data_sha256, split, unbiased_rows_for
-from pilotfish.routing.policy import Policy
+from pilotfish.guarantees.tiers import MIN_COVERAGE
+from pilotfish.routing.policy import Policy, policy_of
 from pilotfish.scoring.answers import disagreement
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.specialist import Predictions, Specialist
 from pilotfish.stats import binomial, spending, weighted
 from pilotfish.students.distil import Fitted
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +113,7 @@ def attempt(
         return Attempt(verdict=refusal, fitted=fitted, expected_coverage=expected)
     specialist = Specialist.load(fitted.folder, encoder)
     rows = [examples[i] for i in parts.calibration]
-    predicted = specialist.predict(
-        [row.text for row in rows], embeddings=None if embeddings is None else embeddings[parts.calibration]
-    )
+    evidence = _evidence(specialist, student.look, rows, None if embeddings is None else embeddings[parts.calibration])
     terms = Terms(
         task_id=task.id,
         task_name=task.name,
@@ -124,7 +127,7 @@ def attempt(
         n_votes=n_votes,
         n_answers=None if "calibrate_after_s" in options else sum(row.is_unbiased for row in current),
     )
-    verdict = certify(_with_rows(student.look, predicted, rows), claim, terms)
+    verdict = certify(evidence, claim, terms)
     return Attempt(verdict=verdict, fitted=fitted, expected_coverage=expected, taught_until_s=taught[-1].time_s)
 
 
@@ -175,6 +178,17 @@ def _why_inconsistent(
         served=1.0 if claim.per == "answer" else MIN_COVERAGE,
         n_votes=n_votes,
     )
+
+
+def _evidence(
+    specialist: Specialist, look: Evidence, rows: Sequence[Example], embeddings: NDArray[np.float32] | None
+) -> Evidence:
+    """The look, with what both tiers say on the calibration rows."""
+    texts = [row.text for row in rows]
+    full = _with_rows(look, specialist.predict(texts, embeddings=embeddings), rows)
+    if look.first is None:
+        return full
+    return dataclasses.replace(full, first=_with_rows(look.first, specialist.predict_first(texts), rows))
 
 
 def _with_rows(look: Evidence, said: Predictions, rows: Sequence[Example]) -> Evidence:

@@ -1,9 +1,9 @@
 """From evidence to a certificate or a refusal, in numbers.
 
 It knows scores and losses of rows, not where they come from: `attempt.py` fits the specialist and
-gathers the evidence, `verify.py` recomputes it. The scope gate and the order in which thresholds are
-tested are fixed on out-of-fold scores of the fitting rows; the calibration rows are looked at
-once, by the test of `stats/sequence.py`, at this attempt's share of delta.
+gathers the evidence, `verify.py` recomputes it. The first tier's gates, the scope gate and the order in which
+thresholds are tested (the `Design`) are fixed on out-of-fold scores of the fitting rows; the calibration rows are
+looked at once, by the test of `stats/sequence.py`, at this attempt's share of delta.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any
 
-from pilotfish.core.certificate import SCORERS, Certificate, Claim, Refusal, Shortage
-from pilotfish.guarantees import drift
+from pilotfish.core.certificate import SCORERS, Certificate, Claim, FirstTier, Refusal, Shortage
+from pilotfish.guarantees import drift, tiers
 from pilotfish.guarantees.consistency import Repeated, standard_floor, why
 from pilotfish.guarantees.split import unbiased_rows_for
-from pilotfish.routing.policy import Gates, Policy
+from pilotfish.guarantees.tiers import MIN_COVERAGE, Rows, joint
+from pilotfish.routing.policy import Gates
 from pilotfish.stats import binomial, sequence, spending, weighted
 
 PROCEDURE = {
@@ -26,8 +27,7 @@ PROCEDURE = {
     "traffic": "exact binomial test of nested thresholds (served disagreements only grow as the threshold falls)",
 }
 WEIGHTED_PROCEDURE = "fixed-sequence bets over out-of-fold thresholds, rows weighted by 1 / probability"
-# Serving less than a tenth is not worth a certificate.
-MIN_COVERAGE = 0.1
+_TWO_TIERS = "; two tiers under one test, the first one's gates fixed beforehand, out of fold"
 # The scope gate defers at least the strangest hundredth, so that it stands when traffic drifts.
 _SCOPE_SHARES = (0.01, 0.02, 0.05, 0.1)
 _MOST_ROWS = 10_000_000
@@ -38,8 +38,9 @@ class Evidence:
     """What the served artefact said on calibration rows, and the fitting rows out of fold.
 
     Losses are in [0, 1] against the reference. Calibration rows are unbiased, in time order and were not fitted
-    on; the `fold_` rows only fix the scope gate and the order of the tests. `weights` (of `stats.weighted`) is given
-    where the calibration rows were drawn with unequal probabilities.
+    on; the `fold_` rows only fix the design of the test. `weights` (of `stats.weighted`) is given where the calibration
+    rows were drawn with unequal probabilities. `first` is the evidence of the first tier on the very same rows, None
+    where the specialist has none.
     """
 
     fold_losses: Sequence[float]
@@ -49,6 +50,41 @@ class Evidence:
     certainty: Sequence[float] = ()
     scope: Sequence[float] = ()
     weights: Sequence[float] = ()
+    first: Evidence | None = None
+
+    @property
+    def fold(self) -> Rows:
+        """The out-of-fold rows."""
+        return Rows(self.fold_losses, self.fold_certainty, self.fold_scope)
+
+    @property
+    def rows(self) -> Rows:
+        """The calibration rows."""
+        return Rows(self.losses, self.certainty, self.scope)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """Everything that is fixed before the calibration rows are looked at.
+
+    `first` are the first tier's gates, None for a single tier; `order` the thresholds to test, where the test needs
+    them; `expected_coverage` what the test is expected to let serve.
+    """
+
+    min_scope: float
+    first: Gates | None
+    order: list[float]
+    expected_coverage: float
+
+    def curve(self, full: Rows, first: Rows | None) -> sequence.Curve:
+        """Rows as the test sees them: over the score of both tiers together."""
+        return joint(full, self.min_scope, first, self.first)
+
+    def drawn(self, full: Rows, first: Rows | None, weights: Sequence[float]) -> weighted.Drawn | None:
+        """The same with their weights, None where there are none: then counting is exact."""
+        if not weights:
+            return None
+        return weighted.Drawn(*tiers.scored(full, self.min_scope, first, self.first), weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +119,11 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
     if not (0.0 < claim.max_risk < 1.0 and 0.0 < claim.confidence < 1.0):
         raise ValueError(f"max_risk and confidence must lie strictly between 0 and 1, not {claim!r}.")
     delta = spending.share(claim.delta, terms.attempt)
-    gates = _gates(evidence)
-    gate = _choose_gate(gates, claim, delta)
-    order, choice = _test(gate, claim, delta)
+    planned = design(evidence, claim, len(evidence.losses), delta)
+    rows, unequal, choice = _test(planned, evidence, claim, delta)
     if choice is None:
-        return _refuse(gates, claim, terms)
-    rows = gate.rows
+        return _refuse(evidence, claim, terms)
+    order = planned.order
     naive = sequence.naive(rows, claim.max_risk, per_traffic=claim.per == "traffic")
     return Certificate(
         task_id=terms.task_id,
@@ -96,8 +131,8 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         claim=claim,
         bound=choice.bound,
         min_certainty=choice.threshold,
-        min_scope=gate.min_scope,
-        coverage=gate.drawn.share(choice.threshold) if gate.drawn else choice.n_served / rows.n_rows,
+        min_scope=planned.min_scope,
+        coverage=unequal.share(choice.threshold) if unequal else choice.n_served / rows.n_rows,
         n=rows.n_rows,
         n_served=choice.n_served,
         errors=choice.errors,
@@ -105,7 +140,7 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         delta_spent=delta,
         schedule=spending.SCHEDULE,
         start_certainty=order[0] if order else rows.points[0].threshold,
-        procedure=WEIGHTED_PROCEDURE if gate.drawn else PROCEDURE[claim.per],
+        procedure=(WEIGHTED_PROCEDURE if unequal else PROCEDURE[claim.per]) + (_TWO_TIERS if planned.first else ""),
         split_rule=terms.split_rule,
         scorer=SCORERS[terms.n_votes],
         data_sha256=terms.data_sha256,
@@ -118,36 +153,60 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
             "naive": {"min_certainty": naive.threshold, "n_served": naive.n_served, "errors": naive.errors}
             if naive
             else None,
-            "baseline": drift.baseline(
-                {"certainty": evidence.fold_certainty, "scope": evidence.fold_scope},
-                {"certainty": evidence.certainty, "scope": evidence.scope},
-            ),
+            "baseline": _baseline(planned, evidence),
         },
+        first=first_tier(evidence.first.rows, planned.first) if evidence.first and planned.first else None,
     )
 
 
-def gated(
-    certainty: Sequence[float], scope: Sequence[float], losses: Sequence[float], min_scope: float
-) -> sequence.Curve:
-    """The rows as a curve over certainty; those under the scope gate count, but are never served."""
-    return sequence.curve(_scores(certainty, scope, min_scope), losses)
+def design(evidence: Evidence, claim: Claim, n: int, delta: float, *, may_cascade: bool = True) -> Design:
+    """The design of a test on `n` calibration rows, of which it asks only whether they carry weights: `evidence` needs
+    no others than its out-of-fold rows, and nothing is spent.
+
+    The gates with the largest expected coverage, the widest of equals; a first tier where it costs next to nothing.
+    """
+    fold = evidence.fold
+    first = evidence.first.fold if evidence.first and may_cascade else None
+    scopes = _scopes(fold)
+
+    def widest(gates: Gates | None) -> tuple[float, float]:
+        found = [(tiers.outlook(joint(fold, scope, first, gates), n, claim, delta).coverage, scope) for scope in scopes]
+        return max(found, key=lambda coverage_and_scope: coverage_and_scope[0])
+
+    coverage, scope = widest(None)
+    gates = tiers.choose_first(fold, first, scope, n, claim, delta) if first else None
+    if gates is not None:
+        coverage, scope = widest(gates)
+    rows = joint(fold, scope, first, gates)
+    order: list[float] = []
+    if claim.per == "answer":
+        order = sequence.plan(rows, n, claim.max_risk, delta)
+    elif evidence.weights:
+        order = sequence.steps(rows)
+    return Design(min_scope=scope, first=gates, order=order, expected_coverage=coverage)
 
 
-def drawn(
-    certainty: Sequence[float],
-    scope: Sequence[float],
-    losses: Sequence[float],
-    weights: Sequence[float],
-    min_scope: float,
-) -> weighted.Drawn | None:
-    """The same with their weights, None where there are none: then counting is exact."""
-    return weighted.Drawn(_scores(certainty, scope, min_scope), losses, weights) if weights else None
+def statistics(full: Rows, first: Rows | None, gates: Gates | None) -> dict[str, Sequence[float]]:
+    """What drift is watched in: both scores of the tier that decides on each row, as the gateway sees them."""
+    decided = tiers.decided(full, first, gates)
+    return {"certainty": decided.certainty, "scope": decided.scope}
+
+
+def first_tier(rows: Rows, gates: Gates) -> FirstTier:
+    """The first tier's part in a certificate about these calibration rows."""
+    losses = [loss for loss, is_accepted in zip(rows.losses, tiers.accepted(rows, gates), strict=True) if is_accepted]
+    return FirstTier(
+        min_certainty=gates.min_certainty,
+        min_scope=gates.min_scope,
+        n_served=len(losses),
+        errors=sum(losses),
+        max_share=tiers.MAX_SHARE,
+    )
 
 
 def expected_coverage(evidence: Evidence, n: int, claim: Claim, attempt: int) -> float:
     """The coverage to expect from `n` calibration rows; looks at the out-of-fold rows alone and spends nothing."""
-    delta = spending.share(claim.delta, attempt)
-    return max(_expected(gate.fold, n, claim, delta) for gate in _gates(evidence))
+    return design(evidence, claim, n, spending.share(claim.delta, attempt)).expected_coverage
 
 
 def surest(look: Evidence, n: int, claim: Claim, attempt: int) -> list[bool] | None:
@@ -155,15 +214,17 @@ def surest(look: Evidence, n: int, claim: Claim, attempt: int) -> list[bool] | N
 
     Per answer those above the start of the test, which only ever goes down from there; per traffic the surest tenth.
     """
-    delta = spending.share(claim.delta, attempt)
-    gate = max(_gates(look), key=lambda gate: _expected(gate.fold, n, claim, delta))
-    if _expected(gate.fold, n, claim, delta) < MIN_COVERAGE:
+    planned = design(look, claim, n, spending.share(claim.delta, attempt))
+    if planned.expected_coverage < MIN_COVERAGE:
         return None
+    first = look.first.fold if look.first else None
     if claim.per == "answer":
-        start = sequence.plan(gate.fold, n, claim.max_risk, delta)[0]
+        start = planned.order[0]
     else:
-        start = next(p.threshold for p in gate.fold.points if p.n_served >= MIN_COVERAGE * gate.fold.n_rows)
-    return [score >= start for score in _scores(look.fold_certainty, look.fold_scope, gate.min_scope)]
+        rows = planned.curve(look.fold, first)
+        start = next(p.threshold for p in rows.points if p.n_served >= MIN_COVERAGE * rows.n_rows)
+    scores, _ = tiers.scored(look.fold, planned.min_scope, first, planned.first)
+    return [score >= start for score in scores]
 
 
 def answers_needed(evidence: Evidence, claim: Claim, attempt: int) -> int | None:
@@ -172,14 +233,9 @@ def answers_needed(evidence: Evidence, claim: Claim, attempt: int) -> int | None
     Before, calibration rows are split off them. None where no number of answers would do.
     """
     delta = spending.share(claim.delta, attempt)
-    needed = [rows_needed(gate.fold, claim, delta) for gate in _gates(evidence)]
+    needed = [rows_needed(joint(evidence.fold, scope), claim, delta) for scope in _scopes(evidence.fold)]
     least = min((n for n in needed if n is not None), default=None)
     return None if least is None else unbiased_rows_for(least)
-
-
-def policy_of(certificate: Certificate) -> Policy:
-    """The policy that a certificate holds for."""
-    return Policy(Gates(min_certainty=certificate.min_certainty, min_scope=certificate.min_scope))
 
 
 def choose(
@@ -215,65 +271,42 @@ def promise(claim: Claim) -> str:
     return f"at most {claim.max_risk * 100:.3g} % {base} {verb}, with {claim.confidence * 100:.4g} % confidence"
 
 
-def _scores(certainty: Sequence[float], scope: Sequence[float], min_scope: float) -> list[float]:
-    return [c if s >= min_scope else -math.inf for c, s in zip(certainty, scope, strict=True)]
+def _baseline(planned: Design, evidence: Evidence) -> dict[str, Any]:
+    first = evidence.first
+    return drift.baseline(
+        statistics(evidence.fold, first.fold if first else None, planned.first),
+        statistics(evidence.rows, first.rows if first else None, planned.first),
+    )
 
 
-class _Gate(NamedTuple):
-    """One candidate for the scope gate, and both kinds of rows behind it; `drawn` where they carry weights."""
-
-    min_scope: float
-    rows: sequence.Curve
-    fold: sequence.Curve
-    drawn: weighted.Drawn | None
+def _scopes(fold: Rows) -> list[float]:
+    """The candidates for the mixture's scope gate, from the widest to the narrowest."""
+    ordered = sorted(fold.scope)
+    return [ordered[int(share * len(ordered))] for share in _SCOPE_SHARES] if ordered else [-sys.float_info.max]
 
 
-def _gates(evidence: Evidence) -> list[_Gate]:
-    """The candidates, from the widest to the narrowest."""
-    ordered = sorted(evidence.fold_scope)
-    scopes = [ordered[int(share * len(ordered))] for share in _SCOPE_SHARES] if ordered else [-sys.float_info.max]
-    return [
-        _Gate(
-            scope,
-            gated(evidence.certainty, evidence.scope, evidence.losses, scope),
-            gated(evidence.fold_certainty, evidence.fold_scope, evidence.fold_losses, scope),
-            drawn(evidence.certainty, evidence.scope, evidence.losses, evidence.weights, scope),
-        )
-        for scope in scopes
-    ]
+def _test(
+    planned: Design, evidence: Evidence, claim: Claim, delta: float
+) -> tuple[sequence.Curve, weighted.Drawn | None, sequence.Choice | None]:
+    """The calibration rows, and what the design proved on them, None where that serves less than a tenth."""
+    first = evidence.first.rows if evidence.first else None
+    rows = planned.curve(evidence.rows, first)
+    unequal = planned.drawn(evidence.rows, first, evidence.weights)
+    choice = choose(rows, unequal, planned.order, claim, delta)
+    return rows, unequal, choice if choice and choice.n_served >= MIN_COVERAGE * rows.n_rows else None
 
 
-def _expected(fold: sequence.Curve, n: int, claim: Claim, delta: float) -> float:
-    if not fold.n_rows or not n:
-        return 0.0
-    if claim.per == "answer":
-        return sequence.expected_coverage(fold, n, claim.max_risk, delta)
-    allowed = binomial.allowed_errors(n, claim.max_risk, delta)[n] / n
-    return max((p.n_served for p in fold.points if p.errors <= allowed * fold.n_rows), default=0) / fold.n_rows
+def _passing_risk(evidence: Evidence, claim: Claim, delta: float) -> float | None:
+    """The tolerated risk, by bisection in steps of 0.1 % up to 50 %, that would be certified on rows like these.
 
-
-def _choose_gate(gates: Sequence[_Gate], claim: Claim, delta: float) -> _Gate:
-    """The gate with the largest expected coverage on out-of-fold rows, the widest of equals."""
-    return max(gates, key=lambda gate: _expected(gate.fold, gate.rows.n_rows, claim, delta))
-
-
-def _test(gate: _Gate, claim: Claim, delta: float) -> tuple[list[float], sequence.Choice | None]:
-    """The order of tests and what they proved, None where that serves less than a tenth."""
-    n = gate.rows.n_rows
-    if claim.per == "answer":
-        order = sequence.plan(gate.fold, n, claim.max_risk, delta)
-    else:
-        order = sequence.steps(gate.fold) if gate.drawn else []
-    choice = choose(gate.rows, gate.drawn, order, claim, delta)
-    return order, choice if choice and choice.n_served >= MIN_COVERAGE * n else None
-
-
-def _passing_risk(gates: Sequence[_Gate], claim: Claim, delta: float) -> float | None:
-    """The tolerated risk, by bisection in steps of 0.1 % up to 50 %, that would be certified on rows like these."""
+    By the mixture alone: a first tier is used only where that is as sure to pass.
+    """
+    n = len(evidence.losses)
 
     def passes(thousandths: int) -> bool:
         asked = replace(claim, max_risk=thousandths / 1000)
-        return _test(_choose_gate(gates, asked, delta), asked, delta)[1] is not None
+        planned = design(evidence, asked, n, delta, may_cascade=False)
+        return _test(planned, evidence, asked, delta)[2] is not None
 
     low, high = math.floor(claim.max_risk * 1000), 500
     if low >= high or not passes(high):
@@ -303,13 +336,14 @@ def _smallest_passing(rate: float, risk: float, delta: float) -> int | None:
     return high
 
 
-def _refuse(gates: Sequence[_Gate], claim: Claim, terms: Terms) -> Refusal:
+def _refuse(evidence: Evidence, claim: Claim, terms: Terms) -> Refusal:
     """Says which is short: the reference's consistency, examples, or agreement."""
     delta = spending.share(claim.delta, terms.attempt)
-    rows = _choose_gate(gates, claim, delta).rows
+    alone = design(evidence, claim, len(evidence.losses), delta, may_cascade=False)
+    rows = alone.curve(evidence.rows, None)
     # Whoever asks for it makes the next attempt, and what is missing is counted at that attempt's share too.
     next_delta = spending.share(claim.delta, terms.attempt + 1)
-    passing = _passing_risk(gates, claim, next_delta)
+    passing = _passing_risk(evidence, claim, next_delta)
     today = f"today {passing * 100:.3g} % would pass" if passing else "today not even 50 % would pass"
     short: int | None = None
     reason: Shortage

@@ -23,7 +23,7 @@ from pilotfish.core.example import Example
 from pilotfish.core.task import Task
 from pilotfish.guarantees.certify import Evidence, expected_coverage
 from pilotfish.specialists.encoder import Encoder
-from pilotfish.students.distil import Fitted, Progress, distil
+from pilotfish.students.distil import Fitted, OutOfFold, Progress, distil
 
 
 class Options(TypedDict, total=False):
@@ -90,12 +90,14 @@ def fit(
         )
         # `distil` keeps the latest rows where there are very many.
         scored = picked[len(picked) - len(fitted.out_of_fold.certainty) :]
+        # Deferred rows are the hard ones: their out-of-fold scores would let expect too little coverage, and start the
+        # test too high. Rows from before a withdrawal say nothing about the traffic of today.
         is_looked_at = [fresh[i] and rows[i].is_unbiased for i in scored]
-        look = _look(fitted, is_looked_at)
+        seen = look(fitted.out_of_fold, np.array(is_looked_at, bool))
         return Student(
             fitted=fitted,
-            look=look,
-            expected_coverage=expected_coverage(look, n_calibration, claim, number),
+            look=seen,
+            expected_coverage=expected_coverage(seen, n_calibration, claim, number),
             looked_at=tuple(itertools.compress(scored, is_looked_at)),
         )
 
@@ -107,15 +109,11 @@ def fit(
     return max(students, key=lambda found: found.expected_coverage)
 
 
-def _look(fitted: Fitted, is_looked_at: list[bool]) -> Evidence:
-    """The evidence without calibration rows, from fresh and unbiased fitting rows.
-
-    Deferred rows are the hard ones: their out-of-fold scores would let expect too little coverage, and start the
-    test too high. Rows from before a withdrawal say nothing about the traffic of today.
-    """
-    fold = fitted.out_of_fold
+def look(fold: OutOfFold, is_looked_at: npt.NDArray[np.bool_] | slice = slice(None)) -> Evidence:
+    """The out-of-fold evidence of both tiers on the marked rows; on all without a mark."""
     return Evidence(
         fold_losses=fold.disagreement[is_looked_at].tolist(),
         fold_certainty=fold.certainty[is_looked_at].tolist(),
         fold_scope=fold.scope[is_looked_at].tolist(),
+        first=look(fold.first, is_looked_at) if fold.first else None,
     )

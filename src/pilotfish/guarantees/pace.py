@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pilotfish.guarantees.certify import MIN_COVERAGE
+from pilotfish.guarantees.tiers import MIN_COVERAGE
 
 # Serving at half of the traffic and proving a better specialist then is as good as waiting longer, and surer: measured
 # in November 2026 with ENOUGH at 0.35, 0.5 and 0.9, 69.9, 68.7 and 71.7 % of banking77's 13,083 requests were answered

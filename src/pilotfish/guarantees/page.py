@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from html import escape
 
-from pilotfish.core.certificate import Certificate, Claim
+from pilotfish.core.certificate import FULL_TIER_NEVER, Certificate, Claim
 from pilotfish.guarantees.audit import Audit
 from pilotfish.guarantees.certify import promise
 from pilotfish.guarantees.consistency import from_json
@@ -20,6 +20,7 @@ from pilotfish.stats.sequence import Curve, Point
 
 _STEPS = 120
 _BAND = 0.95
+_NEVER = "nothing of the full mixture"
 _PLAIN = (
     "It holds while tomorrow's requests are like the calibration rows. Audits watch this: a random share of local "
     "answers is also asked of the large model, and the certificate is withdrawn when they part too often. When "
@@ -31,7 +32,7 @@ _PLAIN = (
 
 
 def render(certificate: Certificate, rows: Curve, audit_rate: float | None = None) -> str:
-    """The page. `rows` are the calibration rows behind the scope gate, as `verify.recompute` gives them.
+    """The page. `rows` are the calibration rows over the score of all tiers, as `verify.recompute` gives them.
 
     `audit_rate` is that of the settings, None where it is chosen.
     """
@@ -44,6 +45,7 @@ def render(certificate: Certificate, rows: Curve, audit_rate: float | None = Non
             f'<p class="claim">{escape(_claim(certificate))}</p>',
             f"<p>{escape(_rest(certificate))}</p>",
             _numbers(certificate),
+            _tiers(certificate),
             "<h2>Risk against coverage</h2>",
             chart(certificate, rows),
             "<h2>Beside it: a threshold without a proof</h2>",
@@ -115,6 +117,8 @@ def _numbers(certificate: Certificate) -> str:
     claim, n = certificate.claim, certificate.n
     base = certificate.n_served if claim.per == "answer" else n
     gates = f"certainty at least {certificate.min_certainty:.6g}, scope at least {certificate.min_scope:.6g}"
+    if certificate.first is not None:
+        gates = "what either tier below is sure enough of"
     spent = f"{certificate.delta_spent:.4g} of {claim.delta:.4g} ({certificate.schedule})"
     rows = [
         ["calibration rows", f"{n:,}"],
@@ -133,6 +137,32 @@ def _numbers(certificate: Certificate) -> str:
 def _consistency(certificate: Certificate) -> str:
     repeated = from_json(certificate.details.get("consistency"))
     return "not recorded" if repeated is None else str(repeated)
+
+
+def _tiers(certificate: Certificate) -> str:
+    """Which tier answered how much; nothing where there is but one."""
+    first = certificate.first
+    if first is None:
+        return ""
+    n_full, full_errors = certificate.n_served - first.n_served, certificate.errors - first.errors
+    certainty = _threshold(certificate.min_certainty, ".6g")
+    rows = [
+        _tier("first: n-grams alone", f"{first.min_certainty:.6g}", first.min_scope, first.n_served, first.errors),
+        _tier("second: the full mixture", certainty, certificate.min_scope, n_full, full_errors),
+    ]
+    columns = ["tier", "certainty at least", "scope at least", "answered of the calibration rows", "differed"]
+    return (
+        "<h2>Two tiers, one promise</h2>"
+        "<p>A text is first read by its n-grams alone, which takes a small part of the time; what that tier is "
+        "not sure of is encoded and decided by the full mixture. The first tier's gates were chosen on rows that "
+        f"taught, so that its answers use up at most {100 * first.max_share:g} % of the tolerated risk there. The "
+        "promise and its bound are about both tiers together.</p>" + html.table(columns, rows)
+    )
+
+
+def _tier(name: str, certainty: str, scope: float, n_served: int, errors: float) -> list[str]:
+    differed = f"{errors:g} ({_percent(errors / n_served)})" if n_served else "-"
+    return [name, certainty, f"{scope:.6g}", f"{n_served:,}", differed]
 
 
 def _beside(certificate: Certificate, rows: Curve) -> str:
@@ -154,7 +184,7 @@ def _beside_row(name: str, point: Point, rows: Curve, certificate: Certificate) 
     base = _base(point, rows, certificate.claim)
     return [
         name,
-        f"{point.threshold:.4f}",
+        _threshold(point.threshold, ".4f"),
         _percent(point.n_served / rows.n_rows),
         f"{point.errors:g} of {base:,} ({_percent(point.errors / base)})",
         _percent(binomial.upper(round(point.errors), base, certificate.delta_spent)),
@@ -204,6 +234,10 @@ def _thinned(rows: Curve, marked: Sequence[Point]) -> list[Point]:
     kept = {point.n_served // step: point for point in rows.points}
     found = {point.n_served: point for point in [*kept.values(), *marked]}
     return [found[n_served] for n_served in sorted(found)]
+
+
+def _threshold(certainty: float, digits: str) -> str:
+    return format(certainty, digits) if certainty < FULL_TIER_NEVER else _NEVER
 
 
 def _percent(share: float) -> str:

@@ -16,6 +16,7 @@ from pilotfish.core.example import Example
 from pilotfish.core.task import Task
 from pilotfish.guarantees.certify import Evidence, answers_needed, expected_coverage
 from pilotfish.guarantees.consistency import Repeated, asked_again
+from pilotfish.guarantees.fitting import look
 from pilotfish.guarantees.split import calibration_size, split
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.students.distil import Progress, distil
@@ -69,9 +70,7 @@ def plan(
     rows = [examples[i] for i in parts.fit if examples[i].is_unbiased]
     with tempfile.TemporaryDirectory(prefix="pilotfish-plan-") as folder:
         fold = distil(rows, task, encoder, Path(folder), progress=progress).out_of_fold
-    seen = Evidence(
-        fold_losses=fold.disagreement.tolist(), fold_certainty=fold.certainty.tolist(), fold_scope=fold.scope.tolist()
-    )
+    seen = look(fold)
     return Plan(
         n_now=sum(row.is_unbiased for row in examples),
         n_scored=len(fold.disagreement),

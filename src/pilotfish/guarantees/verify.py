@@ -1,15 +1,15 @@
 """Recomputes a certificate from the logged rows and the specialist folder, and lists every difference.
 
-Nothing is taken from the certificate but the promise, the scope gate and the order in which thresholds were tested (all
-fixed before the calibration rows were looked at, and covered by the certificate's id); rows, predictions, counts and
-bound are made anew. Rows are read by their request ids with the shape and the template the specialist learnt
-with, so what the log or the task has become since changes nothing.
+Nothing is taken from the certificate but the promise, the first tier's gates, the scope gate and the order in which
+thresholds were tested (all fixed before the calibration rows were looked at, and covered by the certificate's id);
+rows, predictions of both tiers, counts and bound are made anew. Rows are read by their request ids with the shape and
+the template the specialist learnt with, so what the log or the task has become since changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pilotfish.core.certificate import Certificate
@@ -17,13 +17,15 @@ from pilotfish.core.errors import SpecialistError, TaskError
 from pilotfish.core.example import UNBIASED, Example
 from pilotfish.core.task import AnswerShape
 from pilotfish.guarantees import drift
-from pilotfish.guarantees.certify import choose, drawn, gated, policy_of
+from pilotfish.guarantees.certify import Design, choose, first_tier, statistics
 from pilotfish.guarantees.consistency import with_votes
 from pilotfish.guarantees.known import example, repeated
 from pilotfish.guarantees.split import data_sha256
+from pilotfish.guarantees.tiers import Rows
+from pilotfish.routing.policy import policy_of
 from pilotfish.scoring.answers import disagreement
 from pilotfish.specialists.encoder import Encoder
-from pilotfish.specialists.specialist import Specialist
+from pilotfish.specialists.specialist import Predictions, Specialist
 from pilotfish.stats import spending, weighted
 from pilotfish.stats.sequence import Curve
 from pilotfish.store.home import Home
@@ -46,7 +48,7 @@ class Difference:
 
 
 class Recomputed(NamedTuple):
-    """Every difference, and the calibration rows behind the scope gate; None where they could not be predicted."""
+    """Every difference, and the calibration rows over the score of both tiers; None where they cannot be predicted."""
 
     differences: list[Difference]
     rows: Curve | None
@@ -102,31 +104,43 @@ def examine(certificate: Certificate, examples: Sequence[Example], specialist: S
     found = _of_rows(certificate, rows)
     if len(rows) != certificate.n:
         return Recomputed(found, None)
-    predicted = specialist.predict([row.text for row in rows])
-    losses = [disagreement(said, row.answer) for said, row in zip(predicted.answers, rows, strict=True)]
-    certainty, scope = predicted.certainty.tolist(), predicted.scope.tolist()
-    curve = gated(certainty, scope, losses, certificate.min_scope)
-    weights = weighted.weights([row.probability for row in rows])
-    unequal = drawn(certainty, scope, losses, weights, certificate.min_scope)
+    texts = [row.text for row in rows]
+    full = _said(specialist.predict(texts), rows)
+    gates = policy_of(certificate).gates
+    try:
+        first = None if gates.first is None else _said(specialist.predict_first(texts), rows)
+    except SpecialistError as error:
+        return Recomputed([*found, _differs("first", "gates of a first tier", error.message)], None)
+    order = certificate.details.get("order_of_tests", [])
+    planned = Design(min_scope=certificate.min_scope, first=gates.first, order=order, expected_coverage=0.0)
+    curve = planned.curve(full, first)
+    unequal = planned.drawn(full, first, weighted.weights([row.probability for row in rows]))
     delta = spending.share(certificate.claim.delta, certificate.attempt)
-    choice = choose(curve, unequal, certificate.details.get("order_of_tests", []), certificate.claim, delta)
-    policy = policy_of(certificate)
-    served = [policy.decide(c, s) == "certified" for c, s in zip(certainty, scope, strict=True)]
+    choice = choose(curve, unequal, order, certificate.claim, delta)
+    served = curve.at([certificate.min_certainty])[0]
     again: dict[str, object] = {
         "artefact_sha256": specialist.sha256,
         "delta_spent": delta,
         "schedule": spending.SCHEDULE,
         "min_certainty": choice.threshold if choice else None,
         "bound": choice.bound if choice else None,
-        "n_served": sum(served),
-        "errors": sum(loss for loss, is_served in zip(losses, served, strict=True) if is_served),
-        "coverage": unequal.share(certificate.min_certainty) if unequal else sum(served) / len(rows),
+        "n_served": served.n_served,
+        "errors": served.errors,
+        "coverage": unequal.share(certificate.min_certainty) if unequal else served.n_served / len(rows),
     }
+    if certificate.first is not None and first is not None and gates.first is not None:
+        parts = first_tier(first, gates.first)
+        again["first"] = replace(certificate.first, n_served=parts.n_served, errors=parts.errors)
     found += _compare(certificate, again)
     stated = certificate.details.get("baseline")
-    if stated is not None and stated != drift.recounted(stated, {"certainty": certainty, "scope": scope}):
+    if stated is not None and stated != drift.recounted(stated, statistics(full, first, gates.first)):
         found.append(_differs("details.baseline", "the scores drift is watched against", "others"))
     return Recomputed(found, curve)
+
+
+def _said(said: Predictions, rows: Sequence[Example]) -> Rows:
+    losses = [disagreement(answer, row.answer) for answer, row in zip(said.answers, rows, strict=True)]
+    return Rows(losses, said.certainty.tolist(), said.scope.tolist())
 
 
 def _registered(home: Home, certificate: Certificate, certificate_id: str) -> list[Difference]:

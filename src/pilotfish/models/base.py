@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
-from pilotfish.core.messages import Answer, ChatRequest, Price
+from pilotfish.core.messages import Answer, ChatRequest, Family, Price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,19 @@ class ModelCard:
     name: str
     price: Price | None = None
     is_local: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """What a model server speaks.
+
+    `has_responses` says whether one of OpenAI's family speaks responses beside chat completions. `max_tokens` is
+    asked of one of Anthropic's where a client of the other family names no limit; None refuses such requests.
+    """
+
+    family: Family = "openai"
+    has_responses: bool = True
+    max_tokens: int | None = None
 
 
 class Model(Protocol):

@@ -17,8 +17,8 @@ import msgspec
 from pilotfish.core.errors import NotRecordedError
 from pilotfish.core.ids import fingerprint
 from pilotfish.core.messages import Answer, ChatRequest, Price, Usage
-from pilotfish.models import wire
 from pilotfish.models.base import ModelCard
+from pilotfish.models.wire.formats import format_of
 
 
 class Exchange(Protocol):
@@ -66,14 +66,13 @@ class RecordedModel:
         """The recorded answer after the pretended delay. Raises `NotRecordedError`."""
         started_s = time.perf_counter()
         text, usage = await self._find(request)
-        return wire.answer_of(text, model=self._card.name, usage=usage, latency_s=time.perf_counter() - started_s)
+        latency_s = time.perf_counter() - started_s
+        return format_of(request).answer_of(text, request, model=self._card.name, usage=usage, latency_s=latency_s)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[bytes, None]:
         """The recorded answer as server-sent events. Raises `NotRecordedError` before the first."""
         text, usage = await self._find(request)
-        for event in wire.encode_stream(
-            text, model=self._card.name, usage=usage if request.wants_usage_chunk else None
-        ):
+        for event in format_of(request).encode_stream(text, request, model=self._card.name, usage=usage):
             yield event
 
     async def aclose(self) -> None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from pilotfish.core.errors import ModelConnectionError, ModelError
 from pilotfish.core.messages import Answer, ChatRequest, Price, Usage
-from pilotfish.models import wire
 from pilotfish.models.base import ModelCard
+from pilotfish.models.wire.formats import format_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +65,15 @@ class ScriptedModel:
         step = await self._begin(request)
         if step.cut_after is not None:
             raise self._cut()
-        return wire.answer_of(
-            step.text, model=self._card.name, usage=step.usage, latency_s=time.perf_counter() - started_s
+        latency_s = time.perf_counter() - started_s
+        return format_of(request).answer_of(
+            step.text, request, model=self._card.name, usage=step.usage, latency_s=latency_s
         )
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[bytes, None]:
         """The step's text as server-sent events. Raises the step's error before the first."""
         step = await self._begin(request)
-        usage = step.usage if request.wants_usage_chunk else None
-        events = wire.encode_stream(step.text, model=self._card.name, usage=usage)
+        events = format_of(request).encode_stream(step.text, request, model=self._card.name, usage=step.usage)
         try:
             for event in events[: step.cut_after]:
                 yield event

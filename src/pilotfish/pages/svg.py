@@ -44,6 +44,21 @@ def dot(place: Place, colour: str) -> str:
     return f'<circle cx="{_x(place[0]):.1f}" cy="{_y(place[1]):.1f}" r="4" fill="{colour}"/>'
 
 
+def bar(start: Place, end: Place, colour: str, opacity: float = 1.0) -> str:
+    """A rectangle between its lower left and its upper right corner."""
+    x, y = _x(start[0]), _y(end[1])
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(0.0, _x(end[0]) - x):.1f}" '
+        f'height="{max(0.0, _y(start[1]) - y):.1f}" fill="{colour}" fill-opacity="{opacity:g}"/>'
+    )
+
+
+def label(place: Place, text: str, anchor: Literal["start", "middle", "end"] = "start", colour: str = "") -> str:
+    """A text at a place in the plot."""
+    style = f' style="fill:{colour}"' if colour else ""
+    return f'<text x="{_x(place[0]):.1f}" y="{_y(place[1]):.1f}" text-anchor="{anchor}"{style}>{escape(text)}</text>'
+
+
 def level(height: float, colour: str, label: str) -> str:
     """A dashed line across, with its label at the right end."""
     y = _y(height)

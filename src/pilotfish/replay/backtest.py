@@ -151,8 +151,10 @@ def _observing_longer(traffic: TaskTraffic, embeddings: Embeddings, setup: Setup
 
 
 def _time_local(found: Replayed, setup: Setup) -> list[float]:
-    """Seconds of whole local decisions (tokenise, encode, heads), one text at a time, after a warm-up."""
-    fitted = found.adopted[-1][1].fitted
+    """Seconds of whole local decisions (n-grams; where these do not decide, encoding and all students), one text at a
+    time, after a warm-up."""
+    adopted = found.adopted[-1][1]
+    fitted, policy = adopted.fitted, adopted.policy
     assert fitted is not None
     specialist = Specialist.load(fitted.folder, setup.workshop.encoder)
     texts = [found.rows[i].text for i in np.flatnonzero(found.ran)[-N_TIMED:]]
@@ -160,7 +162,9 @@ def _time_local(found: Replayed, setup: Setup) -> list[float]:
     seconds = []
     for text in texts:
         started = time.perf_counter()
-        specialist.predict([text])
+        first = specialist.predict_first([text]) if policy.gates.first is not None else None
+        if first is None or not policy.accepts_first(float(first.certainty[0]), float(first.scope[0])):
+            specialist.predict([text])
         seconds.append(time.perf_counter() - started)
     return seconds
 

@@ -65,19 +65,21 @@ def _replayed(
     adopted_at.setdefault(record.certificate_id, rows[-1][0])  # adopted after the last request
     certificates = {key: found for key in adopted_at if (found := registry.certificate(key)) is not None}
     naive = {key: naive_policy(certificate) for key, certificate in certificates.items()}
-    flags = np.zeros((5, len(rows)), dtype=bool)
+    flags = np.zeros((6, len(rows)), dtype=bool)
     for i, (_, row) in enumerate(rows):
         policy = naive.get(row.certificate_id)
         said = None if row.local_answer is None else answers.parse(record.shape, row.local_answer)
         reference = answers.parse(record.shape, recorded[row.request_id].answer)
+        is_first = row.reason == "certified" and row.tier == 1
         flags[:, i] = (
             said is not None,
             said is not None and said != reference,
             row.reason == "certified",
+            is_first,
             row.sampling == "audit",
-            policy is not None and policy.decide(row.certainty or 0.0, row.scope or 0.0) == "certified",
+            policy is not None and (is_first or policy.decide(row.certainty or 0.0, row.scope or 0.0) == "certified"),
         )
-    ran, differs, served, audited, naive_served = flags
+    ran, differs, served, first, audited, naive_served = flags
     return Replayed(
         task=_task(record, len(rows)),
         rows=[_row(position, row, recorded[row.request_id]) for position, row in rows],
@@ -85,6 +87,7 @@ def _replayed(
         ran=ran,
         differs=differs,
         served=served,
+        first=first,
         audited=audited,
         naive=naive_served,
         verdicts=[(0, Attempt(verdict=verdict)) for verdict in registry.verdicts(record.task_id)],

@@ -65,6 +65,7 @@ def _summary(report: Report) -> str:
     rows = [
         ("requests", f"{report.n_requests:,}"),
         ("answered locally", f"{report.served:,} ({100 * report.coverage:.1f} %)"),
+        ("of them by a first tier, n-grams alone", f"{report.served_first:,}"),
         ("disagreement among those", text(report.disagreement)),
         ("disagreement per traffic", text(report.disagreement_per_traffic)),
         ("first local answer at request", f"{report.first_served_at:,}" if report.first_served_at else "never"),

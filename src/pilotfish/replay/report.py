@@ -76,6 +76,11 @@ class Report:
         return int(sum(task.served.sum() for task in self.tasks))
 
     @property
+    def served_first(self) -> int:
+        """Of those, answered by a first tier, without encoding the text."""
+        return int(sum(task.first.sum() for task in self.tasks))
+
+    @property
     def differing(self) -> int:
         """Requests answered locally and differently from the reference."""
         return int(sum((task.served & task.differs).sum() for task in self.tasks))
@@ -129,6 +134,7 @@ class Report:
                 "per": self.claim.per,
             },
             "served": self.served,
+            "served_by_first_tier": self.served_first,
             "coverage": self.coverage,
             "disagreement": self.disagreement.to_json(),
             "disagreement_per_traffic": self.disagreement_per_traffic.to_json(),
@@ -179,6 +185,7 @@ def task_json(task: Replayed) -> dict[str, Any]:
         "why_open": shape.why_open or None,
         "coverage": served / n_after if n_after else None,
         "served": served,
+        "served_by_first_tier": int(task.first.sum()),
         "disagreement": share(
             int((task.served & task.differs).sum()), served, "nothing was answered locally"
         ).to_json(),

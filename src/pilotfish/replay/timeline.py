@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +26,10 @@ from pilotfish.guarantees.audit import Audit
 from pilotfish.guarantees.drift import Drift
 from pilotfish.guarantees.new_answers import NewAnswers, Serving, answerable, untaught
 from pilotfish.guarantees.pace import Pace
-from pilotfish.routing.policy import Gates, Policy
+from pilotfish.routing.policy import Policy, policy_of
 from pilotfish.scoring import answers
 from pilotfish.specialists.encoder import Encoder
-from pilotfish.specialists.specialist import Specialist
+from pilotfish.specialists.specialist import Predictions, Specialist
 
 CHUNK = 512
 """Rows encoded and predicted ahead at once; a new specialist throws the rest of a chunk away."""
@@ -89,9 +90,9 @@ class Replayed:
     """What became of a task's rows, as arrays over them, and every verdict on the way.
 
     `ran` marks rows that a specialist looked at, `differs` those where its answer was not the
-    reference's, `served` those it answered, `audited` those whose coin fell, `naive` those that a
-    threshold without a safety margin would have answered. `drifts` are the positions at which the coin was raised or
-    lowered again since scores had drifted, and why.
+    reference's, `served` those it answered, `first` those of them that its first tier did, `audited` those whose coin
+    fell, `naive` those that a threshold without a safety margin would have answered. `drifts` are the positions at
+    which the coin was raised or lowered again since scores had drifted, and why.
     """
 
     task: Task
@@ -100,6 +101,7 @@ class Replayed:
     ran: NDArray[np.bool_]
     differs: NDArray[np.bool_]
     served: NDArray[np.bool_]
+    first: NDArray[np.bool_]
     audited: NDArray[np.bool_]
     naive: NDArray[np.bool_]
     verdicts: list[tuple[int, Attempt]] = field(default_factory=list)
@@ -129,9 +131,21 @@ class Replayed:
         return self.task.shape.why_open or "it ended before a first attempt was due"
 
 
+class _Decided(NamedTuple):
+    """An answer with the scores of the tier that decided, whether it is served, and by the first tier; and whether the
+    naive policy would serve it."""
+
+    answer: tuple[str, ...]
+    certainty: float
+    scope: float
+    is_local: bool
+    is_first: bool
+    is_naive: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class _Serving:
-    """A specialist at work, with its answers to the rows of the chunk that starts at `start`."""
+    """A specialist at work, with what its tiers say to the rows of the chunk that starts at `start`."""
 
     specialist: Specialist
     policy: Policy
@@ -142,9 +156,33 @@ class _Serving:
     drift: Drift
     new: NewAnswers
     start: int = 0
-    answers: list[tuple[str, ...]] = field(default_factory=list)
-    certainty: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    scope: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    n_ahead: int = 0
+    full: Predictions | None = None
+    first: Predictions | None = None
+
+    def holds(self, index: int) -> bool:
+        """Whether the chunk holds the row."""
+        return self.start <= index < self.start + self.n_ahead
+
+    def look_ahead(self, index: int, texts: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+        """Predict the chunk that begins at a row; the first tier only where the policy has one."""
+        self.start, self.n_ahead = index, len(texts)
+        self.full = self.specialist.predict(texts, embeddings)
+        self.first = self.specialist.predict_first(texts) if self.policy.gates.first is not None else None
+
+    def decide(self, index: int) -> _Decided:
+        """What became of a row of the chunk, by the policy."""
+        at, full, first = index - self.start, self.full, self.first
+        assert full is not None
+        if first is not None:
+            certainty, scope = float(first.certainty[at]), float(first.scope[at])
+            if self.policy.accepts_first(certainty, scope):
+                is_naive = self.naive is not None
+                return _Decided(first.answers[at], certainty, scope, is_local=True, is_first=True, is_naive=is_naive)
+        certainty, scope = float(full.certainty[at]), float(full.scope[at])
+        is_local = self.policy.decide(certainty, scope) == "certified"
+        is_naive = self.naive is not None and self.naive.decide(certainty, scope) == "certified"
+        return _Decided(full.answers[at], certainty, scope, is_local=is_local, is_first=False, is_naive=is_naive)
 
 
 class Timeline:
@@ -160,9 +198,10 @@ class Timeline:
         self._serving: _Serving | None = None
         self._pace = Pace(first_after=setup.first_after, growth=setup.growth, is_patient=setup.is_patient)
         self._n_drawn = 0
-        flags = [np.zeros(n, dtype=bool) for _ in range(5)]
+        flags = [np.zeros(n, dtype=bool) for _ in range(6)]
+        ran, differs, served, first, audited, naive = flags
         self.result = Replayed(
-            task=task, rows=rows, ran=flags[0], differs=flags[1], served=flags[2], audited=flags[3], naive=flags[4]
+            task=task, rows=rows, ran=ran, differs=differs, served=served, first=first, audited=audited, naive=naive
         )
 
     def run(self, show: Callable[[int], None]) -> Replayed:
@@ -184,16 +223,18 @@ class Timeline:
     def _decide(self, index: int, serving: _Serving) -> None:
         result, probability = self.result, self._pace.coin(serving.drift.coin)
         coin = bool(self._coins[index] < probability)
-        at = self._look_ahead(index, serving)
-        certainty, scope = float(serving.certainty[at]), float(serving.scope[at])
+        if not serving.holds(index):
+            texts = [row.text for row in result.rows[index : index + CHUNK]]
+            serving.look_ahead(index, texts, self._embeddings.upto(index + CHUNK)[index:])
+        decided = serving.decide(index)
+        local = decided.is_local
         reference = answers.parse(serving.shape, result.rows[index].answer)
-        differs = reference != serving.answers[at]
-        local = serving.policy.decide(certainty, scope) == "certified"
+        differs = reference != decided.answer
         result.ran[index], result.differs[index], result.served[index] = True, differs, local
+        result.first[index], result.naive[index] = decided.is_first, decided.is_naive
         result.audited[index] = coin
-        result.naive[index] = serving.naive is not None and serving.naive.decide(certainty, scope) == "certified"
         drift, position = serving.drift, result.rows[index].position
-        if drift.observe(certainty=certainty, scope=scope, is_local=local):
+        if drift.observe(certainty=decided.certainty, scope=decided.scope, is_local=local):
             result.drifts.append((position, drift.message))
         if coin or not local:
             serving.new.see(reference)
@@ -209,15 +250,6 @@ class Timeline:
                 result.drifts.append((position, drift.message))
         elif not local:
             self._known.append((index, "deferred", 1.0))
-
-    def _look_ahead(self, index: int, serving: _Serving) -> int:
-        """The place of a row in the serving specialist's chunk, predicting the next chunk where needed."""
-        if not serving.start <= index < serving.start + len(serving.answers):
-            texts = [row.text for row in self.result.rows[index : index + CHUNK]]
-            found = serving.specialist.predict(texts, self._embeddings.upto(index + CHUNK)[index:])
-            serving.start, serving.answers = index, found.answers
-            serving.certainty, serving.scope = found.certainty, found.scope
-        return index - serving.start
 
     def _learn(self, index: int) -> None:
         rows = self.result.rows
@@ -272,8 +304,8 @@ class Timeline:
 
 
 def naive_policy(certificate: Certificate) -> Policy | None:
-    """The policy that the same rows and scope gate would give without a proof; None where there is none."""
+    """The policy that the same rows, first tier and scope gate would give without a proof; None where there is none."""
     certainty = Attempt(verdict=certificate).naive_certainty
     if math.isinf(certainty):
         return None
-    return Policy(Gates(min_certainty=certainty, min_scope=certificate.min_scope))
+    return policy_of(replace(certificate, min_certainty=certainty))

@@ -91,6 +91,10 @@ class Encoder:
                 raise SpecialistError(f"The encoder failed: {error}") from error
         return embeddings
 
+    def count_tokens(self, text: str) -> int:
+        """How many tokens of `text` are read."""
+        return len(self._tokens(text))
+
     def _tokens(self, text: str) -> list[int]:
         if len(text) > MAX_CHARACTERS:
             text = f"{text[: MAX_CHARACTERS // 2]} {text[-MAX_CHARACTERS // 2 :]}"

@@ -2,9 +2,10 @@
 
 Three students look at a text: a linear head on the shared embedding, a linear head on hashed n-grams and a
 vote of the nearest exemplars. Their evidence is added in log space with three weights per field, fitted
-out of fold; the largest probability of that mixture is the certainty. numpy only; it neither learns
-(`students/`) nor decides what may be served (`routing/`). Every product is taken row by row: matrix
-products over a batch round differently from those of one text, and a threshold must see one number.
+out of fold; the largest probability of that mixture is the certainty. The n-gram head also answers alone, as a
+first tier that needs no embedding. numpy only; it neither learns (`students/`) nor decides what may be served or
+by which tier (`routing/`). Every product is taken row by row: matrix products over a batch round differently
+from those of one text, and a threshold must see one number.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """Answers with their scores: `certainty` in 0..1 (the mixture's probability of the answer, over all fields),
-    `scope` in -1..1 (cosine to the nearest exemplar)."""
+    """Answers with their scores: `certainty` in 0..1 (the probability of the answer, over all fields), `scope` in
+    -1..1 (cosine to the nearest exemplar; of the first tier: the share of the text's n-grams that are known)."""
 
     answers: list[tuple[str, ...]]
     certainty: Floats
@@ -57,10 +58,11 @@ class Head:
 
     dense: NDArray[np.float32]  # [k, d]
     dense_bias: NDArray[np.float32]
-    sparse: NDArray[np.float16]  # [m, k]
+    sparse: NDArray[np.float32]  # [m, k], float16 in the folder: converted for each text they took four times as long
     sparse_bias: NDArray[np.float32]
     labels: NDArray[np.int16]  # [n]
     mixture: Floats  # the weights of dense, sparse and vote, then the vote's temperature
+    alone: Floats | None  # [1] the weight of sparse where it answers alone; None in folders without a first tier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,12 @@ def mix(evidence: Evidence, mixture: Floats) -> Floats:
     """The probabilities of the classes [n, k]: a softmax of the weighted sum of the students' evidence."""
     votes = vote(evidence.similarities, evidence.labels, evidence.dense.shape[1], mixture[3])
     total = mixture[0] * evidence.dense + mixture[1] * evidence.sparse + mixture[2] * np.log(votes + VOTE_FLOOR)
-    total = np.round(total, DECIMALS)
+    return softmax(total)
+
+
+def softmax(evidence: Floats) -> Floats:
+    """The probabilities [n, k] of evidence in log space, which is rounded first."""
+    total = np.round(evidence, DECIMALS)
     shares = np.exp(total - total.max(axis=1, keepdims=True))
     probabilities: Floats = shares / shares.sum(axis=1, keepdims=True)
     return probabilities
@@ -104,7 +111,7 @@ class Specialist:
         self._projection = tensors["projection"]
         self._exemplars = tensors["exemplars"].astype(np.float32)
         self._heads = [
-            Head(**{name: tensors[f"{index}.{name}"] for name in Head.__dataclass_fields__})
+            _head({name: tensors.get(f"{index}.{name}") for name in Head.__dataclass_fields__})
             for index in range(len(folder.card.classes))
         ]
 
@@ -132,14 +139,34 @@ class Specialist:
             embeddings = self._encoder.encode(texts)
         rows = self._vocabulary.weigh(count(texts))
         similarities, nearest = self._neighbours(embeddings)
-        certainty = np.ones(len(texts))
+        found = [
+            mix(_evidence(head, embeddings, rows, similarities, head.labels[nearest]), head.mixture)
+            for head in self._heads
+        ]
+        return self._predictions(found, np.round(similarities.max(axis=1), DECIMALS))
+
+    def predict_first(self, texts: Sequence[str]) -> Predictions:
+        """The answers of the first tier, the n-gram students alone: no text is encoded, which takes most of the time.
+
+        `SpecialistError` where the folder was written before there was a first tier.
+        """
+        counts = count(texts)
+        rows = self._vocabulary.weigh(counts)
+        found = []
+        for head in self._heads:
+            if head.alone is None:
+                raise SpecialistError(f"The specialist {self.sha256[:16]} has no first tier.", hint="Distil it again.")
+            found.append(softmax(head.alone * _sparse_evidence(head, rows)))
+        return self._predictions(found, self._vocabulary.familiarity(counts))
+
+    def _predictions(self, probabilities: Sequence[Floats], scope: Floats) -> Predictions:
+        """The likeliest value of each field, and the product of their probabilities."""
+        certainty = np.ones(len(scope))
         values: list[list[str]] = []
-        for head, classes in zip(self._heads, self.card.classes, strict=True):
-            probabilities = mix(_evidence(head, embeddings, rows, similarities, head.labels[nearest]), head.mixture)
-            best = probabilities.argmax(axis=1)
-            certainty *= probabilities[np.arange(len(texts)), best]
+        for shares, classes in zip(probabilities, self.card.classes, strict=True):
+            best = shares.argmax(axis=1)
+            certainty *= shares[np.arange(len(scope)), best]
             values.append([classes[index] for index in best])
-        scope = np.round(similarities.max(axis=1), DECIMALS)
         return Predictions(answers=list(zip(*values, strict=True)), certainty=certainty, scope=scope)
 
     def _neighbours(self, embeddings: NDArray[np.float32]) -> tuple[Floats, NDArray[np.intp]]:
@@ -158,12 +185,25 @@ def _evidence(
     head: Head, embeddings: NDArray[np.float32], rows: Rows, similarities: Floats, labels: NDArray[np.int16]
 ) -> Evidence:
     dense = np.empty((len(embeddings), len(head.dense)))
-    sparse = np.empty_like(dense)
     for row, embedding in enumerate(embeddings):
-        part = slice(rows.starts[row], rows.starts[row + 1])
         dense[row] = head.dense @ embedding + head.dense_bias
-        sparse[row] = rows.values[part] @ head.sparse[rows.columns[part]] + head.sparse_bias
-    return Evidence(dense=dense, sparse=sparse, similarities=similarities, labels=labels)
+    return Evidence(dense=dense, sparse=_sparse_evidence(head, rows), similarities=similarities, labels=labels)
+
+
+def _sparse_evidence(head: Head, rows: Rows) -> Floats:
+    evidence = np.empty((len(rows.starts) - 1, len(head.sparse_bias)))
+    for row in range(len(evidence)):
+        part = slice(rows.starts[row], rows.starts[row + 1])
+        evidence[row] = rows.values[part] @ head.sparse[rows.columns[part]] + head.sparse_bias
+    return evidence
+
+
+def _head(tensors: dict[str, Any]) -> Head:
+    """The head of one field. KeyError where a tensor is missing; folders from before a first tier lack `alone`."""
+    missing = [name for name, tensor in tensors.items() if tensor is None and name != "alone"]
+    if missing:
+        raise KeyError(missing[0])
+    return Head(**{**tensors, "sparse": tensors["sparse"].astype(np.float32)})
 
 
 def _tensors(folder: Folder) -> dict[str, NDArray[Any]]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from pilotfish.stats import binomial, bounded
@@ -61,9 +62,13 @@ class Choice(NamedTuple):
 # Chosen in November 2026 on simulated curves shaped like banking77's (risks 1, 2, 5 %; n 500 to 3,000;
 # out-of-fold errors up to 15 % lower or higher than those of the calibration rows): 2.5 standard deviations
 # fail at once in 1 of 5 runs under that shift, four in 1 of 50, at less than a point of coverage.
-_MARGIN_SD = 4.0
+SURE_SD = 4.0
 _MARGIN_SHARE = 0.9
 _STEPS = 200
+
+
+_allowed = lru_cache(maxsize=4)(binomial.allowed_errors)
+"""A design asks for the same list many times."""
 
 
 def curve(scores: Sequence[float], losses: Sequence[float]) -> Curve:
@@ -90,7 +95,7 @@ def plan(rows: Curve, n: int, max_risk: float, delta: float) -> list[float]:
     if not points:
         return []
     best = max(margins)
-    wanted = min(_MARGIN_SD, best - (1.0 - _MARGIN_SHARE) * abs(best)) if best > -math.inf else best
+    wanted = min(SURE_SD, best - (1.0 - _MARGIN_SHARE) * abs(best)) if best > -math.inf else best
     start = max(i for i, margin in enumerate(margins) if margin >= wanted)
     return [point.threshold for point in points[start:]]
 
@@ -100,11 +105,30 @@ def steps(rows: Curve) -> list[float]:
     return [point.threshold for point in _steps(rows)]
 
 
-def expected_coverage(rows: Curve, n: int, max_risk: float, delta: float) -> float:
-    """The largest share of `rows` served at which a test per answer on `n` such rows would pass on average."""
+class Outlook(NamedTuple):
+    """What out-of-fold rows let expect of a test: the coverage, and the margin with which it begins, which is how far
+    the errors expected stay under those allowed, in standard deviations; -inf where none can pass."""
+
+    coverage: float
+    margin: float
+
+
+def outlook(rows: Curve, n: int, max_risk: float, delta: float) -> Outlook:
+    """Of a test per answer on `n` such rows: the largest share of `rows` served at which it would pass on average, and
+    the best margin at which it may start."""
     points, margins = _margins(rows, n, max_risk, delta)
     passing = [point.n_served for point, margin in zip(points, margins, strict=True) if margin >= 0.0]
-    return passing[-1] / rows.n_rows if passing else 0.0
+    return Outlook(passing[-1] / rows.n_rows if passing else 0.0, max(margins, default=-math.inf))
+
+
+def outlook_per_traffic(rows: Curve, n: int, max_risk: float, delta: float) -> Outlook:
+    """The same of a test per traffic, which begins with the rows of the highest score."""
+    few = _allowed(n, max_risk, delta)[n]
+    if few < 0 or not rows.points:
+        return Outlook(0.0, -math.inf)
+    most = few / n * rows.n_rows
+    served = max((point.n_served for point in rows.points if point.errors <= most), default=0)
+    return Outlook(served / rows.n_rows, _margin(rows.points[0].errors / rows.n_rows, n, few))
 
 
 def per_answer(rows: Curve, thresholds: Sequence[float], max_risk: float, delta: float) -> Choice | None:
@@ -197,12 +221,14 @@ def _margins(rows: Curve, n: int, max_risk: float, delta: float) -> tuple[list[P
     In standard deviations of the errors between those expected and those allowed; -inf where none is allowed.
     """
     points = _steps(rows)
-    allowed = binomial.allowed_errors(n, max_risk, delta)
+    allowed = _allowed(n, max_risk, delta)
     margins = []
     for point in points:
         n_served = n * point.n_served // rows.n_rows
-        risk = point.errors / point.n_served
-        spread = math.sqrt(max(0.25, n_served * risk * (1.0 - risk)))
-        few = allowed[n_served]
-        margins.append((few + 0.5 - n_served * risk) / spread if few >= 0 else -math.inf)
+        margins.append(_margin(point.errors / point.n_served, n_served, allowed[n_served]))
     return points, margins
+
+
+def _margin(risk: float, n: int, allowed: int) -> float:
+    spread = math.sqrt(max(0.25, n * risk * (1.0 - risk)))
+    return (allowed + 0.5 - n * risk) / spread if allowed >= 0 else -math.inf

@@ -1,16 +1,18 @@
-"""The two protocols of the store: the request log and the registry of what was learnt.
+"""The protocols of the store: the request log, the registry of what was learnt, virtual keys and their tallies.
 
 The log is append-only and written by one process; readers never block it. The registry holds what
-people and the learner decide: modes, certificates, attempts. Neither knows how a task is recognised.
+people and the learner decide: modes, certificates, attempts. Neither knows how a task is recognised. Keys stand
+beside the registry; what they have used is counted apart, since it changes with every request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict, Unpack
 
 from pilotfish.core.certificate import Certificate, Refusal
+from pilotfish.core.key import KeyRecord, Limits
 from pilotfish.core.log_row import AuditRow, InstructionsRow, LogRow, RepeatRow, RequestRow
 from pilotfish.core.task import AnswerShape, Mode, Template
 
@@ -29,7 +31,7 @@ class LogFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCount:
-    """How often a task occurs in the log."""
+    """How often a task occurs in the log; `n_first` of the `n_local` local answers were the first tier's."""
 
     task_id: str
     instructions_id: str
@@ -38,6 +40,7 @@ class TaskCount:
     n_reference_known: int
     first_s: float
     last_s: float
+    n_first: int
 
 
 class LogWriter(Protocol):
@@ -187,3 +190,72 @@ class Registry(Protocol):
 
     def close(self) -> None:
         """Close the connection."""
+
+
+class Keys(Protocol):
+    """Virtual keys, by their hashes, and the admin key's."""
+
+    def version(self) -> int:
+        """A number that grows with every change, cheap to poll (also when another process changed it)."""
+
+    def all(self) -> list[KeyRecord]:
+        """All keys, by name, those that were revoked or have expired included."""
+
+    def get(self, name: str) -> KeyRecord:
+        """The key of that name or id. Raises `TaskError` naming those there are."""
+
+    def create(
+        self, name: str, sha256: str, *, models: Sequence[str], limits: Limits, expires_s: float | None
+    ) -> KeyRecord:
+        """A new key. Raises `StoreError` where the name is taken."""
+
+    def rotate(self, key_id: str, sha256: str) -> None:
+        """Give a key another secret; the old one is void at once."""
+
+    def revoke(self, key_id: str) -> None:
+        """Void a key."""
+
+    def delete(self, key_id: str) -> None:
+        """Forget a key."""
+
+    def admin_sha256(self) -> str:
+        """The hash of the admin key, empty where there is none."""
+
+    def set_admin(self, sha256: str) -> None:
+        """Replace the admin key; an empty hash removes it."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exceeded:
+    """A limit that a request would exceed: its name, what is used (reservations included), and its value."""
+
+    limit: str
+    used: float
+    value: float
+
+
+class Tallies(Protocol):
+    """What each key has used, in all processes of a home. Reserving and settling are called on the request path."""
+
+    def count_request(self, key: KeyRecord, now_s: float) -> Exceeded | None:
+        """Count one request, unless a limit on requests forbids it."""
+
+    def reserve(
+        self, key: KeyRecord, now_s: float, *, tokens: int, usd: float, least: tuple[int, float]
+    ) -> Exceeded | None:
+        """Hold tokens and money until they are settled, unless `least` of them exceeds what a limit has left."""
+
+    def settle(self, key: KeyRecord, now_s: float, *, held: tuple[int, float], used: tuple[int, float]) -> None:
+        """Give back what was held, and count what was used."""
+
+    def refresh(self) -> None:
+        """Take notice of other processes: those that have begun, and what those that were killed still hold."""
+
+    def flush(self) -> None:
+        """Guard what was counted against a power loss; takes milliseconds, safe from any thread."""
+
+    def close(self) -> None:
+        """Let go of the files; what was counted stays."""

@@ -1,6 +1,6 @@
 """From a home folder to the objects of the store: the only place that knows the names of its files.
 
-    HOME/log.db  HOME/spool/  HOME/registry.db  HOME/embeddings.safetensors
+    HOME/log.db  HOME/spool/  HOME/registry.db  HOME/usage/  HOME/embeddings.safetensors
 
 The folder is created readable by its owner only, since the log holds what people wrote. Each function raises
 `StoreError` where the folder cannot be used or was written by a newer version.
@@ -13,8 +13,10 @@ from pathlib import Path
 from pilotfish.core.errors import StoreError
 from pilotfish.store.spool import Spool
 from pilotfish.store.sqlite_import import Importer, import_spool
+from pilotfish.store.sqlite_keys import SqliteKeys
 from pilotfish.store.sqlite_log import SqliteLog
 from pilotfish.store.sqlite_registry import SqliteRegistry
+from pilotfish.store.tallies import MappedTallies
 
 
 def open_log(home: Path) -> SqliteLog:
@@ -52,6 +54,23 @@ def open_registry(home: Path) -> SqliteRegistry:
     """The registry of a home folder."""
     _spool(home)
     return SqliteRegistry(home / "registry.db")
+
+
+def open_keys(home: Path) -> SqliteKeys:
+    """The virtual keys of a home folder."""
+    _spool(home)
+    return SqliteKeys(home / "registry.db")
+
+
+def open_tallies(home: Path) -> MappedTallies:
+    """What the keys of a home folder have used, to be counted by this process too."""
+    _spool(home)
+    return MappedTallies(usage(home))
+
+
+def usage(home: Path) -> Path:
+    """The folder in which the use of keys is counted."""
+    return home / "usage"
 
 
 def _spool(home: Path) -> Path:

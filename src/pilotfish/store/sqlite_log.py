@@ -78,6 +78,29 @@ MIGRATIONS = (
         PRIMARY KEY (request_id, number)
     )
     """,
+    "ALTER TABLE requests ADD COLUMN key_id TEXT",
+    """
+    ALTER TABLE requests ADD COLUMN tier INTEGER;
+    ALTER TABLE task_counts ADD COLUMN n_first INTEGER NOT NULL DEFAULT 0;
+    DROP TRIGGER count_request;
+    CREATE TRIGGER count_request AFTER INSERT ON requests BEGIN
+        INSERT INTO task_counts VALUES (
+            new.task_id, new.instructions_id, 1, new.reason = 'certified',
+            new.reference_answer IS NOT NULL OR EXISTS (
+                SELECT 1 FROM audits WHERE request_id = new.request_id AND reference_answer IS NOT NULL
+            ), new.time_s, new.time_s, new.reason = 'certified' AND new.tier IS 1
+        ) ON CONFLICT DO UPDATE SET
+            n_requests = n_requests + 1, n_local = n_local + excluded.n_local,
+            n_reference_known = n_reference_known + excluded.n_reference_known,
+            first_s = min(first_s, excluded.first_s), last_s = max(last_s, excluded.last_s),
+            n_first = n_first + excluded.n_first;
+    END;
+    DROP VIEW merged;
+    CREATE VIEW merged AS
+        SELECT r.rowid AS number, r.*, coalesce(r.reference_answer, a.reference_answer) AS known_answer,
+            CASE WHEN a.reference_answer IS NULL THEN r.sampling ELSE 'audit' END AS known_sampling
+        FROM requests AS r LEFT JOIN audits AS a USING (request_id)
+    """,
 )
 
 REQUEST_COLUMNS = tuple(item.name for item in dataclasses.fields(RequestRow))
@@ -89,7 +112,8 @@ _MERGED = {"reference_answer": "known_answer", "sampling": "known_sampling"}
 _SELECT = f"SELECT {', '.join(_MERGED.get(name, name) for name in REQUEST_COLUMNS)} FROM merged"  # noqa: S608
 _RECOUNT = """
     INSERT INTO task_counts SELECT
-        task_id, instructions_id, count(*), sum(reason = 'certified'), count(known_answer), min(time_s), max(time_s)
+        task_id, instructions_id, count(*), sum(reason = 'certified'), count(known_answer), min(time_s), max(time_s),
+        sum(reason = 'certified' AND tier IS 1)
     FROM merged GROUP BY task_id, instructions_id
 """
 

@@ -51,6 +51,14 @@ MIGRATIONS = (
     CREATE INDEX events_by_task ON events (task_id, number)
     """,
     "ALTER TABLE tasks ADD COLUMN drift_state TEXT",
+    """
+    CREATE TABLE keys (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, key_id TEXT NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,
+        sha256 TEXT NOT NULL UNIQUE, created_s REAL NOT NULL, models TEXT NOT NULL, limits TEXT NOT NULL,
+        expires_s REAL, revoked_s REAL
+    );
+    CREATE TABLE admin_key (sha256 TEXT NOT NULL)
+    """,
 )
 
 _TASK = (

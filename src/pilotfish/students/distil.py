@@ -8,6 +8,7 @@ Seeds are fixed and no date is written, so equal input gives an equal folder on 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import re
@@ -26,7 +27,7 @@ from pilotfish.core.ids import sha256
 from pilotfish.core.task import Task
 from pilotfish.specialists.card import Card, read_folder, write_folder
 from pilotfish.specialists.encoder import Encoder
-from pilotfish.specialists.ngrams import Vocabulary, count
+from pilotfish.specialists.ngrams import MIN_TEXTS_A_COLUMN, N_COLUMNS, Counts, Vocabulary, count, known_share
 from pilotfish.specialists.specialist import TENSORS, Floats, Head
 from pilotfish.students import fit
 
@@ -60,12 +61,14 @@ class OutOfFold:
     """Scores of the examples by students that did not learn from them, for the start of a certificate's test.
 
     One entry per example, repeated texts included, in the order given (the latest `MAX_EXAMPLES`). They are no
-    evidence for a certificate: the specialist that serves has learnt from these examples.
+    evidence for a certificate: the specialist that serves has learnt from these examples. `first` are the same
+    examples by the first tier, the n-grams alone.
     """
 
     certainty: Floats
     scope: Floats
     disagreement: Floats
+    first: OutOfFold | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +131,11 @@ def distil(
     )
     neighbours = fit.find_neighbours(inputs)
     classes, fields = _fit_fields(distinct, inputs, neighbours, progress)
-    out_of_fold = _score(examples, distinct, classes, fields, neighbours)
+    mixed, alone = ([getattr(field, name) for field in fields] for name in ("out_of_fold", "alone_out_of_fold"))
+    out_of_fold = dataclasses.replace(
+        _score(examples, distinct, classes, mixed, neighbours.similarities.max(axis=1)),
+        first=_score(examples, distinct, classes, alone, _familiarity(counts, inputs.folds)),
+    )
     card = Card(
         task_id=task.id,
         task_name=task.name,
@@ -142,15 +149,7 @@ def distil(
         versions={name: version(name) for name in ("pilotfish", "numpy", "onnxruntime", "scikit-learn")},
         files={},
     )
-    tensors: dict[str, NDArray[np.generic]] = {
-        "columns": vocabulary.columns,
-        "column_weights": vocabulary.weights,
-        "projection": projection,
-        "exemplars": inputs.projected[inputs.is_taught].astype(np.float16),
-    }
-    for index, field in enumerate(fields):
-        tensors |= {f"{index}.{name}": getattr(field.head, name) for name in Head.__dataclass_fields__}
-    folder, identity = _write(home, card, tensors)
+    folder, identity = _write(home, card, _tensors(vocabulary, projection, inputs, fields))
     return Fitted(
         folder=folder, sha256=identity, classes=classes, out_of_fold=out_of_fold, seconds=time.monotonic() - started
     )
@@ -239,11 +238,12 @@ def _score(
     examples: Sequence[Example],
     distinct: _Texts,
     classes: tuple[tuple[str, ...], ...],
-    fields: list[fit.FittedField],
-    neighbours: fit.Neighbours,
+    probabilities: list[Floats],
+    scope: Floats,
 ) -> OutOfFold:
-    best = [field.out_of_fold.argmax(axis=1) for field in fields]
-    certainty = np.prod([field.out_of_fold.max(axis=1) for field in fields], axis=0)
+    """The scores of the examples from the probabilities of each field and the scope of the distinct texts."""
+    best = [shares.argmax(axis=1) for shares in probabilities]
+    certainty = np.prod([shares.max(axis=1) for shares in probabilities], axis=0)
     columns = [[values[number] for number in numbers] for values, numbers in zip(classes, best, strict=True)]
     predicted = list(zip(*columns, strict=True))
     differs = [
@@ -251,9 +251,35 @@ def _score(
     ]
     return OutOfFold(
         certainty=certainty[distinct.position],
-        scope=neighbours.similarities.max(axis=1)[distinct.position],
+        scope=scope[distinct.position],
         disagreement=np.array(differs, np.float64),
     )
+
+
+def _familiarity(counts: Counts, folds: NDArray[np.intp]) -> Floats:
+    """The share of each text's n-grams that a vocabulary of the other folds would know."""
+    fold = np.repeat(folds, np.diff(counts.starts))
+    is_known = np.empty(len(fold), bool)
+    for number in range(folds.max() + 1):
+        others = np.bincount(counts.columns[fold != number], minlength=N_COLUMNS)
+        is_known[fold == number] = others[counts.columns[fold == number]] >= MIN_TEXTS_A_COLUMN
+    return known_share(counts, is_known)
+
+
+def _tensors(
+    vocabulary: Vocabulary, projection: NDArray[np.float32], inputs: fit.Inputs, fields: list[fit.FittedField]
+) -> dict[str, NDArray[np.generic]]:
+    """What the folder holds beside its card."""
+    tensors: dict[str, NDArray[np.generic]] = {
+        "columns": vocabulary.columns,
+        "column_weights": vocabulary.weights,
+        "projection": projection,
+        "exemplars": inputs.projected[inputs.is_taught].astype(np.float16),
+    }
+    for index, field in enumerate(fields):
+        tensors |= {f"{index}.{name}": getattr(field.head, name) for name in Head.__dataclass_fields__}
+        tensors[f"{index}.sparse"] = field.head.sparse.astype(np.float16)
+    return tensors
 
 
 def _data_sha256(examples: Sequence[Example]) -> str:

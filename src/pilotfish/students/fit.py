@@ -12,7 +12,16 @@ from dataclasses import dataclass
 
 from pilotfish.core.errors import MissingExtraError
 from pilotfish.specialists.ngrams import Rows
-from pilotfish.specialists.specialist import N_NEIGHBOURS, VOTE_FLOOR, Evidence, Floats, Head, mix, vote
+from pilotfish.specialists.specialist import (
+    N_NEIGHBOURS,
+    VOTE_FLOOR,
+    Evidence,
+    Floats,
+    Head,
+    mix,
+    softmax,
+    vote,
+)
 
 try:
     import numpy as np
@@ -73,10 +82,11 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedField:
-    """The students of one field, and their mixture's probabilities out of fold [n, k]."""
+    """The students of one field, and the probabilities out of fold [n, k] of their mixture and of n-grams alone."""
 
     head: Head
     out_of_fold: Floats
+    alone_out_of_fold: Floats
 
 
 def project(embeddings: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
@@ -122,43 +132,57 @@ def fit_field(inputs: Inputs, neighbours: Neighbours, labels: NDArray[np.int16],
         labels=labels[neighbours.indices],
     )
     mixture = fit_mixture(evidence, labels, is_telling)
+    alone = fit_alone(evidence.sparse, labels, is_telling)
     taught = inputs.is_taught
     dense_weight, dense_bias = _linear(inputs.embeddings[taught], labels[taught], n_classes)
     sparse_weight, sparse_bias = _linear(sparse[taught], labels[taught], n_classes)
     head = Head(
         dense=dense_weight,
         dense_bias=dense_bias,
-        sparse=np.ascontiguousarray(sparse_weight.T).astype(np.float16),
+        sparse=np.ascontiguousarray(sparse_weight.T),
         sparse_bias=sparse_bias,
         labels=labels[taught],
         mixture=mixture,
+        alone=alone,
     )
-    return FittedField(head=head, out_of_fold=mix(evidence, mixture))
+    return FittedField(
+        head=head, out_of_fold=mix(evidence, mixture), alone_out_of_fold=softmax(alone * evidence.sparse)
+    )
 
 
 def fit_mixture(evidence: Evidence, labels: NDArray[np.int16], is_telling: NDArray[np.bool_]) -> Floats:
     """The three weights and the vote's temperature that make the labels of the telling rows likeliest."""
-    rows = np.flatnonzero(is_telling)
+    rows = _mixture_rows(is_telling)
     if not len(rows):
         return np.array([*START, TEMPERATURES[0]])
-    if len(rows) > MAX_MIXTURE_ROWS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, MAX_MIXTURE_ROWS, replace=False))
     n_classes = evidence.dense.shape[1]
     found: list[tuple[float, Floats]] = []
     for temperature in TEMPERATURES:
         votes = vote(evidence.similarities[rows], evidence.labels[rows], n_classes, temperature)
         features = np.stack([evidence.dense[rows], evidence.sparse[rows], np.log(votes + VOTE_FLOOR)])
-        loss, weights = _likeliest(features, labels[rows])
+        loss, weights = _likeliest(features, labels[rows], np.array(START))
         found.append((loss, np.array([*weights, temperature])))
     return min(found, key=lambda fitted: fitted[0])[1]
 
 
-def _likeliest(features: Floats, labels: NDArray[np.int16]) -> tuple[float, Floats]:
+def fit_alone(sparse: Floats, labels: NDArray[np.int16], is_telling: NDArray[np.bool_]) -> Floats:
+    """The one weight [1] of the n-gram evidence alone (an inverse temperature) that makes the labels likeliest."""
+    rows, start = _mixture_rows(is_telling), np.array([START[1]])
+    return _likeliest(sparse[rows][None], labels[rows], start)[1] if len(rows) else start
+
+
+def _mixture_rows(is_telling: NDArray[np.bool_]) -> NDArray[np.intp]:
+    rows = np.flatnonzero(is_telling)
+    if len(rows) > MAX_MIXTURE_ROWS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MAX_MIXTURE_ROWS, replace=False))
+    return rows
+
+
+def _likeliest(features: Floats, labels: NDArray[np.int16], start: Floats) -> tuple[float, Floats]:
     """The weights w that minimize the mean of -log softmax(w · features)[label], by damped Newton steps.
 
-    `features` is [students, n, classes]. The problem is convex; one pseudo-example pulls towards `START`.
+    `features` is [students, n, classes]. The problem is convex; one pseudo-example pulls towards `start`.
     """
-    start = np.array(START)
     weights, row = start, np.arange(len(labels))
 
     def losses(candidate: Floats) -> tuple[float, Floats]:

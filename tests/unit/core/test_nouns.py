@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import time
 
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilotfish.core import errors
-from pilotfish.core.certificate import Certificate, Claim, Refusal
+from pilotfish.core.certificate import Certificate, Claim, FirstTier, Refusal
 from pilotfish.core.ids import fingerprint, request_id
 from pilotfish.core.messages import ChatRequest, Message, Price, Usage
 from pilotfish.core.receipt import REASONS, Reason
+from tools.certificates import certificate as certificate_by_hand
 
 
 def certificate(**changes: object) -> Certificate:
@@ -119,3 +121,15 @@ def test_every_error_has_a_code_of_its_own_and_stands_in_the_tree() -> None:
     assert len(set(codes)) == len(codes)
     drawn = errors.__doc__ or ""
     assert all(item.__name__ in drawn for item in classes)
+
+
+def test_a_certificate_of_a_single_tier_keeps_the_id_it_had_before_there_were_two():
+    assert certificate_by_hand().id == "865f804504fa0ad0"
+    assert "first" not in certificate_by_hand().to_json()
+
+
+def test_a_certificate_of_two_tiers_is_read_back():
+    first = FirstTier(min_certainty=0.9, min_scope=0.8, n_served=10, errors=1.0, max_share=0.5)
+    made = certificate_by_hand(first=first)
+    assert Certificate.from_json(json.loads(json.dumps(made.to_json()))) == made
+    assert made.id != certificate_by_hand().id

@@ -10,7 +10,7 @@ import pytest
 
 from pilotfish.core.errors import SpecialistError
 from pilotfish.core.task import AnswerShape, Field
-from pilotfish.gateway.local import Inference
+from pilotfish.gateway.local import INLINE_CHARACTERS, Inference
 
 SHAPE = AnswerShape(kind="label", fields=(Field(name="", values=("refund",)),), style=(("refund", "Refund"),))
 
@@ -39,6 +39,12 @@ class Slow:
         if texts[0] == "broken":
             raise ValueError("broken")
         return Said([("refund",)] * len(texts), [0.75] * len(texts), [0.5] * len(texts))
+
+    def predict_first(self, texts: Sequence[str]) -> Said:
+        self.threads.add(threading.current_thread().name)
+        if texts[0] == "broken":
+            raise ValueError("broken")
+        return Said([("refund",)], [0.9], [0.8])
 
 
 def test_a_prediction_is_written_as_the_reference_writes_it() -> None:
@@ -95,5 +101,45 @@ def test_a_failure_is_that_texts_alone() -> None:
             await inference.predict(specialist, SHAPE, "broken")
         assert await inference.predict(specialist, SHAPE, "fine") is not None
         inference.close()
+
+    asyncio.run(run())
+
+
+def test_a_short_texts_first_tier_runs_at_once_while_the_queue_is_full() -> None:
+    async def run() -> None:
+        inference, specialist = Inference(max_waiting=1, deadline_s=5), Slow()
+        waiting = asyncio.ensure_future(inference.predict(Slow(0.1), SHAPE, "slow"))
+        await asyncio.sleep(0.01)
+        assert await inference.predict(specialist, SHAPE, "x") is None
+        said = await inference.predict_first(specialist, SHAPE, "x" * INLINE_CHARACTERS)
+        assert said is not None
+        assert (said.answer, said.certainty, said.scope, said.tier) == ("Refund", 0.9, 0.8, 1)
+        assert specialist.threads == {threading.main_thread().name}
+        assert not waiting.done()
+        assert await inference.predict_first(specialist, SHAPE, "x" * (INLINE_CHARACTERS + 1)) is None
+        full = await waiting
+        assert full is not None
+        assert full.tier == 2
+        inference.close()
+
+    asyncio.run(run())
+
+
+def test_a_long_texts_first_tier_leaves_the_loop_alone() -> None:
+    async def run() -> None:
+        inference, specialist = Inference(), Slow()
+        assert await inference.predict_first(specialist, SHAPE, "x" * (INLINE_CHARACTERS + 1)) is not None
+        inference.close()
+        assert specialist.threads == {"pilotfish-inference"}
+
+    asyncio.run(run())
+
+
+def test_a_failing_first_tier_is_that_texts_alone() -> None:
+    async def run() -> None:
+        inference = Inference()
+        with pytest.raises(SpecialistError, match="broken"):
+            await inference.predict_first(Slow(), SHAPE, "broken")
+        assert await inference.predict_first(Slow(), SHAPE, "fine") is not None
 
     asyncio.run(run())

@@ -41,6 +41,17 @@ def test_what_was_certified_verifies(tried):
     assert verify(tried.verdict, _examples(700), specialist) == []
 
 
+def test_both_tiers_are_asked_anew(tried):
+    first = tried.verdict.first
+    assert first.n_served >= 30
+    specialist = Specialist.load(tried.fitted.folder, ENCODER)
+    for change in ({"n_served": first.n_served + 1}, {"errors": first.errors + 1}):
+        tampered = dataclasses.replace(tried.verdict, first=dataclasses.replace(first, **change))
+        assert [difference.field for difference in verify(tampered, _examples(700), specialist)] == ["first"]
+    lower = dataclasses.replace(tried.verdict, first=dataclasses.replace(first, min_certainty=0.0))
+    assert "errors" in [difference.field for difference in verify(lower, _examples(700), specialist)]
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

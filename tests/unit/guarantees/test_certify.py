@@ -8,8 +8,9 @@ import random
 import pytest
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal
-from pilotfish.guarantees.certify import Evidence, Terms, certify, expected_coverage, policy_of
+from pilotfish.guarantees.certify import Evidence, Terms, certify, expected_coverage
 from pilotfish.guarantees.consistency import Repeated
+from pilotfish.routing.policy import policy_of
 from pilotfish.stats import binomial, spending
 
 TERMS = Terms(task_id="t" * 16, task_name="intent", attempt=1, created_at="2026-11-22T00:00:00+00:00")

@@ -7,8 +7,9 @@ from html.parser import HTMLParser
 import pytest
 
 from pilotfish.core.certificate import Certificate, Claim
-from pilotfish.guarantees.certify import Evidence, Terms, certify, gated
+from pilotfish.guarantees.certify import Evidence, Terms, certify
 from pilotfish.guarantees.page import render
+from pilotfish.guarantees.tiers import Rows, joint
 from pilotfish.stats import binomial, sequence
 
 N = 800
@@ -39,7 +40,7 @@ def _made(per="answer", name="intent") -> tuple[Certificate, sequence.Curve]:
     )
     found = certify(_evidence(), Claim(max_risk=0.05, per=per), terms)
     assert isinstance(found, Certificate)
-    return found, gated(CERTAINTY, [1.0] * N, LOSSES, found.min_scope)
+    return found, joint(Rows(LOSSES, CERTAINTY, [1.0] * N), found.min_scope)
 
 
 class _Parsed(HTMLParser):

@@ -19,15 +19,17 @@ from pilotfish.core.errors import (
     RequestError,
 )
 from pilotfish.models import connection
-from pilotfish.models.connection import Connection, Endpoint, translate
+from pilotfish.models.connection import Endpoint
+from pilotfish.models.exchange import DEFAULT_LIMITS, Connection, Limits, translate
 from tools.upstream import Reply, upstream
 
 T = TypeVar("T")
 _opened: list[Endpoint] = []
 
 
-def endpoint(url: str, **settings: float) -> Endpoint:
-    at = Endpoint(url + "/chat/completions", model="m", **({"timeout_s": 5.0, "connect_timeout_s": 1.0} | settings))
+def endpoint(url: str, *, timeout_s: float = 5.0, **limits: float) -> Endpoint:
+    bounds = Limits(**({"connect_timeout_s": 1.0} | limits))  # type: ignore[arg-type]
+    at = Endpoint(url + "/chat/completions", model="m", timeout_s=timeout_s, limits=bounds)
     _opened.append(at)
     return at
 
@@ -231,10 +233,9 @@ def test_unusual_replies_are_read(raw: bytes) -> None:
         assert run(post(endpoint(server.url))) == (200, b"until the end")
 
 
-def test_a_body_beyond_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MAX_BODY_BYTES", 1000)
+def test_a_body_beyond_the_bound_is_refused() -> None:
     with upstream([Reply(body=b"x" * 5000)]) as server, pytest.raises(ModelFormatError, match="more than 1000 bytes"):
-        run(post(endpoint(server.url)))
+        run(post(endpoint(server.url, max_answer_bytes=1000)))
 
 
 def test_reading_pauses_while_nobody_reads() -> None:
@@ -279,7 +280,7 @@ def test_plain_http_where_tls_is_expected_is_a_connection_error() -> None:
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "http://host:99999/v1"])
 def test_an_unusable_url_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigError):
-        Endpoint(url, model="m", timeout_s=1.0, connect_timeout_s=1.0)
+        Endpoint(url, model="m", timeout_s=1.0, limits=DEFAULT_LIMITS)
 
 
 @pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "ключ", "a\x00"])
@@ -289,3 +290,43 @@ def test_a_header_value_cannot_carry_another_header(value: str) -> None:
 
     with pytest.raises(RequestError, match="cannot be passed on"):
         run(work())
+
+
+def test_silence_before_the_first_byte_and_a_client_that_reads_slowly_are_no_silence_of_the_server() -> None:
+    async def work(url: str) -> bytes:
+        at = endpoint(url, stream_idle_s=0.1)
+        exchange = await at.post((), b'{"stream":true,"model":"m"}', is_whole=False)
+        data = await exchange.piece()
+        await asyncio.sleep(0.3)
+        while piece := await exchange.piece():
+            data += piece
+        at.release(exchange)
+        return data
+
+    with upstream([Reply(text="abcdef", delay_s=0.3, pace_s=0.02)]) as server:
+        assert run(work(server.url)).endswith(b"data: [DONE]\n\n")
+
+
+def test_a_stream_that_falls_silent_gives_what_came_and_then_the_error() -> None:
+    async def work(url: str) -> tuple[bytes, ModelError | None]:
+        at = endpoint(url, stream_idle_s=0.1)
+        exchange = await at.post((), b'{"stream":true,"model":"m"}', is_whole=False)
+        return await read(exchange)
+
+    with upstream([Reply(text="abcdef", hangs_after=3)]) as server:
+        started_s = time.perf_counter()
+        data, error = run(work(server.url))
+        assert data.count(b"data: ") == 3
+        assert isinstance(error, ModelTimeoutError)
+        assert "fell silent for 0.1 s" in error.message
+        assert time.perf_counter() - started_s < 1.0
+
+
+@pytest.mark.parametrize(
+    ("reply", "may_be_billed"),
+    [(Reply(resets=True), False), (Reply(closes=True), True), (Reply(resets=True, delay_s=0.6), True)],
+)
+def test_an_error_says_whether_the_server_may_have_worked(reply: Reply, may_be_billed: bool) -> None:
+    with upstream([reply]) as server, pytest.raises(ModelConnectionError) as caught:
+        run(post(endpoint(server.url)))
+    assert caught.value.may_be_billed is may_be_billed

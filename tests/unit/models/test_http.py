@@ -9,8 +9,9 @@ import pytest
 from pilotfish.config.settings import LargeSettings
 from pilotfish.core.errors import ConfigError, ModelError, ModelFormatError, ModelStatusError
 from pilotfish.core.messages import ChatRequest, Message, Usage
-from pilotfish.models import build, wire
+from pilotfish.models import build
 from pilotfish.models.http import HttpModel
+from pilotfish.models.wire.chat import CHAT, DONE
 from tools.upstream import Reply, Script, Upstream, upstream
 
 
@@ -52,17 +53,17 @@ def test_an_answer_with_everything_the_vendor_sent() -> None:
 
 def test_a_raw_body_is_sent_as_it_came_where_it_names_a_model() -> None:
     raw = b'{"model": "other",  "messages":[], "vendor": 1.10}'
-    server = asking([Reply()], lambda model: model.answer(wire.decode_request(raw)))
+    server = asking([Reply()], lambda model: model.answer(CHAT.decode_request(raw)))
     assert server.asked[0].body == raw
 
 
 def test_a_raw_body_without_a_model_gets_the_name() -> None:
-    server = asking([Reply()], lambda model: model.answer(wire.decode_request(b'{"messages":[],"vendor":1.10}')))
+    server = asking([Reply()], lambda model: model.answer(CHAT.decode_request(b'{"messages":[],"vendor":1.10}')))
     assert server.asked[0].body == b'{"messages":[],"vendor":1.10,"model":"big"}'
 
 
 def test_the_own_key_replaces_what_the_client_sent() -> None:
-    sent = wire.decode_request(b'{"messages":[]}', (("authorization", "Bearer client"), ("openai-project", "p")))
+    sent = CHAT.decode_request(b'{"messages":[]}', (("authorization", "Bearer client"), ("openai-project", "p")))
     assert asking([Reply()], lambda model: model.answer(sent), key="own").asked[0].headers["authorization"] == (
         "Bearer own"
     )
@@ -123,8 +124,8 @@ def test_a_stream_is_relayed_byte_for_byte_as_it_comes() -> None:
             data += piece
         assert times[0] < 0.05
         assert len(times) > 5
-        assert wire.decode_stream(data).text == "abcdefgh"
-        assert data.endswith(wire.DONE)
+        assert CHAT.decode_stream(data).text == "abcdefgh"
+        assert data.endswith(DONE)
 
     asking([Reply(text="abcdefgh", pace_s=0.02)], work)
 

@@ -166,6 +166,16 @@ def test_embeddings_are_those_of_all_texts_at_once(encoder):
     assert (found.upto(5000) == encoder.encode(texts)).all()
 
 
+def test_the_first_tier_answers_as_its_certificate_says(replay):
+    found = replay(PAIRS)
+    certificate = found.adopted[-1][1].verdict
+    position = found.adopted[-1][0]
+    assert certificate.first is not None
+    assert not (found.first & ~found.served).any()
+    share = found.first[position:].sum() / max(1, found.ran[position:].sum())
+    assert share == pytest.approx(certificate.first.n_served / certificate.n, abs=0.15)
+
+
 def test_the_naive_threshold_stands_behind_the_same_scope_gate(replay):
     """A control that lacked the gate would look worse than it is."""
     found = replay(noisy(sentences(700, seed=3), 0.3), claim=dataclasses.replace(CLAIM, max_risk=0.3))

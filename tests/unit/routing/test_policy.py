@@ -31,3 +31,22 @@ def test_more_certainty_never_defers_what_was_served(low, high, scope):
     low, high = sorted((low, high))
     if POLICY.decide(low, scope) == "certified":
         assert POLICY.decide(high, scope) == "certified"
+
+
+FIRST = Policy(Gates(min_certainty=0.8, min_scope=0.3, first=Gates(min_certainty=0.95, min_scope=0.9)))
+
+
+@pytest.mark.parametrize(
+    ("certainty", "scope", "accepted"),
+    [
+        (0.95, 0.9, True),
+        (0.9499999999999998, 0.9, False),
+        (0.95, 0.89, False),
+        (math.nan, 1.0, False),
+        (1.0, math.nan, False),
+    ],
+)
+def test_the_first_tier_answers_only_where_both_its_own_gates_pass(certainty, scope, accepted):
+    assert FIRST.accepts_first(certainty, scope) is accepted
+    assert not POLICY.accepts_first(certainty, scope), "without gates of its own it answers nothing"
+    assert FIRST.decide(0.8, 0.3) == "certified"

@@ -125,3 +125,44 @@ def test_the_mixture_is_a_distribution_that_follows_its_weights():
     np.testing.assert_allclose(dense, 1 / (1 + np.exp([[-3.0, 3.0]])))
     np.testing.assert_allclose(sparse, dense[:, ::-1])
     np.testing.assert_allclose(mix(evidence, np.array([0.0, 0.0, 1.0, 0.1])), [[1.01 / 1.02, 0.01 / 1.02]], atol=1e-4)
+
+
+def test_the_first_tier_answers_without_the_encoder(folder, encoder, monkeypatch):
+    specialist = Specialist.load(folder, encoder)
+    monkeypatch.setattr(type(encoder), "encode", None)
+    later = examples(200, seed=1)
+    found = specialist.predict_first([example.text for example in later])
+    right = np.array([example.answer == answer for example, answer in zip(later, found.answers, strict=True)])
+    assert right.mean() > 0.9
+    assert ((found.certainty > 1 / 3) & (found.certainty <= 1)).all()
+    assert specialist.predict_first([]).answers == []
+
+
+def test_the_first_tiers_scores_are_the_same_bits_alone_or_together(folder, encoder):
+    specialist = Specialist.load(folder, encoder)
+    texts = [example.text for example in examples(60, seed=3)] + ["", "refund", "x" * 5000, "\ud83d"]
+    together = specialist.predict_first(texts)
+    for row, text in enumerate(texts):
+        alone = specialist.predict_first([text])
+        assert alone.answers[0] == together.answers[row]
+        assert (alone.certainty[0], alone.scope[0]) == (together.certainty[row], together.scope[row])
+
+
+def test_the_first_tiers_scope_is_the_share_of_known_ngrams(folder, encoder):
+    specialist = Specialist.load(folder, encoder)
+    scope = specialist.predict_first(["refund please", "", "qqqq wwww", "refund qqqq"]).scope
+    assert scope[1] == 0.0
+    assert scope[2] < scope[3] < scope[0] <= 1.0
+
+
+def test_a_folder_from_before_the_first_tier_is_read_and_has_none(folder, encoder, tmp_path):
+    checked = read_folder(folder)
+    tensors = load(checked.contents[TENSORS])
+    old = {name: tensor for name, tensor in tensors.items() if not name.endswith(".alone")}
+    assert len(old) == len(tensors) - 1
+    write_folder(tmp_path, checked.card, {TENSORS: save(old)})
+    specialist = Specialist.load(tmp_path, encoder)
+    texts = [example.text for example in examples(20, seed=4)]
+    assert (specialist.predict(texts).certainty == Specialist.load(folder, encoder).predict(texts).certainty).all()
+    with pytest.raises(SpecialistError, match="no first tier"):
+        specialist.predict_first(texts)

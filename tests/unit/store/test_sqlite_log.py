@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from pilotfish.core.errors import StoreError
 from pilotfish.store.base import LogFilter
 from pilotfish.store.sqlite_file import migrate
 from pilotfish.store.sqlite_log import MIGRATIONS, SqliteLog, query
+from tools.log_rows import local_row, request_row
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,18 @@ def test_every_filter_reads_an_index_in_its_order(tmp_path: Path, where: LogFilt
     assert len(plan) == 2
     assert plan[1].startswith("SEARCH a USING INDEX")
     assert not any("TEMP B-TREE" in step for step in plan)
+
+
+def test_a_log_from_before_there_were_keys_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    migrate(path, MIGRATIONS[:2])
+    old = request_row("old")
+    names = [item.name for item in dataclasses.fields(old) if item.name not in ("key_id", "tier")]
+    sql = f"INSERT INTO requests ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(sql, [getattr(old, name) for name in names])
+    assert SqliteLog(path).row("old") == old
+    assert old.key_id is None
 
 
 def test_migrations_are_applied_once_each_and_keep_the_rows(tmp_path: Path) -> None:
@@ -83,3 +97,26 @@ def test_a_damaged_database_is_a_store_error_when_it_is_read(tmp_path: Path) -> 
     for ask in (lambda: list(log.rows(LogFilter())), log.task_counts, log.n_gaps, lambda: log.prune(1.0)):
         with pytest.raises(StoreError, match=r"log\.db"):
             ask()
+
+
+def test_a_log_from_before_there_were_tiers_is_read_and_counted_on(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    migrate(path, MIGRATIONS[:-1])
+    old = {name: value for name, value in dataclasses.asdict(local_row("old")).items() if name != "tier"}
+
+    def insert(row: dict[str, object]) -> None:
+        sql = f"INSERT INTO requests ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(sql, list(row.values()))
+
+    insert(old)
+    log = SqliteLog(path)
+    assert log.row("old") == local_row("old")
+    insert(dataclasses.asdict(local_row("new", tier=1)))
+    insert(dataclasses.asdict(local_row("full", tier=2)))
+    insert(dataclasses.asdict(request_row("shadow", tier=1)))
+    assert [(row.request_id, row.tier) for row in log.rows(LogFilter())][1:] == [("new", 1), ("full", 2), ("shadow", 1)]
+    (count,) = log.task_counts()
+    assert (count.n_requests, count.n_local, count.n_first) == (4, 3, 1)
+    log.prune(0.5)
+    assert log.task_counts() == [count]

@@ -55,6 +55,12 @@ def test_out_of_fold_scores_are_those_of_texts_not_learnt(tmp_path, encoder):
     assert 0.3 < scores.disagreement.mean() < 0.7
     assert (scores.certainty[::3] == scores.certainty[1::3]).all()
     assert scores.scope.max() < 0.99999
+    first = scores.first
+    assert len(first.certainty) == len(first.scope) == len(first.disagreement) == 600
+    assert 0.3 < first.disagreement.mean() < 0.7
+    assert (first.certainty[::3] == first.certainty[1::3]).all()
+    # Half of the n-grams of such noise occur in no other text, and a text's own do not count.
+    assert first.scope.mean() < 0.9
 
 
 def test_texts_that_differ_in_digits_are_in_one_fold(tmp_path, encoder):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pilotfish.specialists.specialist import Evidence, mix
-from pilotfish.students.fit import START, fit_mixture, project
+from pilotfish.students.fit import START, fit_alone, fit_mixture, project
 
 
 def evidence_of(rng, labels, *, dense, sparse, vote):
@@ -63,3 +63,14 @@ def test_the_projection_keeps_the_directions_that_matter(dimension):
     assert projection.shape == (dimension, 8)
     np.testing.assert_allclose(projection @ projection.T, np.eye(dimension), atol=1e-5)
     np.testing.assert_allclose((flat @ projection.T) @ projection, flat, atol=1e-3)
+
+
+def test_ngrams_alone_are_calibrated_by_one_weight():
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 3, 4000).astype(np.int16)
+    sparse = evidence_of(rng, labels, dense=1, sparse=0.8, vote=1).sparse
+    weight = fit_alone(sparse, labels, np.ones(4000, bool))
+    shares = np.exp(weight * sparse)
+    certainty = shares.max(axis=1) / shares.sum(axis=1)
+    assert certainty.mean() == pytest.approx(0.8, abs=0.02)
+    assert fit_alone(sparse, labels, np.zeros(4000, bool)).tolist() == [START[1]]

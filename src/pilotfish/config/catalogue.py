@@ -1,0 +1,58 @@
+"""The names that clients may use for a model: which are ours, which are configured, and which cannot be.
+
+A name that means two things, or nothing, is refused when the settings are read: a request must never go to another
+model than the one its name promises. Tasks get their names later, from what is learnt; here they stand behind a prefix.
+"""
+
+from __future__ import annotations
+
+from pilotfish.config.settings import Settings
+from pilotfish.core.errors import ConfigError
+
+OWN_NAMES = frozenset(("", "auto", "pilotfish"))
+"""Names by which a client leaves the choice to Pilotfish."""
+
+TASK_PREFIX = "pilotfish/"
+"""What stands before a task's name in the `model` of its answers, and may in that of a request."""
+
+SPECIALIST = "specialist"
+"""`[large] degraded`: the task's own specialist."""
+
+
+def check_names(settings: Settings) -> None:
+    """Raise a `ConfigError` that names the first key of [models], [aliases] or `degraded` that cannot be used."""
+    for name, model in settings.models.items():
+        _check_name(f"[models.{name}]", name)
+        if name == settings.large.model:
+            raise ConfigError(f"[models.{name}] has the name of the large model.", hint="[large] describes that one.")
+        if not model.url:
+            raise ConfigError(f"[models.{name}] url is missing.", hint="It is a base URL, up to and including /v1.")
+    for name, target in settings.aliases.items():
+        _check_name(f"[aliases] {name}", name)
+        if name in settings.models or name == settings.large.model:
+            raise ConfigError(f"[aliases] {name} is the name of a configured model already.")
+        if not _is_target(settings, target):
+            raise ConfigError(
+                f"[aliases] {name} stands for {target!r}, which is no name here.",
+                hint=f"Use auto, a configured model's name, or a task as {TASK_PREFIX}NAME.",
+            )
+    degraded = settings.large.degraded
+    if degraded not in ("", SPECIALIST, *settings.models):
+        raise ConfigError(
+            f"[large] degraded names {degraded!r}, which is not configured.",
+            hint=f"Use the NAME of a [models.NAME] table, or {SPECIALIST}.",
+        )
+
+
+def _check_name(place: str, name: str) -> None:
+    if not name or name != name.strip() or not (name.isascii() and name.isprintable()):
+        raise ConfigError(f"{place} must have a name of printable ASCII characters, without spaces around it.")
+    if name in OWN_NAMES or name == SPECIALIST or name.startswith(TASK_PREFIX):
+        raise ConfigError(f"{place} has a name that Pilotfish keeps for itself.")
+
+
+def _is_target(settings: Settings, target: str) -> bool:
+    if target in settings.models or (target in OWN_NAMES and target):
+        return True
+    is_task = target.startswith(TASK_PREFIX) and len(target) > len(TASK_PREFIX)
+    return is_task or bool(target and target == settings.large.model)

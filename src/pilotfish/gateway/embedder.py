@@ -1,0 +1,67 @@
+"""Embeddings by the encoder that all specialists share, for requests that ask for it by its name.
+
+One thread of its own: a list of a thousand texts must not make the specialists wait, and the encoder may be called
+from several threads. What would queue for too long is refused. The encoder is loaded with the first request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from pilotfish.core.errors import ModelError
+from pilotfish.models.wire.embeddings import TextsToEmbed, encode_embeddings, texts_to_embed
+
+MAX_WAITING = 64
+
+
+class TextEncoder(Protocol):
+    """A loaded encoder."""
+
+    @property
+    def dimension(self) -> int:
+        """Of its vectors."""
+
+    def encode(self, texts: Sequence[str]) -> Any:  # noqa: ANN401 - an array, whose library is not known here
+        """Its float32 vectors, a row each."""
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens of `text` it reads."""
+
+
+class Embedder:
+    """The shared encoder behind `/v1/embeddings`. `name` is the one to ask for it by."""
+
+    def __init__(self, name: str, load: Callable[[], TextEncoder], *, max_waiting: int = MAX_WAITING) -> None:
+        self.name = name
+        self._load = load
+        self._max_waiting = max_waiting
+        self._n_waiting = 0
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pilotfish-embeddings")
+
+    async def embed(self, raw: bytes) -> tuple[bytes, int]:
+        """The reply to an embeddings request, and how many tokens were read.
+
+        Raises `RequestError` where the request cannot be honoured, `ModelError` (503) where too many wait,
+        and what loading and running the encoder raise.
+        """
+        if self._n_waiting >= self._max_waiting:
+            raise ModelError(f"{self.name} has {self._n_waiting} requests waiting.", model=self.name, status=503)
+        self._n_waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._embed, raw)
+        finally:
+            self._n_waiting -= 1
+
+    def close(self) -> None:
+        """End the thread after what it is doing."""
+        self._threads.shutdown(cancel_futures=True)
+
+    def _embed(self, raw: bytes) -> tuple[bytes, int]:
+        encoder = self._load()
+        asked: TextsToEmbed = texts_to_embed(raw, encoder.dimension)
+        n_tokens = sum(encoder.count_tokens(text) for text in asked.texts)
+        vectors = [row.tobytes() for row in encoder.encode(asked.texts)]
+        return encode_embeddings(vectors, asked, model=self.name, n_tokens=n_tokens), n_tokens

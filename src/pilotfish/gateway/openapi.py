@@ -1,0 +1,96 @@
+"""The OpenAPI document of the gateway's own endpoints.
+
+Of a request it states only what is read here: every other field of a vendor's interface passes untouched, and its
+documentation is the vendor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from pilotfish.models.wire.format import Format, encode
+from pilotfish.models.wire.formats import FORMATS
+
+_ERROR = {"$ref": "#/components/schemas/Error"}
+_OBJECT = {"type": "object"}
+_READS: dict[str, dict[str, Any]] = {
+    "/v1/models": {"summary": "The models that have a name here"},
+    "/v1/models/{model}": {"summary": "One of them", "parameters": ["model"]},
+    "/healthz": {"summary": "Whether the gateway runs"},
+    "/pilotfish/status": {"summary": "What the gateway does right now, without any text"},
+    "/openapi.json": {"summary": "This document"},
+}
+_MESSAGES = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["role"],
+        "properties": {"role": {"type": "string"}, "content": {}, "tool_calls": {}},
+    },
+}
+_REFUSALS = {
+    "400": "The body cannot be read, or asks for what cannot be done",
+    "403": "A web page of another site may have sent this",
+    "405": "Another method",
+    "413": "The body is larger than the limit",
+    "502": "The model failed",
+    "504": "The model did not answer in time",
+}
+
+
+@cache
+def document() -> bytes:
+    """The document as JSON."""
+    paths: dict[str, Any] = {"/v1" + form.path: {"post": _post(form)} for form in FORMATS}
+    paths |= {path: {"get": _get(**described)} for path, described in _READS.items()}
+    both = {"anyOf": [_error("error"), _error("type", "error")]}
+    return encode(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": "Pilotfish", "version": version("pilotfish")},
+            "paths": paths,
+            "components": {"schemas": {"Error": both}},
+        }
+    )
+
+
+def _post(form: Format) -> dict[str, Any]:
+    has_messages = form.family == "anthropic" or form.path == "/chat/completions"
+    properties: dict[str, Any] = {"model": {"type": ["string", "null"]}}
+    if form.is_text:
+        properties["stream"] = {"type": ["boolean", "null"]}
+    if has_messages:
+        properties["messages"] = _MESSAGES
+    schema = {"type": "object", "properties": properties, "required": ["messages"] if has_messages else []}
+    answers: dict[str, Any] = {"application/json": {"schema": _OBJECT}}
+    if form.is_text:
+        answers["text/event-stream"] = {"schema": {"type": "string"}}
+    return {
+        "operationId": form.path.strip("/").replace("/", "_"),
+        "summary": f"Answer a {form.noun}",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {"200": {"description": "The answer", "content": answers}, **_refusals(*_REFUSALS)},
+    }
+
+
+def _get(summary: str, parameters: Sequence[str] = ()) -> dict[str, Any]:
+    named = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in parameters]
+    refusals = _refusals("403", "405")
+    if parameters:
+        refusals["404"] = {"description": "No such model", "content": {"application/json": {"schema": _ERROR}}}
+    answer = {"description": summary, "content": {"application/json": {"schema": _OBJECT}}}
+    return {"summary": summary, "parameters": named, "responses": {"200": answer, **refusals}}
+
+
+def _refusals(*statuses: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": _ERROR}}
+    return {status: {"description": _REFUSALS[status], "content": content} for status in statuses}
+
+
+def _error(*required: str) -> dict[str, Any]:
+    """An error object: OpenAI's, or Anthropic's, which has a type beside."""
+    message = {"type": "object", "required": ["message"], "properties": {"message": {"type": "string"}}}
+    return {"type": "object", "required": list(required), "properties": {"error": message}}
