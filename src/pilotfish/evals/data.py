@@ -28,7 +28,7 @@ from pilotfish.scoring.answers import settle
 from pilotfish.scoring.numbers import read_number
 from pilotfish.scoring.scorers import default_scorer
 from pilotfish.store.traffic import read_traffic
-from pilotfish.store.traffic_formats import Exchange, RowError, is_conversation
+from pilotfish.store.traffic_formats import Exchange, RowError, is_conversation, read_row
 
 HARNESS = "lm-eval:"
 HUB = "hub:"
@@ -57,10 +57,11 @@ def load(source: str, *, limit: int | None = None, split: str = "", seed: int = 
         raise DataError(f"A limit of {limit} items leaves nothing to measure on; expected at least 1.")
     name, rows = _rows(source)
     notes: list[str] = []
+    rows = _of_split(rows, split, source)
     if any(_is_traffic(row.content) for row in rows):
-        kinds, items = _of_traffic(Path(source), notes)
+        kinds, items = _of_traffic(source, rows, notes)
     else:
-        kinds, items = _of_layouts(_of_split(rows, split, source), notes)
+        kinds, items = _of_layouts(rows, notes)
     items = _with_ids(items)
     items = _with_instructions(kinds, _with_choices(items))
     scorer = default_scorer(items)
@@ -125,7 +126,7 @@ def _with_prompt(content: object, prompts: dict[str, dict[str, object]]) -> obje
 
 
 def _is_traffic(content: object) -> bool:
-    """Whether a row is recorded traffic that only `read_traffic` understands."""
+    """Whether a row is a recorded exchange, more than a pair of input and expected answer."""
     if isinstance(content, list):
         return is_conversation(content)
     if not isinstance(content, dict):
@@ -136,12 +137,25 @@ def _is_traffic(content: object) -> bool:
     return answered or completed or any(key in content for key in _TRAFFIC_KEYS)
 
 
-def _of_traffic(path: Path, notes: list[str]) -> tuple[list[str], list[Item]]:
-    traffic = read_traffic(path)
-    shown = "; ".join(map(str, traffic.unreadable[:_MAX_SHOWN]))
-    if traffic.unreadable:
-        notes.append(f"{len(traffic.unreadable)} rows hold no question with a text answer: {shown}")
-    return ["traffic"] * len(traffic.exchanges), [_exchanged(exchange) for exchange in traffic.exchanges]
+def _of_traffic(source: str, rows: Sequence[Row], notes: list[str]) -> tuple[list[str], list[Item]]:
+    """Items of recorded exchanges. Those without a text answer (tool calls, errors) are told in a note."""
+    items, wrong = [], []
+    if any(isinstance(row.content, dict) and "custom_id" in row.content for row in rows):
+        traffic = read_traffic(source)  # joins the two files of the batch API
+        items, wrong = [_exchanged(exchange) for exchange in traffic.exchanges], list(map(str, traffic.unreadable))
+    else:
+        for row in rows:
+            try:
+                if isinstance(row.content, RowError):
+                    raise row.content
+                items.append(_exchanged(read_row(row.content)))
+            except RowError as error:
+                wrong.append(f"{row.place}: {error}")
+    if not items:
+        raise DataError(f"None of {len(rows)} rows can be read. First {'; '.join(wrong[:_MAX_SHOWN])}.")
+    if wrong:
+        notes.append(f"{len(wrong)} rows hold no question with a text answer. First {'; '.join(wrong[:_MAX_SHOWN])}.")
+    return ["traffic"] * len(items), items
 
 
 def _exchanged(exchange: Exchange) -> Item:

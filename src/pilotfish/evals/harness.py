@@ -30,7 +30,7 @@ def task_rows(name: str) -> list[Row]:
     """
     file = Path(name)
     is_file = file.suffix in (".yaml", ".yml") and file.is_file()
-    known = TaskManager(include_path=str(file.parent) if is_file else None)
+    known = TaskManager(include_path=str(file.parent) if is_file else None, include_defaults=not is_file)
     wanted = file.stem if is_file else name
     if wanted not in known.all_tasks:
         raise DataError(f"lm-evaluation-harness knows no task {wanted!r}.", hint="`lm-eval ls tasks` lists them.")

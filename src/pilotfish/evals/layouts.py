@@ -19,13 +19,21 @@ from typing import Any
 
 from pilotfish.core.item import Item
 from pilotfish.core.messages import Message
-from pilotfish.store.traffic_formats import ANSWER_KEYS, INPUT_KEYS, INSTRUCTION_KEYS, RowError, is_conversation
+from pilotfish.store.traffic_formats import (
+    ANSWER_KEYS,
+    INPUT_KEYS,
+    INSTRUCTION_KEYS,
+    TIME_KEYS,
+    RowError,
+    is_conversation,
+)
 
 Content = dict[str, Any]
 
 EXPECTED_KEYS = ("expected", "expected_output", "target", "gold", "ideal", "reference", *ANSWER_KEYS)
 ID_KEYS = ("id", "task_id", "item_id", "question_id")
 MAX_TAG_CHARACTERS = 80
+_NO_TAGS = (*ID_KEYS, *TIME_KEYS, "latency_s", "latency_ms", "split")
 
 LETTER_HINT = "Answer with the letter of the right choice only."
 NUMBER_HINT = "Reason step by step, then write the answer as a number on the last line, after ####."
@@ -64,7 +72,7 @@ def _made(row: Content, asked: str | list[Message], used: tuple[str, ...], **par
     tags = {
         key: str(value).lower() if isinstance(value, bool) else str(value)
         for key, value in row.items()
-        if key not in (*used, *ID_KEYS)
+        if key not in (*used, *_NO_TAGS)
         and isinstance(value, str | int | float)
         and len(str(value)) <= MAX_TAG_CHARACTERS
     }

@@ -25,9 +25,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-_GRACE_S = 2.0
-"""What starting the interpreter may take beyond the program's time, on a busy machine."""
-
 _MAX_NOTE = 200
 _MAX_PROCESSES = 64  # set only where the program has a process tree of its own: the limit counts all of a user's
 _UNSHARE = ("--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child")
@@ -55,9 +52,13 @@ with open("proof", "w") as file:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a program may use. `cpu_s` is rounded up to a second; memory is address space."""
+    """What a program may use: `wall_s` of time (processor time too, rounded up to a second), and address space.
+
+    `grace_s` is what starting the interpreter may take beyond that on a busy machine.
+    """
 
     wall_s: float = 5.0
+    grace_s: float = 2.0
     memory_bytes: int = 1 << 30
     file_bytes: int = 10 << 20
     open_files: int = 64
@@ -91,7 +92,7 @@ def run_python(source: str, *, limits: Limits | None = None) -> Ran:
                 start_new_session=True,
             )
             try:
-                process.communicate(proof.encode(), timeout=limits.wall_s + _GRACE_S)
+                process.communicate(proof.encode(), timeout=limits.wall_s + limits.grace_s)
                 timed_out = time.monotonic() - started >= limits.wall_s  # killed for its processor time
             except subprocess.TimeoutExpired:
                 timed_out = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import inspect
 import re
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 
 from pilotfish.core.errors import MissingExtraError, UserError
 from pilotfish.core.item import Item
-from pilotfish.scoring import json_fields, judging, numbers, selection, spans, unit_tests
+from pilotfish.scoring import json_fields, judging, numbers, selection, spans, text_overlap, unit_tests
 from pilotfish.scoring.answers import folded
 from pilotfish.scoring.score import Score, expected, expected_texts, unread, with_finish, with_refusal
 
@@ -26,8 +27,8 @@ __all__ = ["SCORERS", "Score", "Scorer", "corpus_figures", "default_scorer", "sc
 
 Scorer = Callable[[Item, str], Score]
 
-PATTERN_TIMEOUT_S = 1.0
-"""A pattern with nested repeats can take for ever on a text that a model chose."""
+_NEEDS = {"rouge": "rouge_score", "bleu": "sacrebleu", "chrf": "sacrebleu", "regex": "regex"}
+"""The library behind a scorer, missed when the scorer is chosen and not when it meets its first answer."""
 
 LONG_TEXT_WORDS = 12
 """Expected answers longer than this in the median are texts, which no two writers write alike."""
@@ -43,7 +44,9 @@ def scorer(name: str, **options: Any) -> Scorer:  # noqa: ANN401 - options of an
     scorer itself raises `DataError` for an item that it cannot judge (nothing expected, no tests, no choices).
     """
     if name in SCORERS:
-        function = SCORERS[name]()
+        if name in _NEEDS and importlib.util.find_spec(_NEEDS[name]) is None:
+            raise MissingExtraError("compare", _NEEDS[name])
+        function = SCORERS[name]
         _check_options(name, function, options)
         return functools.partial(_guarded, functools.partial(function, **options))
     if ":" in name:
@@ -76,7 +79,7 @@ def corpus_figures(name: str, pairs: Sequence[tuple[Item, str]], **options: Any)
         return dict(spans.entity_corpus(pairs, **options))
     if name in ("rouge", "bleu", "chrf"):
         options.pop("kind", None)
-        return dict(_overlap("overlap_corpus")(name, pairs, **options))
+        return dict(text_overlap.overlap_corpus(name, pairs, **options))
     if name == "squad_f1":
         exact = [spans.score_squad(item, answer, exact=True).value for item, answer in pairs]
         f1 = [spans.score_squad(item, answer).value for item, answer in pairs]
@@ -96,24 +99,23 @@ def score_exact(item: Item, answer: str, *, fold: bool = True) -> Score:
     return Score(float(any(plain(answer) == plain(gold) for gold in golds)))
 
 
-def score_regex(item: Item, answer: str, *, pattern: str = "", whole: bool = False) -> Score:
+def score_regex(item: Item, answer: str, *, pattern: str = "", whole: bool = False, timeout_s: float = 1.0) -> Score:
     """1 where `pattern`, else the expected text as one, is found in the answer (with `whole`: matches all of it).
 
-    Raises `UserError` for what is no pattern, `MissingExtraError` without `regex`, whose matching can be interrupted.
+    The library is `regex`, since a pattern with nested repeats can take for ever on a text that a model chose, and its
+    matching can be interrupted. Raises `UserError` for what is no pattern.
     """
-    try:
-        import regex  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise MissingExtraError("compare", "regex") from error
+    import regex  # noqa: PLC0415 - an extra
+
     source = pattern or str(expected(item, "regex"))
     try:
         compiled = regex.compile(source)
         match = compiled.fullmatch if whole else compiled.search
-        return Score(float(match(answer, timeout=PATTERN_TIMEOUT_S) is not None))
+        return Score(float(match(answer, timeout=timeout_s) is not None))
     except regex.error as error:
         raise UserError(f"Item {item.id!r}: {source!r} is no regular expression: {error}.") from error
     except TimeoutError:
-        return Score(0.0, "timeout", f"the pattern took longer than {PATTERN_TIMEOUT_S:g} s")
+        return Score(0.0, "timeout", f"the pattern took longer than {timeout_s:g} s")
 
 
 def score_judge(item: Item, answer: str, *, ask: Callable[[str], str] | None = None) -> Score:
@@ -134,31 +136,26 @@ def score_judge(item: Item, answer: str, *, ask: Callable[[str], str] | None = N
 
 def score_auto(item: Item, answer: str) -> Score:
     """The score by the scorer that suits this item."""
-    return SCORERS[_kind(item)]()(item, answer)
+    return SCORERS[_kind(item)](item, answer)
 
 
-def _overlap(name: str) -> Callable[..., Any]:
-    """A function of `text_overlap.py`, which loads two libraries."""
-    return getattr(importlib.import_module("pilotfish.scoring.text_overlap"), name)  # type: ignore[no-any-return]
-
-
-SCORERS: dict[str, Callable[[], Callable[..., Score]]] = {
-    "exact": lambda: score_exact,
-    "label": lambda: selection.score_label,
-    "choice": lambda: selection.score_choice,
-    "number": lambda: numbers.score_number,
-    "json": lambda: json_fields.score_json,
-    "squad_f1": lambda: spans.score_squad,
-    "entity_f1": lambda: spans.score_entities,
-    "rouge": lambda: _overlap("score_rouge"),
-    "bleu": lambda: _overlap("score_bleu"),
-    "chrf": lambda: _overlap("score_chrf"),
-    "regex": lambda: score_regex,
-    "unit_tests": lambda: unit_tests.score_code,
-    "judge": lambda: score_judge,
-    "auto": lambda: score_auto,
+SCORERS: dict[str, Callable[..., Score]] = {
+    "exact": score_exact,
+    "label": selection.score_label,
+    "choice": selection.score_choice,
+    "number": numbers.score_number,
+    "json": json_fields.score_json,
+    "squad_f1": spans.score_squad,
+    "entity_f1": spans.score_entities,
+    "rouge": text_overlap.score_rouge,
+    "bleu": text_overlap.score_bleu,
+    "chrf": text_overlap.score_chrf,
+    "regex": score_regex,
+    "unit_tests": unit_tests.score_code,
+    "judge": score_judge,
+    "auto": score_auto,
 }
-"""Every scorer by name; a library that one needs is loaded when it is chosen."""
+"""Every scorer by name."""
 
 
 def _guarded(function: Scorer, item: Item, answer: str) -> Score:

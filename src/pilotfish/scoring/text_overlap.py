@@ -11,15 +11,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from pilotfish.core.errors import MissingExtraError, UserError
+from pilotfish.core.errors import UserError
 from pilotfish.core.item import Item
 from pilotfish.scoring.score import Score, expected_texts
-
-try:
-    import sacrebleu
-    from rouge_score.rouge_scorer import RougeScorer
-except ImportError as error:
-    raise MissingExtraError("compare", error.name or "sacrebleu") from error
 
 ROUGES = ("rouge1", "rouge2", "rougeL")
 
@@ -36,12 +30,12 @@ def score_rouge(item: Item, answer: str, *, kind: str = "rougeL", stem: bool = F
 
 def score_bleu(item: Item, answer: str) -> Score:
     """Sentence BLEU by 100, with effective order (sacrebleu's own setting for sentences)."""
-    return Score(min(1.0, sacrebleu.sentence_bleu(answer, expected_texts(item, "bleu")).score / 100))
+    return Score(min(1.0, _sacrebleu().sentence_bleu(answer, expected_texts(item, "bleu")).score / 100))
 
 
 def score_chrf(item: Item, answer: str) -> Score:
     """Sentence chrF2 by 100."""
-    return Score(min(1.0, sacrebleu.sentence_chrf(answer, expected_texts(item, "chrf")).score / 100))
+    return Score(min(1.0, _sacrebleu().sentence_chrf(answer, expected_texts(item, "chrf")).score / 100))
 
 
 def overlap_corpus(name: str, pairs: Iterable[tuple[Item, str]], *, stem: bool = False) -> dict[str, float | str]:
@@ -52,7 +46,7 @@ def overlap_corpus(name: str, pairs: Iterable[tuple[Item, str]], *, stem: bool =
         scorer = _rouge(stem)
         found = [[scorer.score(gold, answer) for gold in some] for some, answer in zip(golds, answers, strict=True)]
         return {kind: sum(max(one[kind].fmeasure for one in some) for some in found) / len(found) for kind in ROUGES}
-    metric = sacrebleu.BLEU() if name == "bleu" else sacrebleu.CHRF()
+    metric = _sacrebleu().BLEU() if name == "bleu" else _sacrebleu().CHRF()
     result = metric.corpus_score(list(answers), _by_position(golds))
     return {name: result.score / 100, "signature": str(metric.get_signature())}
 
@@ -65,4 +59,12 @@ def _by_position(golds: Sequence[Sequence[str]]) -> Any:  # noqa: ANN401 - sacre
 
 @lru_cache(maxsize=2)
 def _rouge(stem: bool) -> Any:  # noqa: ANN401 - the library has no types
+    from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415 - an extra, and slow to load
+
     return RougeScorer(list(ROUGES), use_stemmer=stem)
+
+
+def _sacrebleu() -> Any:  # noqa: ANN401 - its types leave out what it takes
+    import sacrebleu  # noqa: PLC0415 - an extra
+
+    return sacrebleu
