@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients.replies import BUSY, answer
 from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
@@ -15,6 +14,7 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
 from clients.conftest import Serve
+from clients.replies import BUSY, answer
 from tools.gateway import gateway
 from tools.served_home import INSTRUCTIONS, Learnt
 
@@ -68,7 +68,7 @@ def test_answers_streams_and_tools(home: Path, family: str, behind: str) -> None
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_models_error_is_the_clients_own_exception(home: Path, family: str) -> None:
-    with gateway(home, answer) as place, pytest.raises(Exception, match="slow down") as caught:  # noqa: B017
+    with gateway(home, answer) as place, pytest.raises(Exception, match="slow down") as caught:
         model(family, place.port).invoke(BUSY)
     assert type(caught.value).__name__ in {"RateLimitError", "OpenAIRateLimitError", "AnthropicRateLimitError"}
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import litellm
 import pytest
-from clients.replies import BUSY, answer
 
 from clients.conftest import Serve
+from clients.replies import BUSY, answer
 from tools.gateway import gateway
 from tools.served_home import Learnt, messages
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clients.replies import BUSY, answer
 
 from clients.conftest import Serve
+from clients.replies import BUSY, answer
 from tools.gateway import gateway
 from tools.served_home import INSTRUCTIONS
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients.replies import answer
 
 from clients.conftest import Serve
+from clients.replies import answer
 from tools.gateway import gateway
 from tools.served_home import INSTRUCTIONS
 from tools.upstream import Reply

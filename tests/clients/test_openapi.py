@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -23,10 +22,41 @@ from pilotfish.config.settings import ModelSettings
 from tools.gateway import gateway
 
 FIELDS = (
-    "prompt input instructions system tools tool_choice functions response_format text stop stop_sequences n logprobs "
-    "top_logprobs temperature top_p max_tokens max_completion_tokens max_output_tokens stream_options thinking reasoning "
-    "previous_response_id store include metadata user dimensions encoding_format modalities audio suffix echo best_of"
-).split()
+    "prompt",
+    "input",
+    "instructions",
+    "system",
+    "tools",
+    "tool_choice",
+    "functions",
+    "response_format",
+    "text",
+    "stop",
+    "stop_sequences",
+    "n",
+    "logprobs",
+    "top_logprobs",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "stream_options",
+    "thinking",
+    "reasoning",
+    "previous_response_id",
+    "store",
+    "include",
+    "metadata",
+    "user",
+    "dimensions",
+    "encoding_format",
+    "modalities",
+    "audio",
+    "suffix",
+    "echo",
+    "best_of",
+)
 SETTINGS: dict[str, dict[str, Any]] = {
     "openai": {},
     "anthropic": {"large": {"family": "anthropic", "max_tokens": 50}},
@@ -53,7 +83,7 @@ def with_fields(found: dict[str, Any]) -> dict[str, Any]:
     for path in found["paths"].values():
         if "post" in path:
             schema = path["post"]["requestBody"]["content"]["application/json"]["schema"]
-            schema["properties"] = {**dict.fromkeys(FIELDS, {}), **schema["properties"]}
+            schema["properties"] = {**{name: {} for name in FIELDS}, **schema["properties"]}
     return found
 
 

@@ -32,7 +32,7 @@ class TextEncoder(Protocol):
 
 
 class Embedder:
-    """The shared encoder behind `/v1/embeddings`. `name` is the one to ask for it by, `is_listed` whether it is told."""
+    """The shared encoder behind `/v1/embeddings`. `name` is the one to ask for it by, told where `is_listed`."""
 
     def __init__(
         self, name: str, load: Callable[[], TextEncoder], *, is_listed: bool = True, max_waiting: int = MAX_WAITING

@@ -26,7 +26,8 @@ def open_encoder(cache: Path, source: str = weights.DEFAULT) -> Encoder:
     """The encoder made from the weights at `source`, built below `cache`/encoders on first use (a second).
 
     A built default encoder opens without its weights at hand, and without what builds it. Raises `UserError` where
-    the weights are missing or cannot be used, or what builds it is not installed, `SpecialistError` where the artefact cannot be loaded although just built.
+    the weights are missing or cannot be used, or what builds it is not installed, `SpecialistError` where the
+    artefact cannot be loaded although just built.
     """
     known = weights.KNOWN_SHA256.get(source)
     found = None if known else weights.find(source)
