@@ -103,3 +103,13 @@ def test_embeddings_by_the_shared_encoder(serve: Serve, learnt: Learnt) -> None:
         one, two = embeddings.embed_documents(["my car is red", "my door is blue"])
         assert len(one) == len(two) == 32
         assert place.server.asked == []
+
+
+def test_variables_lead_to_the_gateway(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with gateway(home, answer) as place:
+        url = f"http://127.0.0.1:{place.port}"
+        for name, value in (("OPENAI_BASE_URL", url + "/v1"), ("ANTHROPIC_BASE_URL", url)):
+            monkeypatch.setenv(name, value)
+            monkeypatch.setenv(name.replace("BASE_URL", "API_KEY"), "none")
+        assert ChatOpenAI(model="auto").invoke("hi").text == "hello"
+        assert ChatAnthropic(model="auto", max_tokens=9).invoke("hi").text == "hello"  # type: ignore[call-arg]

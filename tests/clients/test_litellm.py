@@ -66,3 +66,14 @@ def test_embeddings_by_the_shared_encoder(serve: Serve, learnt: Learnt) -> None:
         asked = {**fields("openai", place.port), "model": f"openai/{Path(learnt.encoder).name}"}
         found: Any = litellm.embedding(**asked, input=["one", "two"], encoding_format="float")
         assert [len(row["embedding"]) for row in found.data] == [32, 32]
+
+
+def test_variables_lead_to_the_gateway(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with gateway(home, answer) as place:
+        url = f"http://127.0.0.1:{place.port}"
+        for name, value in (("OPENAI_BASE_URL", url + "/v1"), ("ANTHROPIC_BASE_URL", url)):
+            monkeypatch.setenv(name, value)
+            monkeypatch.setenv(name.replace("BASE_URL", "API_KEY"), "none")
+        for provider in PROVIDERS:
+            found: Any = litellm.completion(model=f"{provider}/auto", messages=[{"role": "user", "content": "hi"}])
+            assert found.choices[0].message.content == "hello"

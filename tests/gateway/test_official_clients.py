@@ -199,3 +199,18 @@ def test_a_stream_of_a_server_that_counts_nothing_has_no_count(home: Path) -> No
         assert (message.content[0].text, message.usage.output_tokens) == ("hello", None)
         row = place.rows(1)[0]
         assert (row.answer, row.prompt_tokens, row.completion_tokens) == ("hello", None, None)
+
+
+def test_two_variables_lead_a_program_that_says_nothing_of_it_to_the_gateway(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gateway(home, large={"model": "gpt-4o"}) as place:
+        url = f"http://127.0.0.1:{place.port}"
+        for name, value in (("OPENAI_BASE_URL", url + "/v1"), ("ANTHROPIC_BASE_URL", url)):
+            monkeypatch.setenv(name, value)
+            monkeypatch.setenv(name.replace("BASE_URL", "API_KEY"), "none")
+        with openai.OpenAI() as client, anthropic.Anthropic() as other:
+            raw = client.chat.completions.with_raw_response.create(model="gpt-4o", messages=TURNS)
+            assert raw.headers["x-pilotfish-reason"] == "observing"
+            message = other.messages.create(model="auto", max_tokens=9, messages=TURNS)
+            assert message.content[0].text == "hello"  # type: ignore[union-attr]
