@@ -47,7 +47,7 @@ def llama_server(folder: Path) -> Iterator[str]:
 
 def main(model: str) -> None:
     """Serve until stdin ends; the first line of stdout is the address."""
-    import xllamacpp  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+    import xllamacpp  # noqa: PLC0415
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = model
