@@ -4,9 +4,9 @@ PYTHON ?= python3
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 CONSTRAINTS = -c constraints.txt
 
-.PHONY: help demo test check lint types bench format clean
+.PHONY: help demo test test-clients check lint types bench format clean
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1  /' | column -t -s '  ' -l 3
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1  /' | column -t -s '  ' -l 3
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,23 @@ demo: $(VENV)/.demo  ## the main job on bundled traffic: record, recognise, dist
 test: $(VENV)/.dev  ## all tests
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
+# Clients that people use bring hundreds of megabytes, and pins that contradict ours: they have a place of their own.
+CLIENTS = .venv-clients
+NODE_CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pilotfish/node-clients
+
+$(CLIENTS)/.ready: pyproject.toml tests/clients/requirements.txt tests/clients/node/package.json
+	@echo "Installing other people's clients into $(CLIENTS) ..."
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install \
+		--requirement tests/clients/requirements.txt --editable '.[learn]'
+	mkdir -p $(NODE_CLIENTS)
+	cp tests/clients/node/package.json $(NODE_CLIENTS)/
+	! command -v npm > /dev/null || npm install --prefix $(NODE_CLIENTS) --no-audit --no-fund --silent
+	@touch $@
+
+test-clients: $(CLIENTS)/.ready  ## real clients and the fuzzer of our OpenAPI document, which `make test` leaves out
+	PILOTFISH_NODE_CLIENTS=$(NODE_CLIENTS) $(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
+
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -51,4 +68,4 @@ format: $(VENV)/.dev  ## format the code and mend what the linter can
 	$(VENV)/bin/ruff format .
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -334,3 +336,29 @@ def test_models_are_told_to_either_client(home: Path) -> None:
         assert client.models.retrieve("auto").type == "model"
         with pytest.raises(openai.NotFoundError, match="nothing-such"):
             place.client.models.retrieve("nothing-such")
+
+
+def test_an_encoder_that_cannot_run_here_is_not_listed_and_says_what_is_missing(home: Path) -> None:
+    """In a process of its own, in which the libraries of the `local` extra cannot be imported."""
+    script = """
+import sys
+
+sys.modules.update(numpy=None, onnxruntime=None)
+import openai
+from pilotfish import ScriptedModel, ServerSettings, Settings, serving
+
+with serving(Settings(home=sys.argv[1], server=ServerSettings(port=0)), reference=ScriptedModel(["x"])) as port:
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
+    print([model.id for model in client.models.list()])
+    try:
+        client.embeddings.create(model="all-MiniLM-L6-v2", input="x")
+    except openai.NotFoundError as error:
+        print(error.code, error.message)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(home)], capture_output=True, text=True, timeout=30, check=False
+    )
+    listed, error = done.stdout.splitlines()
+    assert "all-MiniLM-L6-v2" not in listed
+    assert error.startswith("model_not_found")
+    assert "pip install 'pilotfish[local]'" in error

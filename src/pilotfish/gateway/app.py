@@ -197,7 +197,7 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         tasks = LiveTasks(home.registry, settings, inference=inference, load=specialists.load)
         await tasks.refresh()
         rows = RowMaker(settings, load.settings_sha256(settings), reference.card.price)
-        embedder = Embedder(specialists.encoder_name, specialists.encoder)
+        embedder = Embedder(specialists.encoder_name, specialists.encoder, is_listed=specialists.has_libraries)
         stack.callback(embedder.close)
         budget = Budget(settings.consistency, home.log.repeats())
         repeats = Repeats(settings.consistency, reference=reference, writer=writer, rows=rows, budget=budget)

@@ -52,7 +52,7 @@ class Answerers:
 
     def listed(self) -> list[str]:
         """Every name a client may use."""
-        return [*self.names.listed(), self.embedder.name]
+        return [*self.names.listed(), *([self.embedder.name] if self.embedder.is_listed else [])]
 
 
 class Chat:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from pilotfish.core.errors import ModelError
+from pilotfish.core.errors import ModelError, UnknownModelError, UserError
 from pilotfish.models.wire.embeddings import TextsToEmbed, encode_embeddings, texts_to_embed
 
 MAX_WAITING = 64
@@ -32,10 +32,13 @@ class TextEncoder(Protocol):
 
 
 class Embedder:
-    """The shared encoder behind `/v1/embeddings`. `name` is the one to ask for it by."""
+    """The shared encoder behind `/v1/embeddings`. `name` is the one to ask for it by, told where `is_listed`."""
 
-    def __init__(self, name: str, load: Callable[[], TextEncoder], *, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self, name: str, load: Callable[[], TextEncoder], *, is_listed: bool = True, max_waiting: int = MAX_WAITING
+    ) -> None:
         self.name = name
+        self.is_listed = is_listed
         self._load = load
         self._max_waiting = max_waiting
         self._n_waiting = 0
@@ -44,8 +47,8 @@ class Embedder:
     async def embed(self, raw: bytes) -> tuple[bytes, int]:
         """The reply to an embeddings request, and how many tokens were read.
 
-        Raises `RequestError` where the request cannot be honoured, `ModelError` (503) where too many wait,
-        and what loading and running the encoder raise.
+        Raises `RequestError` where the request cannot be honoured, `UnknownModelError` where the encoder is not
+        installed here, `ModelError` (503) where too many wait, and what running the encoder raises.
         """
         if self._n_waiting >= self._max_waiting:
             raise ModelError(f"{self.name} has {self._n_waiting} requests waiting.", model=self.name, status=503)
@@ -60,7 +63,10 @@ class Embedder:
         self._threads.shutdown(cancel_futures=True)
 
     def _embed(self, raw: bytes) -> tuple[bytes, int]:
-        encoder = self._load()
+        try:
+            encoder = self._load()
+        except UserError as error:
+            raise UnknownModelError(f"{self.name} is not ready here. {error.message}", hint=error.hint) from error
         asked: TextsToEmbed = texts_to_embed(raw, encoder.dimension)
         n_tokens = sum(encoder.count_tokens(text) for text in asked.texts)
         vectors = [row.tobytes() for row in encoder.encode(asked.texts)]

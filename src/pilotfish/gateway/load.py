@@ -5,6 +5,7 @@ They are imported with the first specialist, so that a gateway that observes nee
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,10 @@ from pilotfish.gateway.local import Predictor
 
 if TYPE_CHECKING:
     from pilotfish.specialists.encoder import Encoder
+
+
+NEEDED = ("numpy", "onnxruntime", "tokenizers")
+"""What runs the encoder, of the `local` extra."""
 
 
 class SpecialistFolder:
@@ -46,6 +51,11 @@ class SpecialistFolder:
         """What clients call the encoder: the setting, of a folder only its own name."""
         path = Path(self._source)
         return path.name if path.is_dir() else self._source
+
+    @property
+    def has_libraries(self) -> bool:
+        """Whether what runs the encoder is installed; nothing of it is imported."""
+        return all(importlib.util.find_spec(module) is not None for module in NEEDED)
 
     def encoder(self) -> Encoder:
         """The encoder, loaded once, from any thread.

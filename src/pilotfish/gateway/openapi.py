@@ -33,11 +33,24 @@ _MESSAGES = {
 }
 _REFUSALS = {
     "400": "The body cannot be read, or asks for what cannot be done",
-    "403": "A web page of another site may have sent this",
+    "401": "A key is needed, and none came that is valid",
+    "402": "A limit of the key is reached, and waiting does not help",
+    "403": "The key may not use this model, or a web page of another site may have sent this",
+    "404": "No such model",
     "405": "Another method",
+    "408": "The body did not come in time",
     "413": "The body is larger than the limit",
+    "415": "The body is compressed",
+    "429": "A limit of the key is reached; `retry-after` says for how long",
+    "451": "The request holds personal data that must stay here",
+    "500": "A fault of ours",
     "502": "The model failed",
+    "503": "The model is left alone for a moment, or too many wait for the encoder",
     "504": "The model did not answer in time",
+}
+_OF_THE_MODEL = {
+    "description": "The model's own error: its status, headers and body as they came",
+    "content": {"application/json": {"schema": {"type": "object"}}},
 }
 
 
@@ -67,20 +80,22 @@ def _post(form: Format) -> dict[str, Any]:
     schema = {"type": "object", "properties": properties, "required": ["messages"] if has_messages else []}
     answers: dict[str, Any] = {"application/json": {"schema": _OBJECT}}
     if form.is_text:
-        answers["text/event-stream"] = {"schema": {"type": "string"}}
+        answers["text/event-stream"] = {}
     return {
         "operationId": form.path.strip("/").replace("/", "_"),
         "summary": f"Answer a {form.noun}",
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": {"200": {"description": "The answer", "content": answers}, **_refusals(*_REFUSALS)},
+        "responses": {
+            "200": {"description": "The answer; events where `stream` asks for them", "content": answers},
+            **_refusals(*_REFUSALS),
+            "default": _OF_THE_MODEL,
+        },
     }
 
 
 def _get(summary: str, parameters: Sequence[str] = ()) -> dict[str, Any]:
     named = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in parameters]
-    refusals = _refusals("403", "405")
-    if parameters:
-        refusals["404"] = {"description": "No such model", "content": {"application/json": {"schema": _ERROR}}}
+    refusals = _refusals("401", "403", "405", *(["404"] if parameters else []))
     answer = {"description": summary, "content": {"application/json": {"schema": _OBJECT}}}
     return {"summary": summary, "parameters": named, "responses": {"200": answer, **refusals}}
 

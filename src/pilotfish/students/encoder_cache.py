@@ -16,7 +16,7 @@ from pilotfish.core.errors import SpecialistError
 from pilotfish.core.ids import sha256
 from pilotfish.specialists import encoder as artefact
 from pilotfish.specialists.encoder import Encoder
-from pilotfish.students import encoder_graph, weights
+from pilotfish.students import weights
 
 MAX_TOKENS = 128
 """Covers short requests whole; 128 tokens take 7 ms on one thread, 512 would take 35."""
@@ -25,8 +25,9 @@ MAX_TOKENS = 128
 def open_encoder(cache: Path, source: str = weights.DEFAULT) -> Encoder:
     """The encoder made from the weights at `source`, built below `cache`/encoders on first use (a second).
 
-    A built default encoder opens without its weights at hand. Raises `UserError` where the weights are missing
-    or cannot be used, `SpecialistError` where the artefact cannot be loaded although just built.
+    A built default encoder opens without its weights at hand, and without what builds it. Raises `UserError` where
+    the weights are missing or cannot be used, or what builds it is not installed, `SpecialistError` where the
+    artefact cannot be loaded although just built.
     """
     known = weights.KNOWN_SHA256.get(source)
     found = None if known else weights.find(source)
@@ -56,6 +57,9 @@ def _build(folder: Path, found: weights.Weights) -> Encoder:
 
 
 def _write(folder: Path, found: weights.Weights) -> None:
+    # Only building needs onnx: what is built opens with the `local` extra alone.
+    from pilotfish.students import encoder_graph  # noqa: PLC0415
+
     architecture = encoder_graph.read_architecture(found.folder)
     contents = {
         artefact.GRAPH: encoder_graph.write_graph(found.folder),

@@ -1,4 +1,6 @@
 import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,18 @@ def test_an_encoder_is_built_once(tmp_path):
     assert open_encoder(tmp_path / "cache", str(source)).sha256 == first.sha256
     assert [folder.name for folder in folders(tmp_path / "cache")] == [f"tiny-{weights.find(str(source)).sha256[:12]}"]
     assert (folders(tmp_path / "cache")[0] / GRAPH).stat().st_mtime_ns == written
+
+
+def test_a_built_encoder_opens_where_only_the_local_extra_is_installed(tmp_path):
+    source = str(write_tiny_bert(tmp_path / "tiny"))
+    sha256 = open_encoder(tmp_path / "cache", source).sha256
+    script = (
+        "import sys; sys.modules.update(onnx=None, sklearn=None)\n"
+        "from pathlib import Path; from pilotfish.students.encoder_cache import open_encoder\n"
+        "print(open_encoder(Path(sys.argv[1]), sys.argv[2]).sha256)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "cache"), source]
+    assert subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() == sha256
 
 
 @pytest.mark.parametrize("name", [GRAPH, CARD])

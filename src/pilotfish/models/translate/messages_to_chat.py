@@ -116,7 +116,9 @@ class _Events:
             raise ModelConnectionError("The model broke off its answer.")
         reason = "refusal" if self._is_refusal else _reason(self._reason, is_call=self._n_calls > 0)
         delta = {"stop_reason": reason, "stop_sequence": None}
-        last = {"type": "message_delta", "delta": delta, **_usage(self._usage)}
+        # A server that counts nothing leaves the number open; without the object Anthropic's client breaks.
+        usage = _usage(self._usage) or {"usage": {"output_tokens": None}}
+        last = {"type": "message_delta", "delta": delta, **usage}
         return [*self._close(), last, {"type": "message_stop"}]
 
     def _start(self, event: Json) -> Json:

@@ -131,8 +131,10 @@ class Messages(Format):
         """See `Format`."""
         parts: list[str] = []
         counts = _Counts()
-        finish_reason, error, is_plain, has_ended = "", "", True, False
+        finish_reason, error, is_plain, has_ended, is_counted = "", "", True, False, True
         for event in read_events(_events, data):
+            # A null at the end is of a translated stream whose model counted nothing: the zeros before it say nothing.
+            is_counted = is_counted and (event.usage is None or event.usage.output_tokens is not None)
             has_ended = has_ended or event.type == "message_stop"
             if event.error:
                 error = error_text(event.error)
@@ -147,7 +149,7 @@ class Messages(Format):
                 parts.append(event.delta.text)
         return StreamSummary(
             text="".join(parts) if is_plain and any(parts) else None,
-            usage=_usage(counts),
+            usage=_usage(counts) if is_counted else None,
             finish_reason=finish_reason,
             is_whole=has_ended and bool(finish_reason) and not error,
             error=error,
