@@ -48,6 +48,7 @@ OWNERS = {
     "huggingface_hub": ["students/weights.py", "sizing/hub.py"],
     "openai": ["cli/demo"],
     "regex": ["privacy/own_patterns.py"],
+    "opentelemetry": ["gateway/spans.py"],
 }
 
 NEVER = ("torch", "transformers", "pandas", "httpx", "requests", "pydantic", "starlette", "pickle")

@@ -67,7 +67,7 @@ class Gateway:
         door: Door,
     ) -> None:
         self._door = door
-        self._running = running
+        self.running = running
         self._answerers = running.answerers
         self._counts = running.records.counts
         self._is_loopback = _is_this_machine(running.settings.server.host)
@@ -150,16 +150,16 @@ class Gateway:
         await asgi.respond(send, 200, [asgi.JSON], b'{"status":"ok"}')
 
     async def _tell_status(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
-        await asgi.respond(send, 200, [asgi.JSON], msgspec.json.encode(self._running.status()))
+        await asgi.respond(send, 200, [asgi.JSON], msgspec.json.encode(self.running.status()))
 
     async def _tell_readiness(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
-        faults = await asyncio.to_thread(self._running.not_ready)
+        faults = await asyncio.to_thread(self.running.not_ready)
         body = msgspec.json.encode({"status": "not ready" if faults else "ready", "not_ready": faults})
         await asgi.respond(send, 503 if faults else 200, [asgi.JSON], body)
 
     async def _tell_metrics(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
-        events = await asyncio.to_thread(self._running.registry.event_counts)
-        await asgi.respond(send, 200, [metrics.CONTENT_TYPE], metrics.render(self._running, events))
+        events = await asyncio.to_thread(self.running.registry.event_counts)
+        await asgi.respond(send, 200, [metrics.CONTENT_TYPE], metrics.render(self.running, events))
 
 
 @contextlib.asynccontextmanager

@@ -19,8 +19,9 @@ from pilotfish.gateway.rows import Turn
 
 BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
-MAX_SERIES = 4000
-"""Combinations of labels of the requests; of tasks that come later, all are counted as one."""
+MAX_SERIES = 1000
+"""Combinations of labels of the requests; of tasks that come later, all are counted as one. To tell so many takes 7 ms
+(`benchmarks/seen.py`), in which nothing else is answered."""
 
 OTHER = "other"
 """A task beyond `MAX_SERIES`, a model that only the client knows, an error in another's words."""
