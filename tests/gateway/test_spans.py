@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pilotfish.gateway import spans
 from tools.collector import collector, values
 from tools.gateway import body, gateway, post
 from tools.served_home import Learnt, adopt, messages
@@ -99,7 +100,8 @@ def test_the_clients_trace_goes_on_to_the_model(home: Path, monkeypatch: pytest.
         assert got["authorization"] == f"Bearer {key or 'client-key'}"
 
 
-def test_a_collector_that_is_away_delays_nothing(home: Path) -> None:
+def test_a_collector_that_is_away_delays_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spans, "SEND_TIMEOUT_S", 0.3)
     with gateway(home, telemetry={"otlp_url": "http://127.0.0.1:9"}) as place:
         started = time.monotonic()
         assert post(place.port, body())[0] == 200

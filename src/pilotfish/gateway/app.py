@@ -48,7 +48,6 @@ from pilotfish.models.wire.chat import CHAT
 from pilotfish.models.wire.format import Fault, Format
 from pilotfish.models.wire.formats import FORMATS
 from pilotfish.store import build as store
-from pilotfish.store.base import LogWriter
 from pilotfish.store.home import Home, open_home
 from pilotfish.store.sqlite_import import Importer
 
@@ -175,21 +174,18 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         models = further_models(settings)
         for model in (reference, *models.values()):
             stack.push_async_callback(model.aclose)
-        home, importer, writer = await _open_log(stack, settings)
+        home, importer, records = await _open_records(stack, settings, (reference, *models.values()))
         door = _open_door(stack, settings, home.folder, {reference.card.name: reference, **models})
         inference = Inference()
         stack.callback(inference.close)
         specialists = SpecialistFolder(home.specialists, cache=load.cache(), encoder=settings.learning.encoder)
         tasks = LiveTasks(home.registry, settings, inference=inference, load=specialists.load)
         await tasks.refresh()
-        records = _open_records(stack, settings, writer, (reference, *models.values()))
         embedder = Embedder(specialists.encoder_name, specialists.encoder)
         stack.callback(embedder.close)
         budget = Budget(settings.consistency, home.log.repeats())
         repeats = Repeats(settings.consistency, reference=reference, records=records, budget=budget)
-        stack.push_async_callback(repeats.aclose)
         audits = Audits(reference=reference, tasks=tasks, log=home.log, records=records, repeats=repeats)
-        stack.push_async_callback(audits.aclose)
         answerers = Answerers(
             names=Names(reference=reference, models=models, aliases=settings.aliases, tasks=tasks),
             degraded=Degraded(settings.large.degraded, models),
@@ -203,9 +199,9 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
             privacy=guard,
             max_body_bytes=int(settings.server.max_body_mb * 1e6),
         )
-        stack.push_async_callback(chat.aclose)
         learner = Learner(settings, home.folder, log=home.log, tasks=tasks)
-        stack.push_async_callback(learner.aclose)
+        for part in (repeats, audits, chat, learner):
+            stack.push_async_callback(part.aclose)
         for work in (learner.run(), door.run()):
             stack.callback(asyncio.ensure_future(work).cancel)
         running = Running(
@@ -224,22 +220,13 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         yield Gateway(running, door=door)
 
 
-def _open_records(
-    stack: contextlib.AsyncExitStack, settings: Settings, writer: LogWriter, models: Sequence[Model]
-) -> Records:
-    """Rows, counts and spans; the reference comes first among `models`."""
-    spans = open_spans(settings.telemetry.otlp_url)
-    stack.push_async_callback(spans.aclose)
-    return Records(
-        writer=writer,
-        rows=RowMaker(settings, load.settings_sha256(settings), models[0].card.price),
-        counts=Counts(model.card.name for model in models),
-        spans=spans,
-    )
+async def _open_records(
+    stack: contextlib.AsyncExitStack, settings: Settings, models: Sequence[Model]
+) -> tuple[Home, Importer, Records]:
+    """The home and all that is kept of requests, open for as long as `stack`; rows that are too old are pruned.
 
-
-async def _open_log(stack: contextlib.AsyncExitStack, settings: Settings) -> tuple[Home, Importer, LogWriter]:
-    """The home, and importer and writer of its log, open for as long as `stack`; what is too old is pruned."""
+    The reference comes first among `models`.
+    """
     home = open_home(load.home(settings))
     stack.callback(home.registry.close)
     importer = store.open_importer(home.folder)
@@ -248,7 +235,15 @@ async def _open_log(stack: contextlib.AsyncExitStack, settings: Settings) -> tup
     stack.callback(writer.close)
     if settings.log.keep_days is not None:
         await asyncio.to_thread(store.prune, home.folder, time.time() - settings.log.keep_days * 86400)
-    return home, importer, writer
+    spans = open_spans(settings.telemetry.otlp_url)
+    stack.push_async_callback(spans.aclose)
+    records = Records(
+        writer=writer,
+        rows=RowMaker(settings, load.settings_sha256(settings), models[0].card.price),
+        counts=Counts(model.card.name for model in models),
+        spans=spans,
+    )
+    return home, importer, records
 
 
 def _open_door(stack: contextlib.AsyncExitStack, settings: Settings, folder: Path, models: Mapping[str, Model]) -> Door:
