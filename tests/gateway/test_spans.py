@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from pilotfish.config import load
+from pilotfish.config.settings import EndpointSettings
+from pilotfish.core.errors import ConfigError, MissingExtraError
 from pilotfish.gateway import spans
 from tools.collector import collector, values
 from tools.gateway import body, gateway, post
 from tools.served_home import Learnt, adopt, messages
-from tools.upstream import Reply
+from tools.upstream import Reply, upstream
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
@@ -106,3 +110,27 @@ def test_a_collector_that_is_away_delays_nothing(home: Path, monkeypatch: pytest
         started = time.monotonic()
         assert post(place.port, body())[0] == 200
         assert time.monotonic() - started < 1
+
+
+def test_the_clients_trace_goes_to_another_host_and_another_family(home: Path) -> None:
+    with upstream([Reply()]) as other:
+        large = {"url": "http://127.0.0.1:9/v1", "endpoints": (EndpointSettings(url=other.url),), "family": "anthropic"}
+        with gateway(home, large={**large, "max_tokens": 10}) as place:
+            assert post(place.port, body(), traceparent=TRACEPARENT, authorization="Bearer client-key")[0] == 200
+            row = place.rows(1)[0]
+            assert (row.server, row.tries) == (other.url.split("/")[2], 2)
+        [asked] = other.asked
+        assert asked.headers["traceparent"] == TRACEPARENT
+        assert "client-key" not in str(asked.headers)
+
+
+def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(MissingExtraError, match=r"pilotfish\[otel\]"):
+        spans.open_spans("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("url", ["collector:4318", "http://user:password@collector:4318"])
+def test_an_address_that_cannot_be_used_is_a_configuration_error(url: str) -> None:
+    with pytest.raises(ConfigError, match="otlp_url"):
+        load.load(environment={"PILOTFISH_TELEMETRY_OTLP_URL": url})
