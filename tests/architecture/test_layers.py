@@ -21,11 +21,13 @@ LAYERS = {
     "privacy": 1,
     "models": 2,
     "store": 2,
+    "meters": 2,
     "jobs": 2,
     "sizing": 3,
     "tasks": 3,
     "students": 3,
     "routing": 3,
+    "evals": 3,
     "guarantees": 4,
     "gateway": 5,
     "replay": 5,
@@ -44,14 +46,21 @@ OWNERS = {
     "onnxruntime": ["specialists/encoder.py", "students/encoder_graph.py"],
     "tokenizers": ["specialists/encoder.py"],
     "safetensors": ["specialists/", "students/"],
-    "numpy": ["specialists/", "students/", "guarantees/", "replay/", "sizing/bandwidth.py"],
+    "numpy": ["specialists/", "students/", "guarantees/", "replay/", "sizing/bandwidth.py", "stats/resampled_pairs.py"],
     "huggingface_hub": ["students/weights.py", "sizing/hub.py"],
     "openai": ["cli/demo"],
-    "regex": ["privacy/own_patterns.py"],
+    "regex": ["privacy/own_patterns.py", "scoring/scorers.py"],
+    "rouge_score": ["scoring/text_overlap.py"],
+    "sacrebleu": ["scoring/text_overlap.py"],
+    "pyarrow": ["evals/files.py"],
+    "datasets": ["evals/hub.py"],
+    "lm_eval": ["evals/harness.py"],
+    "torch": ["models/local_weights.py"],
+    "transformers": ["models/local_weights.py"],
     "opentelemetry": ["gateway/spans.py"],
 }
 
-NEVER = ("torch", "transformers", "pandas", "httpx", "requests", "pydantic", "starlette", "pickle")
+NEVER = ("pandas", "httpx", "requests", "pydantic", "starlette", "pickle")
 
 
 def modules() -> list[Path]:

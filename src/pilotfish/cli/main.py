@@ -28,6 +28,7 @@ EXIT_DONE, EXIT_NO, EXIT_USER, EXIT_MODEL, EXIT_FAULT = 0, 1, 2, 3, 4
 COMMANDS = {
     "serve": ("pilotfish.cli.serve", "Stand in front of the large model: an OpenAI-compatible gateway."),
     "backtest": ("pilotfish.cli.backtest", "What if Pilotfish had stood in front of this recorded traffic?"),
+    "compare": ("pilotfish.cli.compare", "Which model is better on my data, and is the smaller one good enough?"),
     "demo": ("pilotfish.cli.demo", "Run the whole loop on bundled example traffic, in under a minute."),
     "tasks": ("pilotfish.cli.tasks", "What recurs in my log?"),
     "distil": ("pilotfish.cli.distil", "Learn a specialist for a task, and certify or refuse it."),

@@ -4,6 +4,7 @@
     ├── UserError                 your input or settings; exit code 2
     │   ├── ConfigError           a key, value or file of the configuration
     │   ├── TrafficError          a traffic file that cannot be read
+    │   ├── DataError             items to measure on that cannot be read
     │   ├── TaskError             a task or request id that the log does not know
     │   ├── RequestError          a request the gateway refuses (HTTP 4xx)
     │   │   ├── TooLargeError     its body is larger than the limit (HTTP 413)
@@ -64,6 +65,12 @@ class TrafficError(UserError):
     """A traffic file without a single usable row, or of no known format."""
 
     code = "traffic_error"
+
+
+class DataError(UserError):
+    """Items to measure models on that cannot be read: a file, a row, a layout, a split or a name."""
+
+    code = "data_error"
 
 
 class TaskError(UserError):

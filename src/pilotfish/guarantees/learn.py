@@ -6,10 +6,12 @@ log and the registry only. Nothing is adopted without a certificate, and a task 
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pilotfish.config.settings import ConsistencySettings
@@ -118,6 +120,8 @@ def _step(home: Home, workshop: Workshop, task: Task, due: _Due) -> Outcome | No
         adopted = home.registry.adopt(verdict)
     else:
         home.registry.add_verdict(verdict)
+    if isinstance(verdict, Certificate) and tried.fitted is not None:
+        _write_beside(verdict, tried.fitted.folder)
     if adopted and tried.fitted is not None:
         shape = answerable(task.shape, tried.fitted.classes)
         pace.adopted(tried.taught_until_s, untaught(shape, known, tried.taught_until_s).most)
@@ -126,6 +130,16 @@ def _step(home: Home, workshop: Workshop, task: Task, due: _Due) -> Outcome | No
     details = {"n_known": len(known), "seconds": round(seconds, 2), "adopted": adopted}
     _tell(home, record, _kind(verdict), _message(verdict), details)
     return Outcome(task=record, verdict=verdict, is_adopted=adopted, n_known=len(known), seconds=seconds)
+
+
+def _write_beside(certificate: Certificate, specialist: Path) -> None:
+    """The certificate as certificate.json in the folder of its specialist, which it names and is no part of.
+
+    A copy that travels with the folder; whether it is in force, only the registry says.
+    """
+    written = specialist / ".certificate.json"
+    written.write_text(json.dumps(certificate.to_json(), indent=2, sort_keys=True) + "\n", "utf-8")
+    written.replace(specialist / "certificate.json")
 
 
 def _serving(home: Home, workshop: Workshop, due: _Due) -> Serving | None:

@@ -64,7 +64,7 @@ def settle(texts: Iterable[str]) -> AnswerShape:
     answers = [text for text in texts if text.strip()]
     if len(answers) < MIN_ANSWERS:
         return _open(f"{len(answers)} answers so far; {MIN_ANSWERS} are needed to tell their shape")
-    objects = [(text, found) for text in answers if (found := _object(text)) is not None]
+    objects = [(text, found) for text in answers if (found := read_object(text)) is not None]
     if 2 * len(objects) > len(answers):
         return _settle_json(objects, len(answers))
     return _settle_bare(answers)
@@ -76,7 +76,7 @@ def parse(shape: AnswerShape, text: str) -> tuple[str, ...] | None:
     A value that the shape does not list is still a value (a new label disagrees, it is no error).
     """
     if shape.kind == "json":
-        found = _object(text)
+        found = read_object(text)
         if found is None or found.keys() != {field.name for field in shape.fields}:
             return None
         literals = [literal for field in shape.fields if (literal := _literal(found[field.name])) is not None]
@@ -104,6 +104,16 @@ def majority(said: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
     """The values that more than half of several answers agree on; None where there are none such."""
     values, n = Counter(said).most_common(1)[0]
     return values if 2 * n > len(said) else None
+
+
+def folded(text: str) -> str:
+    """A text without what carries no meaning: single spaces, no quotes or final full stop around it, case folded."""
+    return " ".join(text.split()).strip(_WRAPPING).removesuffix(".").strip(_WRAPPING).casefold()
+
+
+def reads_as_refusal(label: str) -> bool:
+    """Whether a folded answer opens as refusals do ("I'm sorry, but I can't ...")."""
+    return _REFUSAL.match(label) is not None
 
 
 def _settle_bare(answers: list[str]) -> AnswerShape:
@@ -169,10 +179,8 @@ def _open(why: str) -> AnswerShape:
 
 def _label(text: str) -> str | None:
     """The folded label, None where the text is too long for one or a refusal."""
-    folded = " ".join(text.split()).strip(_WRAPPING).removesuffix(".").strip(_WRAPPING).casefold()
-    if not folded or len(folded) > MAX_VALUE_CHARACTERS or _REFUSAL.match(folded):
-        return None
-    return folded
+    label = folded(text)
+    return label if label and len(label) <= MAX_VALUE_CHARACTERS and not reads_as_refusal(label) else None
 
 
 def _number(text: str) -> str | None:
@@ -185,7 +193,7 @@ def _number(text: str) -> str | None:
     return "0" if bare == "-0" else bare
 
 
-def _object(text: str) -> dict[str, object] | None:
+def read_object(text: str) -> dict[str, object] | None:
     """The JSON object that is the whole text, or the whole of its one fence."""
     stripped = text.strip()
     fenced = _FENCE.fullmatch(stripped)

@@ -22,7 +22,7 @@ import msgspec
 from pilotfish.core.errors import TrafficError
 from pilotfish.store.traffic_formats import Exchange, RowError, is_conversation, read_row
 
-__all__ = ["Exchange", "Traffic", "Unreadable", "read_traffic"]
+__all__ = ["Exchange", "Traffic", "Unreadable", "read_rows", "read_traffic"]
 
 EXPECTED = (
     'one JSON object a line, such as {"input": ..., "output": ...}, {"messages": [..., the answer last]} '
@@ -79,7 +79,7 @@ def read_traffic(path: str | Path | Sequence[str | Path], *, instructions: str =
     collected = _Collected()
     for file in paths:
         name = str(file) if len(paths) > 1 else ""
-        for line, row in _rows(_content(file)):
+        for line, row in read_rows(file):
             _collect(collected, name, line, row, instructions)
     _join_batch(collected)
     if not collected.exchanges:
@@ -90,6 +90,14 @@ def read_traffic(path: str | Path | Sequence[str | Path], *, instructions: str =
         unreadable=sorted(collected.unreadable, key=lambda row: (row.file, row.line)),
         format=", ".join(name for name, _ in formats.most_common()),
     )
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, object]]:
+    """Line and content of each row of a JSON or JSON lines file, gzipped or not; `RowError` for what is no JSON.
+
+    Raises `TrafficError` where the file cannot be read.
+    """
+    return _rows(_content(path))
 
 
 def _collect(collected: _Collected, file: str, line: int, row: object, instructions: str) -> None:

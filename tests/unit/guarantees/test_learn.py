@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
@@ -58,6 +59,8 @@ def test_a_task_is_found_learnt_certified_and_adopted(place, encoder):
     assert (record.mode, record.certificate_id) == ("serve", outcome.verdict.id)
     assert read_folder(place.specialists / record.specialist_sha256[:16]).sha256 == record.specialist_sha256
     assert record.pace["due_at"] == 480
+    beside = place.specialists / record.specialist_sha256[:16] / "certificate.json"
+    assert Certificate.from_json(json.loads(beside.read_text("utf-8"))).id == outcome.verdict.id
     event, recognised = place.registry.events(TASK_ID)
     assert recognised.kind == "recognised"
     assert (event.kind, event.details["adopted"], event.details["n_known"]) == ("certified", True, 320)
