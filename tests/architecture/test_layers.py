@@ -57,6 +57,7 @@ OWNERS = {
     "lm_eval": ["evals/harness.py"],
     "torch": ["models/local_weights.py"],
     "transformers": ["models/local_weights.py"],
+    "opentelemetry": ["gateway/spans.py"],
 }
 
 NEVER = ("pandas", "httpx", "requests", "pydantic", "starlette", "pickle")

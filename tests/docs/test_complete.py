@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 
 import pytest
@@ -13,8 +14,9 @@ from pilotfish.core import errors
 from pilotfish.core.privacy import TYPES, WEAK_TYPES
 from pilotfish.core.receipt import REASONS, Receipt
 from pilotfish.core.version import __version__
-from pilotfish.gateway import error_bodies, receipts
-from tools.measured import backtest_lines, install_sizes, latency_line, privacy_lines
+from pilotfish.gateway import error_bodies, receipts, spans
+from pilotfish.gateway.metrics import FAMILIES
+from tools.measured import backtest_lines, install_sizes, latency_line, newest, privacy_lines
 from tools.pages import PAGES, ROOT, anchors, links, prose, rows
 
 DOCS = ROOT / "docs"
@@ -61,6 +63,37 @@ def test_every_error_code_is_documented() -> None:
     internal = error_bodies.fault_of(ValueError()).code
     # Codes stand in the second column of the table of statuses, in the first of the others.
     assert {*ours, *gateway, internal} <= set(re.findall(r"\| `(\w+)` \|", prose(DOCS / "http.md")))
+
+
+def test_every_metric_is_documented_in_its_own_words() -> None:
+    table = rows(DOCS / "observability.md")
+    assert {name: table.get(name) for name in FAMILIES} == {name: list(family) for name, family in FAMILIES.items()}
+    assert {name for name in table if name.startswith("pilotfish_")} == set(FAMILIES)
+
+
+def test_every_attribute_of_a_span_is_documented() -> None:
+    names = set(re.findall(r'"([a-z_]+\.[a-z_.]+)":', inspect.getsource(spans.attributes)))
+    assert len(names) > 15
+    assert names == {name for name in rows(DOCS / "observability.md") if "." in name and "/" not in name}
+
+
+def test_every_event_is_documented() -> None:
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py"))
+    names = {*re.findall(r'"event": "([a-z-]+)"', source), "error", "note"}
+    part = prose(DOCS / "observability.md").partition("## Events")[2].partition("\n## ")[0]
+    table = "".join(line.split("|")[1] for line in part.splitlines() if line.startswith("| `"))
+    assert names == set(re.findall(r"`([a-z-]+)`", table))
+
+
+def test_the_figures_of_the_observability_page_are_those_of_the_newest_results() -> None:
+    found = newest("seen")
+    text = prose(DOCS / "observability.md")
+    for key, digits in (("counted_us", 1), ("span_us", 0)):
+        values = [request[key] for request in found["requests"]]
+        assert f"{min(values):.{digits}f} to {max(values):.{digits}f} µs" in text
+    first, full = (scrape["told_ms"] for scrape in found["scrapes"])
+    assert f"{first:.1f} ms at first and {full:.0f} ms with" in text
+    assert max(request["counted_us"] for request in found["requests"]) <= 2
 
 
 def test_every_command_is_in_the_readme_and_in_an_example() -> None:

@@ -20,14 +20,17 @@ def ask(port: int, method: str, path: str, data: bytes | None = None, **headers:
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     connection.request(method, path, data, headers)
     response = connection.getresponse()
-    reply = response.status, json.loads(response.read())
+    text = response.read()
     connection.close()
-    return reply
+    is_json = response.headers["content-type"] == "application/json"
+    return response.status, json.loads(text) if is_json else {}
 
 
 def test_what_there_is_to_see(home: Path) -> None:
     with gateway(home, quality={"max_risk": 0.02}) as place:
-        assert ask(place.port, "GET", "/healthz") == (200, {"status": "ok"})
+        for path in ("/healthz", "/health/live"):
+            assert ask(place.port, "GET", path) == (200, {"status": "ok"})
+        assert ask(place.port, "GET", "/health/ready") == (200, {"status": "ready", "not_ready": {}})
         assert [model.id for model in place.client.models.list()] == ["big", "auto", "all-MiniLM-L6-v2"]
         status = ask(place.port, "GET", "/pilotfish/status")[1]
         assert status["promise"] == {"max_risk": 0.02, "confidence": 0.95, "per": "answer"}

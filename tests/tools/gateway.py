@@ -22,6 +22,7 @@ from pilotfish.config.settings import (
     QualitySettings,
     ServerSettings,
     Settings,
+    TelemetrySettings,
 )
 from pilotfish.core.log_row import RequestRow
 from pilotfish.gateway.serve import serving
@@ -66,6 +67,7 @@ def gateway(
     models: dict[str, ModelSettings] | None = None,
     aliases: dict[str, str] | None = None,
     consistency: dict[str, object] | None = None,
+    telemetry: dict[str, object] | None = None,
     keep_text: bool = True,
 ) -> Iterator[Place]:
     """A gateway in front of a server that follows `script`."""
@@ -77,6 +79,7 @@ def gateway(
             quality=QualitySettings(**(quality or {})),  # type: ignore[arg-type]
             learning=LearningSettings(**({"check_every_s": 0.05} | (learning or {}))),  # type: ignore[arg-type]
             consistency=ConsistencySettings(**(consistency or {})),  # type: ignore[arg-type]
+            telemetry=TelemetrySettings(**(telemetry or {})),  # type: ignore[arg-type]
             log=LogSettings(keep_text=keep_text),
             privacy=PrivacySettings(**(privacy or {})),  # type: ignore[arg-type]
             models=models or {},

@@ -52,6 +52,7 @@ def _lines(row: RequestRow, task: str, audit: AuditRow | None, certificate: Cert
         f"{row.request_id} at {output.moment(row.time_s)} UTC, HTTP {row.status}, {1000 * row.latency_s:.1f} ms",
         f"answered by {row.model}: {row.reason} ({REASONS[row.reason]})",
     ]
+    lines += _server(row)
     if row.key_id is not None:
         lines.append(f"key: {row.key_id}")
     if row.error:
@@ -74,12 +75,26 @@ def _lines(row: RequestRow, task: str, audit: AuditRow | None, certificate: Cert
         lines.append(output.promise(certificate))
     chance = f" (chosen with probability {row.probability:g})" if row.sampling == "audit" else ""
     lines.append(f"sampling: {row.sampling}{chance}" + (", audited afterwards" if audit is not None else ""))
-    cost = "unknown" if row.cost_usd is None else f"${row.cost_usd:.6f}"
-    tokens = "unknown" if row.prompt_tokens is None else f"{row.prompt_tokens:,} in, {row.completion_tokens:,} out"
-    lines.append(f"tokens: {tokens}; cost {cost}")
+    lines.append(_cost(row))
     lines.append(f"input: {output.shorten(row.input, 100) if row.input is not None else '(not kept)'}")
     lines.append(f"answer: {output.shorten(row.answer, 100) if row.answer is not None else '(not kept or no text)'}")
     return lines
+
+
+def _server(row: RequestRow) -> list[str]:
+    """Which server answered, at which try; nothing where none was asked."""
+    if not row.tries:
+        return []
+    tries = "at the first try" if row.tries == 1 else f"after {row.tries} tries"
+    return [f"server: {row.server}, {tries}" if row.status == 200 else f"server asked last: {row.server}, {tries}"]
+
+
+def _cost(row: RequestRow) -> str:
+    tokens = "unknown" if row.prompt_tokens is None else f"{row.prompt_tokens:,} in, {row.completion_tokens:,} out"
+    cost = "unknown" if row.cost_usd is None else f"${row.cost_usd:.6f}"
+    if row.cost_usd:
+        cost += f" (price: {output.shorten(row.price_source, 100) or 'its source was not stated'})"
+    return f"tokens: {tokens}; cost {cost}"
 
 
 def _repeat(item: RepeatRow) -> str:

@@ -40,6 +40,7 @@ COMMANDS = {
     "keys": ("pilotfish.cli.keys", "Create, list, rotate and revoke the keys that clients need."),
     "inspect": ("pilotfish.cli.inspect", "What is this model, and what does it cost to run? Before it is downloaded."),
     "check-claims": ("pilotfish.cli.check_claims", "Are a text's claims about models right?"),
+    "prices": ("pilotfish.cli.prices", "What do my models cost, and since when is that known?"),
     "config": ("pilotfish.cli.config", "Show and check the configuration."),
     "doctor": ("pilotfish.cli.doctor", "Check this installation, its folders and its log."),
 }

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pilotfish.cli import options, output
 from pilotfish.config.settings import Settings
 from pilotfish.core.errors import ConfigError
+
+if TYPE_CHECKING:  # loaded only to serve
+    from pilotfish.gateway.log_lines import LogFormat
 
 
 @click.command("serve", help="Stand in front of the large model: an OpenAI-compatible gateway on loopback.")
@@ -22,6 +26,9 @@ from pilotfish.core.errors import ConfigError
 @click.option("--key-env", help="Environment variable with its key (default OPENAI_API_KEY).")
 @click.option("--host", help="Address to listen on (default 127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (default 8710; 0 picks one).")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", help="What happens, on standard error (text)."
+)
 @options.promise_options
 @options.place_options
 def command(
@@ -30,6 +37,7 @@ def command(
     key_env: str | None,
     host: str | None,
     port: int | None,
+    log_format: LogFormat,
     max_risk: float | None,
     confidence: float | None,
     per: str | None,
@@ -53,9 +61,11 @@ def command(
             "The gateway needs a large model to stand in front of.",
             hint="Give --large URL --model NAME, or set [large] url and model in pilotfish.toml.",
         )
+    from pilotfish.gateway.log_lines import to_standard_error
     from pilotfish.gateway.serve import serve
 
-    serve(settings, on_ready=lambda bound: _say_ready(settings, bound))
+    with to_standard_error(log_format):
+        serve(settings, on_ready=lambda bound: _say_ready(settings, bound))
 
 
 def _say_ready(settings: Settings, port: int) -> None:

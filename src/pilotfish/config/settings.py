@@ -172,6 +172,13 @@ class PrivacySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TelemetrySettings:
+    """[telemetry]: nothing is told to anybody unless it says to whom."""
+
+    otlp_url: str = setting("", "Base URL of an OpenTelemetry collector (OTLP over HTTP); none is told when empty.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings. `home` is the folder of log, registry and specialists (empty: the user's data folder).
 
@@ -187,6 +194,7 @@ class Settings:
     consistency: ConsistencySettings = field(default_factory=ConsistencySettings)
     log: LogSettings = field(default_factory=LogSettings)
     privacy: PrivacySettings = field(default_factory=PrivacySettings)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
 
@@ -241,6 +249,9 @@ def check_ranges(settings: Settings) -> None:
     if settings.quality.per not in RISK_KINDS:
         raise ConfigError(f"[quality] per must be one of {', '.join(RISK_KINDS)}, but is {settings.quality.per!r}.")
     _check_privacy(settings.privacy)
+    otlp_url = settings.telemetry.otlp_url
+    if otlp_url:
+        _check_url("telemetry", "otlp_url", otlp_url, "A key goes into OTEL_EXPORTER_OTLP_HEADERS.")
 
 
 def _check_model(section: str, model: ModelSettings) -> None:
@@ -249,13 +260,15 @@ def _check_model(section: str, model: ModelSettings) -> None:
     if model.family not in FAMILIES:
         raise ConfigError(f"[{section}] family must be one of {', '.join(FAMILIES)}, but is {model.family!r}.")
     for key, url in [("url", model.url), *(("endpoints", endpoint.url) for endpoint in model.endpoints)]:
-        if (url or key != "url") and not url.startswith(("http://", "https://")):
-            raise ConfigError(f"[{section}] {key} must start with http:// or https://, but is {url!r}.")
-        if "@" in url.partition("://")[2].partition("/")[0]:
-            raise ConfigError(
-                f"[{section}] {key} must hold no user name and no password.",
-                hint=f"A key goes into [{section}] key_env.",
-            )
+        if url or key != "url":
+            _check_url(section, key, url, f"A key goes into [{section}] key_env.")
+
+
+def _check_url(section: str, key: str, url: str, hint: str) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"[{section}] {key} must start with http:// or https://, but is {url!r}.")
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ConfigError(f"[{section}] {key} must hold no user name and no password.", hint=hint)
 
 
 def _check_privacy(privacy: PrivacySettings) -> None:

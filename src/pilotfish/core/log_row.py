@@ -23,7 +23,8 @@ class RequestRow:
     `tier` that said it (`core.receipt.TIERS`; None in rows from before there were two, which were of tier 2).
     `reference_answer` is what the reference said, where it was asked. Text fields are None where
     `privacy` excludes them or there is none. Costs are US dollars, None where no price is known.
-    `key_id` names the virtual key that asked, None where none was needed.
+    `key_id` names the virtual key that asked, None where none was needed. `server` is the one that was asked last,
+    empty where none was; `tries` how many were. `price_source` says where the prices behind `cost_usd` come from.
     """
 
     request_id: str
@@ -54,6 +55,9 @@ class RequestRow:
     certificate_id: str = ""
     key_id: str | None = None
     tier: int | None = None
+    server: str = ""
+    tries: int = 0
+    price_source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

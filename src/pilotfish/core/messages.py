@@ -48,7 +48,8 @@ class ChatRequest:
 
     `raw` is the body as it came (bytes of a JSON object), empty where the request was made in
     process. The fields after `tools` are those that a closed local answer cannot honour; `own_option` names
-    the first such that only the family of the request has.
+    the first such that only the family of the request has. On its way `server` becomes the one asked last, and `tries`
+    how many were asked.
     """
 
     messages: list[Message]
@@ -65,6 +66,8 @@ class ChatRequest:
     audio: Any = None
     own_option: str = ""
     raw: bytes = b""
+    server: str = ""
+    tries: int = 0
 
     @property
     def wants_usage_chunk(self) -> bool:

@@ -12,11 +12,9 @@ import ipaddress
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,9 +23,10 @@ from pilotfish.config import load
 from pilotfish.config.settings import Settings
 from pilotfish.core.errors import RequestError
 from pilotfish.core.messages import Price
-from pilotfish.gateway import asgi, error_bodies, openapi
+from pilotfish.gateway import asgi, error_bodies, metrics, openapi
 from pilotfish.gateway.audits import Audits
 from pilotfish.gateway.chat import Answerers, Chat
+from pilotfish.gateway.counts import Counts
 from pilotfish.gateway.degraded import Degraded
 from pilotfish.gateway.door import ADMIN_VARIABLE, Door
 from pilotfish.gateway.embedder import Embedder
@@ -37,8 +36,11 @@ from pilotfish.gateway.load import SpecialistFolder
 from pilotfish.gateway.local import Inference
 from pilotfish.gateway.names import Names
 from pilotfish.gateway.privacy_guard import PrivacyGuard
+from pilotfish.gateway.records import Records
 from pilotfish.gateway.repeats import Budget, Repeats
 from pilotfish.gateway.rows import RowMaker
+from pilotfish.gateway.running import Running
+from pilotfish.gateway.spans import open_spans
 from pilotfish.models.base import Model
 from pilotfish.models.build import further_models, large_model
 from pilotfish.models.wire import model_lists
@@ -46,8 +48,8 @@ from pilotfish.models.wire.chat import CHAT
 from pilotfish.models.wire.format import Fault, Format
 from pilotfish.models.wire.formats import FORMATS
 from pilotfish.store import build as store
-from pilotfish.store.base import LogWriter
 from pilotfish.store.home import Home, open_home
+from pilotfish.store.sqlite_import import Importer
 
 _Answer = Callable[[asgi.ClientHeaders, asgi.Receive, asgi.Send], Awaitable[None]]
 
@@ -59,29 +61,23 @@ class Gateway:
 
     def __init__(
         self,
-        settings: Settings,
+        running: Running,
         *,
         door: Door,
-        chat: Chat,
-        tasks: LiveTasks,
-        learner: Learner,
-        repeats: Repeats,
-        answerers: Answerers,
     ) -> None:
         self._door = door
-        self._chat = chat
-        self._tasks = tasks
-        self._learner = learner
-        self._answerers = answerers
-        self._repeats = repeats
-        self._settings = settings
-        self._started_s = time.time()
-        self._is_loopback = _is_this_machine(settings.server.host)
+        self.running = running
+        self._answerers = running.answerers
+        self._counts = running.records.counts
+        self._is_loopback = _is_this_machine(running.settings.server.host)
         self._routes: dict[str, tuple[str, _Answer]] = {
-            **{"/v1" + form.path: ("POST", partial(chat.answer, form)) for form in FORMATS},
+            **{"/v1" + form.path: ("POST", partial(running.chat.answer, form)) for form in FORMATS},
             "/v1/models": ("GET", self._list_models),
             "/openapi.json": ("GET", self._tell_interface),
+            "/health/live": ("GET", self._tell_health),
+            "/health/ready": ("GET", self._tell_readiness),
             "/healthz": ("GET", self._tell_health),
+            "/metrics": ("GET", self._tell_metrics),
             "/pilotfish/status": ("GET", self._tell_status),
         }
 
@@ -99,9 +95,11 @@ class Gateway:
         try:
             await self._route(scope, receive, sending)
         except RequestError as error:
+            self._counts.note_error(error.code)
             if not has_begun:
                 await asgi.respond(send, *error_bodies.reply(error, _format_at(scope["path"])))
         except Exception as error:  # noqa: BLE001 - the outer layer
+            self._counts.note_error("internal_error")
             _log.exception("A request failed.")
             if not has_begun:
                 await asgi.respond(send, *error_bodies.reply(error, _format_at(scope["path"])))
@@ -110,19 +108,23 @@ class Gateway:
         headers = asgi.read_headers(scope["headers"])
         method, path = scope["method"], scope["path"]
         if self._is_loopback and (stranger := _stranger(headers)):
-            await _refuse(send, path, error_bodies.foreign_site(stranger))
+            await self._refuse(send, path, error_bodies.foreign_site(stranger))
             return
         visit = self._door.admit(path, headers.credential)
         allowed, answer = self._routes.get(path) or self._one_model(path)
         if answer is None:
-            await _refuse(send, path, error_bodies.not_found(path))
+            await self._refuse(send, path, error_bodies.not_found(path))
         elif method != allowed:
-            await _refuse(send, path, error_bodies.wrong_method(method, allowed), (b"allow", allowed.encode()))
+            await self._refuse(send, path, error_bodies.wrong_method(method, allowed), (b"allow", allowed.encode()))
         else:
             try:
                 await answer(headers.let_in(visit), receive, send)
             finally:
                 visit.end()
+
+    async def _refuse(self, send: asgi.Send, path: str, fault: Fault, *headers: tuple[bytes, bytes]) -> None:
+        self._counts.note_error(fault.code)
+        await asgi.respond(send, fault.status, [asgi.JSON, *headers], _format_at(path).encode_error(fault))
 
     def _one_model(self, path: str) -> tuple[str, _Answer | None]:
         name = path.removeprefix("/v1/models/")
@@ -138,7 +140,7 @@ class Gateway:
         if name in self._answerers.listed() and headers.visit.may_use(name):
             await asgi.respond(send, 200, [asgi.JSON], model_lists.encode_one(name, headers.family))
         else:
-            await _refuse(send, "", error_bodies.no_model(name))
+            await self._refuse(send, "", error_bodies.no_model(name))
 
     async def _tell_interface(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
         await asgi.respond(send, 200, [asgi.JSON], openapi.document())
@@ -147,33 +149,16 @@ class Gateway:
         await asgi.respond(send, 200, [asgi.JSON], b'{"status":"ok"}')
 
     async def _tell_status(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
-        await asgi.respond(send, 200, [asgi.JSON], msgspec.json.encode(self.status()))
+        await asgi.respond(send, 200, [asgi.JSON], msgspec.json.encode(self.running.status()))
 
-    def status(self) -> dict[str, Any]:
-        """What the gateway does right now, without any text of a request."""
-        claim = self._settings.quality.claim
-        return {
-            "version": version("pilotfish"),
-            "up_s": round(time.time() - self._started_s, 3),
-            "requests": self._chat.n_requests,
-            "answered_locally": self._chat.n_local,
-            "log_gaps": self._chat.n_gaps,
-            "promise": None if claim is None else msgspec.to_builtins(claim),
-            "learner": self._learner.status,
-            "models": self._answerers.names.states(),
-            "consistency": self._repeats.status,
-            "tasks": [
-                {
-                    "id": live.record.task_id,
-                    "name": live.record.name,
-                    "mode": live.mode,
-                    "certificate": live.record.certificate_id or None,
-                    "audit_rate": live.coin if live.mode == "serve" else None,
-                    "drift": {"message": live.drift.sentence(), **live.drift.details()} if live.drift else None,
-                }
-                for live in self._tasks.all()
-            ],
-        }
+    async def _tell_readiness(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
+        faults = await asyncio.to_thread(self.running.not_ready)
+        body = msgspec.json.encode({"status": "not ready" if faults else "ready", "not_ready": faults})
+        await asgi.respond(send, 503 if faults else 200, [asgi.JSON], body)
+
+    async def _tell_metrics(self, _headers: asgi.ClientHeaders, _receive: asgi.Receive, send: asgi.Send) -> None:
+        events = await asyncio.to_thread(self.running.registry.event_counts)
+        await asgi.respond(send, 200, [metrics.CONTENT_TYPE], metrics.render(self.running, events))
 
 
 @contextlib.asynccontextmanager
@@ -189,21 +174,18 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         models = further_models(settings)
         for model in (reference, *models.values()):
             stack.push_async_callback(model.aclose)
-        home, writer = await _open_log(stack, settings)
+        home, importer, records = await _open_records(stack, settings, (reference, *models.values()))
         door = _open_door(stack, settings, home.folder, {reference.card.name: reference, **models})
         inference = Inference()
         stack.callback(inference.close)
         specialists = SpecialistFolder(home.specialists, cache=load.cache(), encoder=settings.learning.encoder)
         tasks = LiveTasks(home.registry, settings, inference=inference, load=specialists.load)
         await tasks.refresh()
-        rows = RowMaker(settings, load.settings_sha256(settings), reference.card.price)
         embedder = Embedder(specialists.encoder_name, specialists.encoder, is_listed=specialists.has_libraries)
         stack.callback(embedder.close)
         budget = Budget(settings.consistency, home.log.repeats())
-        repeats = Repeats(settings.consistency, reference=reference, writer=writer, rows=rows, budget=budget)
-        stack.push_async_callback(repeats.aclose)
-        audits = Audits(reference=reference, tasks=tasks, writer=writer, log=home.log, rows=rows, repeats=repeats)
-        stack.push_async_callback(audits.aclose)
+        repeats = Repeats(settings.consistency, reference=reference, records=records, budget=budget)
+        audits = Audits(reference=reference, tasks=tasks, log=home.log, records=records, repeats=repeats)
         answerers = Answerers(
             names=Names(reference=reference, models=models, aliases=settings.aliases, tasks=tasks),
             degraded=Degraded(settings.large.degraded, models),
@@ -213,29 +195,38 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
             answerers=answerers,
             tasks=tasks,
             audits=audits,
-            writer=writer,
-            rows=rows,
+            records=records,
             privacy=guard,
             max_body_bytes=int(settings.server.max_body_mb * 1e6),
         )
-        stack.push_async_callback(chat.aclose)
         learner = Learner(settings, home.folder, log=home.log, tasks=tasks)
-        stack.push_async_callback(learner.aclose)
+        for part in (repeats, audits, chat, learner):
+            stack.push_async_callback(part.aclose)
         for work in (learner.run(), door.run()):
             stack.callback(asyncio.ensure_future(work).cancel)
-        yield Gateway(
-            settings,
-            door=door,
+        running = Running(
+            settings=settings,
             chat=chat,
+            answerers=answerers,
             tasks=tasks,
             learner=learner,
-            answerers=answerers,
+            audits=audits,
             repeats=repeats,
+            inference=inference,
+            records=records,
+            registry=home.registry,
+            importer=importer,
         )
+        yield Gateway(running, door=door)
 
 
-async def _open_log(stack: contextlib.AsyncExitStack, settings: Settings) -> tuple[Home, LogWriter]:
-    """The home and the writer of its log, open for as long as `stack`; what is too old is pruned."""
+async def _open_records(
+    stack: contextlib.AsyncExitStack, settings: Settings, models: Sequence[Model]
+) -> tuple[Home, Importer, Records]:
+    """The home and all that is kept of requests, open for as long as `stack`; rows that are too old are pruned.
+
+    The reference comes first among `models`.
+    """
     home = open_home(load.home(settings))
     stack.callback(home.registry.close)
     importer = store.open_importer(home.folder)
@@ -244,7 +235,15 @@ async def _open_log(stack: contextlib.AsyncExitStack, settings: Settings) -> tup
     stack.callback(writer.close)
     if settings.log.keep_days is not None:
         await asyncio.to_thread(store.prune, home.folder, time.time() - settings.log.keep_days * 86400)
-    return home, writer
+    spans = open_spans(settings.telemetry.otlp_url)
+    stack.push_async_callback(spans.aclose)
+    records = Records(
+        writer=writer,
+        rows=RowMaker(settings, load.settings_sha256(settings), models[0].card.price),
+        counts=Counts(model.card.name for model in models),
+        spans=spans,
+    )
+    return home, importer, records
 
 
 def _open_door(stack: contextlib.AsyncExitStack, settings: Settings, folder: Path, models: Mapping[str, Model]) -> Door:
@@ -265,10 +264,6 @@ def _open_door(stack: contextlib.AsyncExitStack, settings: Settings, folder: Pat
         admin_key=os.environ.get(ADMIN_VARIABLE, "").strip(),
         price_of=price_of,
     )
-
-
-async def _refuse(send: asgi.Send, path: str, fault: Fault, *headers: tuple[bytes, bytes]) -> None:
-    await asgi.respond(send, fault.status, [asgi.JSON, *headers], _format_at(path).encode_error(fault))
 
 
 def _format_at(path: str) -> Format:

@@ -15,12 +15,13 @@ from pilotfish.core.errors import PilotfishError
 from pilotfish.core.log_row import AuditRow
 from pilotfish.gateway import error_bodies
 from pilotfish.gateway.live_tasks import LiveTask, LiveTasks
+from pilotfish.gateway.records import Records
 from pilotfish.gateway.repeats import Draw, Repeats, ask
-from pilotfish.gateway.rows import Outcome, RowMaker, Turn
+from pilotfish.gateway.rows import Outcome, Turn
 from pilotfish.guarantees.audit import Audit
 from pilotfish.models.base import Model
 from pilotfish.scoring import answers
-from pilotfish.store.base import Log, LogWriter
+from pilotfish.store.base import Log
 
 MAX_PENDING = 64
 """More audits than this at once would be a load on the reference that nobody asked for."""
@@ -31,17 +32,21 @@ _log = logging.getLogger(__name__)
 class Audits:
     """Runs the audits of one gateway."""
 
-    def __init__(
-        self, *, reference: Model, tasks: LiveTasks, writer: LogWriter, log: Log, rows: RowMaker, repeats: Repeats
-    ) -> None:
+    def __init__(self, *, reference: Model, tasks: LiveTasks, log: Log, records: Records, repeats: Repeats) -> None:
         self._reference = reference
         self._repeats = repeats
         self._tasks = tasks
-        self._writer = writer
+        self._writer = records.writer
         self._log = log
-        self._rows = rows
+        self._rows = records.rows
+        self._counts = records.counts
         self._audits: dict[str, Audit] = {}
         self._pending: set[asyncio.Task[None]] = set()
+
+    @property
+    def n_pending(self) -> int:
+        """Audits under way."""
+        return len(self._pending)
 
     def note(self, turn: Turn, outcome: Outcome) -> None:
         """Take up one finished request of a serving task, if the coin chose it; ask any again that is to be."""
@@ -66,6 +71,7 @@ class Audits:
                     error="too many audits were pending",
                 )
                 self._writer.append(row)
+                self._counts.note_audit(live.record.name, row)
         elif live.certificate.claim.per == "traffic" and outcome.status == 200:
             # Deferred traffic cannot differ from the reference, and counts as such.
             self._start(self._record(live, loss=0.0, is_local=False))
@@ -109,6 +115,8 @@ class Audits:
             latency_s=time.perf_counter() - started_s,
         )
         self._writer.append(row)
+        self._counts.note_audit(live.record.name, row)
+        self._counts.note_spent(self._reference.card.name, row)
         self._tasks.note_reference(live, text)
         if error:
             self._repeats.give_back(turn, drawn)
@@ -128,7 +136,10 @@ class Audits:
         assert certificate is not None
         if prediction is not None and len(said) == certificate.n_votes:
             expected = answers.majority([None if text is None else answers.parse(shape, text) for text in said])
-            await self._record(live, loss=answers.disagreement(prediction.values, expected), is_local=True)
+            loss = answers.disagreement(prediction.values, expected)
+            if loss > 0:
+                self._counts.note_difference(live.record.name)
+            await self._record(live, loss=loss, is_local=True)
 
     async def _record(self, live: LiveTask, *, loss: float, is_local: bool) -> None:
         certificate = live.certificate

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,11 +26,11 @@ from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.names import Names, check_task
 from pilotfish.gateway.privacy_guard import Guarded, PrivacyGuard
-from pilotfish.gateway.rows import Outcome, RowMaker, Turn, for_log
+from pilotfish.gateway.records import Records
+from pilotfish.gateway.rows import Outcome, Turn, for_log
 from pilotfish.models.wire.embeddings import EMBEDDINGS
 from pilotfish.models.wire.format import NOTHING_BOUGHT, ClientRequest, Format
 from pilotfish.routing.cascade import Decision, decide, local_answer, local_name, local_stream
-from pilotfish.store.base import LogWriter
 from pilotfish.tasks.fingerprint import instructions_row
 from pilotfish.tasks.recognise import Recognised
 
@@ -64,8 +65,7 @@ class Chat:
         answerers: Answerers,
         tasks: LiveTasks,
         audits: Audits,
-        writer: LogWriter,
-        rows: RowMaker,
+        records: Records,
         privacy: PrivacyGuard,
         max_body_bytes: int,
     ) -> None:
@@ -74,19 +74,16 @@ class Chat:
         self._embedder = answerers.embedder
         self._tasks = tasks
         self._audits = audits
-        self._writer = writer
-        self._rows = rows
+        self._writer = records.writer
+        self._rows = records.rows
+        self._counts = records.counts
+        self._spans = records.spans
         self._privacy = privacy
         self._max_body_bytes = max_body_bytes
         self._seen: set[str] = set()
         self._shadows: set[asyncio.Task[None]] = set()
         self.n_requests = 0
         self.n_local = 0
-
-    @property
-    def n_gaps(self) -> int:
-        """Rows that could not be written since the start."""
-        return self._writer.n_gaps
 
     async def answer(self, form: Format, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send) -> None:
         """Answer one request of a format."""
@@ -100,10 +97,11 @@ class Chat:
             named = request.model or "auto"
             turn = self._turn(request_id, request, guarded)
         except RequestError as error:
+            self._counts.note_error(error.code)
             status, reply_headers, reply_body = error_bodies.reply(error, form)
             await asgi.respond(send, status, reply_headers + receipts.request_id_only(request_id), reply_body)
             return
-        turn.visit = headers.visit
+        turn.visit, turn.named = headers.visit, named
         try:
             turn.visit.check_model(named, turn.model)
             await self._decide(turn)
@@ -277,6 +275,7 @@ class Chat:
         return _stream_outcome(turn.request.format, kept, n_bytes, failure, is_gone=departure.is_gone)
 
     async def _start_stream(self, turn: Turn, send: asgi.Send) -> None:
+        turn.begun_s = time.perf_counter()
         headers = asgi.EVENTS + receipts.headers(turn.receipt)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
 
@@ -299,6 +298,8 @@ class Chat:
             self._seen.add(found.instructions_id)
             self._writer.append(instructions_row(turn.request, found.instructions_id, turn.time_s))
         row = self._rows.request_row(turn, outcome)
+        self._counts.note(turn, row)
+        self._spans.note(turn, row)
         if turn.mode == "shadow" and turn.decision.reason == "shadow":
             task = asyncio.ensure_future(self._shadow(turn, row))
             self._shadows.add(task)

@@ -186,7 +186,8 @@ class LiveTasks:
         }
         event = Event(time_s=time.time(), task_id=task_id, kind="withdrawn", message=message, details=details)
         self._registry.add_event(event)
-        _log.warning("Task %s: %s", record.name, message)
+        fields = {"event": "withdrawn", "task": record.name, "certificate": record.certificate_id}
+        _log.warning("Task %s: %s", record.name, message, extra={"fields": fields})
 
     def pace(self, record: TaskRecord) -> Pace:
         """Where the learning of a task stands."""
@@ -201,7 +202,8 @@ class LiveTasks:
             return
         event = Event(time_s=time.time(), task_id=task_id, kind="drift", message=drift.message, details=drift.details())
         self._registry.add_event(event)
-        _log.warning("Task %s: %s", live.record.name, drift.message)
+        fields = {"event": "drift", "task": live.record.name, "certificate": live.record.certificate_id}
+        _log.warning("Task %s: %s", live.record.name, drift.message, extra={"fields": fields})
 
     def _keep_drift(self, drift: Drift, task_id: str) -> bool:
         """Write the state down and adjust the coin; False where the registry knows a later turn or another promise."""

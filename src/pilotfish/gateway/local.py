@@ -99,6 +99,11 @@ class Inference:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reported: set[str] = set()
 
+    @property
+    def n_waiting(self) -> int:
+        """Texts that wait for the thread, or that it is at."""
+        return self._n_waiting
+
     async def predict(self, predictor: Predictor, shape: AnswerShape, text: str) -> Prediction | None:
         """What `predictor` says, None where it cannot say so within the deadline. Raises `SpecialistError`."""
         started_s = time.perf_counter()

@@ -6,7 +6,7 @@ documentation is the vendor's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -16,10 +16,14 @@ from pilotfish.models.wire.formats import FORMATS
 
 _ERROR = {"$ref": "#/components/schemas/Error"}
 _OBJECT = {"type": "object"}
+_NOT_READY = {"description": "What it is", "content": {"application/json": {"schema": _OBJECT}}}
 _READS: dict[str, dict[str, Any]] = {
     "/v1/models": {"summary": "The models that have a name here"},
     "/v1/models/{model}": {"summary": "One of them", "parameters": ["model"]},
-    "/healthz": {"summary": "Whether the gateway runs"},
+    "/health/live": {"summary": "Whether the gateway runs"},
+    "/health/ready": {"summary": "Whether it can do its work, and what keeps it from it", "also": {"503": _NOT_READY}},
+    "/healthz": {"summary": "The same as /health/live"},
+    "/metrics": {"summary": "Counts for Prometheus", "kind": "text/plain"},
     "/pilotfish/status": {"summary": "What the gateway does right now, without any text"},
     "/openapi.json": {"summary": "This document"},
 }
@@ -93,11 +97,14 @@ def _post(form: Format) -> dict[str, Any]:
     }
 
 
-def _get(summary: str, parameters: Sequence[str] = ()) -> dict[str, Any]:
+def _get(
+    summary: str, parameters: Sequence[str] = (), kind: str = "application/json", also: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     named = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in parameters]
     refusals = _refusals("401", "403", "405", *(["404"] if parameters else []))
-    answer = {"description": summary, "content": {"application/json": {"schema": _OBJECT}}}
-    return {"summary": summary, "parameters": named, "responses": {"200": answer, **refusals}}
+    schema = _OBJECT if kind == "application/json" else {"type": "string"}
+    answer = {"description": summary, "content": {kind: {"schema": schema}}}
+    return {"summary": summary, "parameters": named, "responses": {"200": answer, **refusals, **(also or {})}}
 
 
 def _refusals(*statuses: str) -> dict[str, Any]:

@@ -21,11 +21,11 @@ from pilotfish.core.errors import ModelError, PilotfishError
 from pilotfish.core.log_row import RepeatRow
 from pilotfish.core.messages import ChatRequest, Usage
 from pilotfish.gateway import error_bodies
-from pilotfish.gateway.rows import Outcome, RowMaker, Turn
+from pilotfish.gateway.records import Records
+from pilotfish.gateway.rows import Outcome, Turn
 from pilotfish.models.base import Model
 from pilotfish.models.wire.format import ClientRequest
 from pilotfish.models.wire.formats import format_of
-from pilotfish.store.base import LogWriter
 
 MAX_PENDING = 64
 """More requests than this that are being asked again at once would be a load that nobody asked for."""
@@ -106,17 +106,16 @@ class Draw:
 class Repeats:
     """Asks the reference again for one gateway."""
 
-    def __init__(
-        self, settings: ConsistencySettings, *, reference: Model, writer: LogWriter, rows: RowMaker, budget: Budget
-    ) -> None:
+    def __init__(self, settings: ConsistencySettings, *, reference: Model, records: Records, budget: Budget) -> None:
         self._settings = settings
         self._reference = reference
-        self._writer = writer
-        self._rows = rows
+        self._writer = records.writer
+        self._rows = records.rows
+        self._counts = records.counts
         self._budget = budget
         self._pending: set[asyncio.Task[None]] = set()
         self._why_none = ""
-        if settings.calls and settings.usd is not None and not rows.has_price:
+        if settings.calls and settings.usd is not None and not records.rows.has_price:
             self._tell_unknown_cost()
 
     @property
@@ -130,6 +129,11 @@ class Repeats:
             "spent_usd": round(self._budget.usd, 9) if self._rows.has_price else None,
             "why_none": self._why_none or None,
         }
+
+    @property
+    def n_pending(self) -> int:
+        """Requests being asked again."""
+        return len(self._pending)
 
     def draw(self, turn: Turn, outcome: Outcome) -> Draw:
         """Decide whether this request is asked again, and set the calls aside. The same rule whoever answered it.
@@ -243,6 +247,7 @@ class Repeats:
             latency_s=time.perf_counter() - started_s,
         )
         self._writer.append(row)
+        self._counts.note_spent(self._reference.card.name, row)
         if row.is_sampled:
             self._budget.settle(row)
         return row, text

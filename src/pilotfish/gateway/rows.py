@@ -36,7 +36,8 @@ class Turn:
     `recognised` is None where the client named a model that is not ours to answer for, `task_id` empty where there
     is no task. `mode` is what is done with the task right now. `is_audited` is the coin, drawn before anything
     else was decided. `target` is the model that answers where no specialist does, `price` what its tokens cost.
-    `privacy` says what of it may leave and be written down.
+    `privacy` says what of it may leave and be written down. `named` is the model as the client named it, `begun_s` when
+    a stream's reply began, on the clock of `started_s`.
     """
 
     request_id: str
@@ -52,6 +53,8 @@ class Turn:
     price: Price | None = None
     privacy: Guarded = field(default_factory=lambda: Guarded(body=b""))
     visit: Visit = OPEN
+    named: str = ""
+    begun_s: float | None = None
     time_s: float = field(default_factory=time.time)
     started_s: float = field(default_factory=time.perf_counter)
 
@@ -171,6 +174,9 @@ class RowMaker:
             specialist_sha256=live.record.specialist_sha256 if live is not None and is_live else "",
             certificate_id=live.record.certificate_id if live is not None and is_certified else "",
             key_id=turn.visit.key_id,
+            server=turn.request.server,
+            tries=turn.request.tries,
+            price_source=turn.price.source if turn.price is not None and turn.request.tries else "",
         )
 
 

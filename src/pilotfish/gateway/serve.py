@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import uvicorn
 
 from pilotfish.config.settings import Settings
 from pilotfish.core.errors import ConfigError
+from pilotfish.core.version import __version__
 from pilotfish.gateway.app import open_gateway
 from pilotfish.gateway.connections import BoundedProtocol, allow_many
 from pilotfish.models.base import Model
@@ -25,6 +27,8 @@ GRACE_S = 5
 """How long requests under way may take once the gateway is told to end."""
 
 BACKLOG = 2048
+_log = logging.getLogger(__name__)
+
 Ready = Callable[[int], None]
 
 
@@ -104,9 +108,15 @@ class _Server:
                     backlog=BACKLOG,
                     timeout_graceful_shutdown=GRACE_S,
                 )
-                self._server = _Uvicorn(config, lambda: self._on_ready(listener.getsockname()[1]))
+                port = listener.getsockname()[1]
+                self._server = _Uvicorn(config, lambda: self._start(port))
                 self._server.should_exit = self._is_stopped
                 await self._server.serve(sockets=[listener])
+        _log.info("The gateway has ended.", extra={"fields": {"event": "stop", "port": port}})
+
+    def _start(self, port: int) -> None:
+        _log.info("The gateway answers.", extra={"fields": {"event": "start", "port": port, "version": __version__}})
+        self._on_ready(port)
 
 
 class _Uvicorn(uvicorn.Server):

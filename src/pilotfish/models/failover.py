@@ -82,13 +82,13 @@ class FailoverModel:
 
     async def answer(self, request: ChatRequest) -> Answer:
         """The first whole answer of a server. Raises the `ModelError` that says most where there is none."""
-        _, answer = await self._ask(lambda server, left_s: server.answer(request, timeout_s=left_s))
+        _, answer = await self._ask(request, lambda server, left_s: server.answer(request, timeout_s=left_s))
         return answer
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[bytes, None]:
         """The event bytes of the first server that begins to answer. Raises as `answer`, and where it breaks off."""
         place, (first, pieces) = await self._ask(
-            lambda server, left_s: self._begin(server.stream(request, timeout_s=left_s))
+            request, lambda server, left_s: self._begin(server.stream(request, timeout_s=left_s))
         )
         try:
             yield first
@@ -105,7 +105,7 @@ class FailoverModel:
         for place in self._places:
             await place.server.aclose()
 
-    async def _ask(self, ask: Callable[[Server, float], Awaitable[T]]) -> tuple[_Place, T]:
+    async def _ask(self, request: ChatRequest, ask: Callable[[Server, float], Awaitable[T]]) -> tuple[_Place, T]:
         deadline_s = time.monotonic() + self._timeout_s
         failure: ModelError | None = None
         waited_s = 0.0
@@ -115,6 +115,7 @@ class FailoverModel:
                 left_s = deadline_s - time.monotonic()
                 if left_s <= 0 or not place.breaker.admits():
                     continue
+                request.server, request.tries = place.server.host, request.tries + 1
                 try:
                     found = await ask(place.server, left_s)
                 except ModelError as error:
@@ -123,7 +124,7 @@ class FailoverModel:
                         raise _said(error) from None
                     failure, is_brief = _telling(failure, error), is_brief or error.is_brief
                 else:
-                    place.breaker.succeeded()
+                    self._succeeded(place)
                     return place, found
             if failure is None:
                 break
@@ -144,12 +145,21 @@ class FailoverModel:
     def _note(self, place: _Place, error: ModelError) -> None:
         """Tell the breaker: an error of the request's own (4xx), or a rate limit, says nothing of the server."""
         if isinstance(error, ModelStatusError) and error.status < 500:
-            place.breaker.succeeded()
+            self._succeeded(place)
             return
         was_open = place.breaker.is_open
         place.breaker.failed()
         if place.breaker.is_open and not was_open:
-            _log.warning("%s: %s is left alone for a moment. %s", self._card.name, place.server.host, error.message)
+            name, host = self._card.name, place.server.host
+            fields = {"event": "breaker-opened", "model": name, "server": host, "code": error.code}
+            _log.warning("%s: %s is left alone for a moment. %s", name, host, error.message, extra={"fields": fields})
+
+    def _succeeded(self, place: _Place) -> None:
+        if place.breaker.is_open:
+            name, host = self._card.name, place.server.host
+            fields = {"event": "breaker-closed", "model": name, "server": host}
+            _log.info("%s: %s answers again.", name, host, extra={"fields": fields})
+        place.breaker.succeeded()
 
     def _down(self) -> ModelError:
         name, wait_s = self._card.name, min(place.breaker.wait_s for place in self._places)

@@ -43,6 +43,8 @@ _RECEIPT = b"x-pilotfish-"
 
 _Headers = tuple[tuple[str, str], ...]
 _VERSIONS = frozenset(("anthropic-version", "anthropic-beta"))
+_TRACING = frozenset(("traceparent", "tracestate"))
+"""Of the client's headers those that go to every server: they tie spans together, and say nothing of who asks."""
 ANTHROPIC_VERSION = "2023-06-01"
 """Sent to a server of Anthropic's family where the client named none, and with what was translated: 2026-10-21 takes
 neither temperature nor top_p (platform.claude.com/docs/en/api/migration-2026-10-21, read on 22 Nov 2026)."""
@@ -137,7 +139,7 @@ class HttpModel:
         form = format_of(request)
         given = request.headers if isinstance(request, ClientRequest) else ()
         if not self._takes_client_keys:
-            given = tuple(header for header in given if header[0] in _VERSIONS)
+            given = tuple(header for header in given if header[0] in _VERSIONS or header[0] in _TRACING)
         if form not in self._translations.spoken:
             translated = Translated(self._translations.of(form), request, self._card.name)
             # Between formats of one family the client's headers keep their meaning.
@@ -148,9 +150,7 @@ class HttpModel:
         return form, self._headers(given), body if request.model else replace_model(body, self._card.name), None
 
     def _headers(self, given: _Headers) -> _Headers:
-        if not self._key:
-            return given
-        return self._key if self._family == "openai" else _headers_for(self._family, self._key, given, keeps=_VERSIONS)
+        return _headers_for(self._family, self._key, given, keeps=_VERSIONS) if self._key else given
 
     def _checked(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[tuple[str, str], ...]:
         """The headers that travel on to the client. Raises where the answer cannot be used."""
@@ -185,7 +185,8 @@ def _headers_for(family: Family, own: _Headers, given: _Headers, *, keeps: froze
     headers = dict(given)
     key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
     rows = own or ((_key_header(family, key),) if key else ())
+    tracing = tuple(header for header in given if header[0] in _TRACING)
     if family == "openai":
-        return rows
+        return (*rows, *tracing)
     versions = {"anthropic-version": ANTHROPIC_VERSION} | {name: value for name, value in given if name in keeps}
-    return (*rows, *versions.items())
+    return (*rows, *versions.items(), *tracing)

@@ -53,6 +53,9 @@ class LogWriter(Protocol):
     def n_gaps(self) -> int:
         """Rows that could not be written since the start (disk full)."""
 
+    def is_writable(self) -> bool:
+        """Whether rows can be written now, as far as is known."""
+
     def close(self) -> None:
         """Flush and close."""
 
@@ -187,6 +190,9 @@ class Registry(Protocol):
 
     def events(self, task_id: str = "", limit: int = 100) -> list[Event]:
         """Newest first."""
+
+    def event_counts(self) -> dict[tuple[str, str], int]:
+        """How many events there were, by task id and kind."""
 
     def close(self) -> None:
         """Close the connection."""

@@ -102,6 +102,15 @@ class Spool:
         """Rows that could not be written since the start."""
         return self._n_gaps
 
+    def is_writable(self) -> bool:
+        """Whether rows can be written; how many could not be is written down as soon as that is so again."""
+        with self._lock:
+            try:
+                self._write(b"")
+            except OSError:
+                return False
+            return True
+
     def append(self, row: LogRow) -> None:
         """Write one row; it survives a kill of the process from here on. A failure is counted as a gap."""
         data = _encoded(row)

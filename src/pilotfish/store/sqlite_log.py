@@ -101,6 +101,11 @@ MIGRATIONS = (
             CASE WHEN a.reference_answer IS NULL THEN r.sampling ELSE 'audit' END AS known_sampling
         FROM requests AS r LEFT JOIN audits AS a USING (request_id)
     """,
+    """
+    ALTER TABLE requests ADD COLUMN server TEXT NOT NULL DEFAULT '';
+    ALTER TABLE requests ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE requests ADD COLUMN price_source TEXT NOT NULL DEFAULT ''
+    """,
 )
 
 REQUEST_COLUMNS = tuple(item.name for item in dataclasses.fields(RequestRow))

@@ -171,6 +171,11 @@ class SqliteRegistry:
             for row in rows
         ]
 
+    def event_counts(self) -> dict[tuple[str, str], int]:
+        """How many events there were, by task id and kind."""
+        rows = self._rows("SELECT task_id, kind, count(*) FROM events GROUP BY task_id, kind")
+        return {(task_id, kind): n for task_id, kind, n in rows}
+
     def close(self) -> None:
         """Close the connection."""
         with self._lock, translated(self._path):

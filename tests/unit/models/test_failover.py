@@ -196,3 +196,24 @@ def test_streams_that_break_off_count_against_a_server() -> None:
 
     with servers([Reply(text="abcdef", cut_after=3)]) as behind:
         asking(behind, work)
+
+
+def test_a_breaker_says_when_it_opens_and_when_it_closes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="pilotfish")
+    clock = [0.0]
+
+    async def work(model: FailoverModel) -> None:
+        place = model._places[0]
+        place.breaker._clock_s = lambda: clock[0]
+        for _ in range(N_FAILURES):
+            with pytest.raises(ModelStatusError):
+                await model.answer(request())
+        clock[0] += 1000.0
+        asked = request()
+        await model.answer(asked)
+        assert (asked.server, asked.tries) == (place.server.host, 1)
+
+    with servers([*[DOWN] * N_FAILURES, Reply()]) as behind:
+        asking(behind, work, retry_wait_s=0.0)
+    told = [record.fields["event"] for record in caplog.records]  # type: ignore[attr-defined]
+    assert told == ["breaker-opened", "breaker-closed"]
