@@ -47,6 +47,7 @@ _FORWARDED = frozenset(
 # Where clients put a key. One that begins like ours is never passed on, whoever made it.
 _CREDENTIALS = frozenset((b"authorization", b"x-api-key", b"api-key"))
 _OWN_KEYS = PREFIX.encode()
+_READ = _FORWARDED | _CREDENTIALS | {b"host", b"origin", b"content-length", b"content-encoding"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,8 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> ClientHeaders:
     length = -1
     forwarded = []
     for name, value in raw:
+        if name not in _READ:
+            continue
         if name in _CREDENTIALS:
             found = value[7:].strip() if value[:7].lower() == b"bearer " else value.strip()
             credential = credential or found
