@@ -18,7 +18,7 @@ def request_id() -> str:
 
 def fingerprint(*parts: str) -> str:
     """16 hexadecimal digits of BLAKE2b over the parts, separated so that they cannot run into one another."""
-    pieces = []
+    pieces: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
         pieces += (len(data).to_bytes(8, "big"), data)

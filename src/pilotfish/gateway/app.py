@@ -96,6 +96,9 @@ class Gateway:
             has_begun = True
             return send(message)
 
+        connection = scope.get("extensions", {}).get(asgi.CONNECTION)
+        if connection is not None:
+            receive = asgi.Watched(receive, connection)
         try:
             await self._route(scope, receive, sending)
         except RequestError as error:
