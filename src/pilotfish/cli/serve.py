@@ -22,6 +22,7 @@ from pilotfish.core.errors import ConfigError
 @click.option("--key-env", help="Environment variable with its key (default OPENAI_API_KEY).")
 @click.option("--host", help="Address to listen on (default 127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (default 8710; 0 picks one).")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that serve the port (default 1).")
 @options.promise_options
 @options.place_options
 def command(
@@ -30,6 +31,7 @@ def command(
     key_env: str | None,
     host: str | None,
     port: int | None,
+    workers: int | None,
     max_risk: float | None,
     confidence: float | None,
     per: str | None,
@@ -45,6 +47,7 @@ def command(
             ("large", "key_env"): key_env,
             ("server", "host"): host,
             ("server", "port"): port,
+            ("server", "workers"): workers,
             **options.promise_flags(max_risk, confidence, per),
         },
     )

@@ -18,7 +18,8 @@ from pilotfish.core.task import Mode
 class RequestRow:
     """One request. `input` is the last user message as sent; `answer` what the client got.
 
-    Never changed, but not frozen: that would cost each request 4 µs. `instructions_id` names the rest of the conversation (`InstructionsRow`). `local_answer` is
+    Never changed, but not frozen: that would cost each request 4 µs. `instructions_id` names the
+    rest of the conversation (`InstructionsRow`). `local_answer` is
     what the specialist said when it ran, served or not; `certainty` and `scope` its scores.
     `reference_answer` is what the reference said, where it was asked. Text fields are None where
     `privacy` excludes them or there is none. Costs are US dollars, None where no price is known.

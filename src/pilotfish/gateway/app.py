@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import ipaddress
 import logging
 import os
@@ -157,6 +158,7 @@ class Gateway:
         claim = self._settings.quality.claim
         return {
             "version": version("pilotfish"),
+            "process": os.getpid(),
             "up_s": round(time.time() - self._started_s, 3),
             "requests": self._chat.n_requests,
             "answered_locally": self._chat.n_local,
@@ -180,11 +182,14 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(settings: Settings, *, reference: Model | None = None) -> AsyncGenerator[Gateway, None]:
+async def open_gateway(
+    settings: Settings, *, reference: Model | None = None, is_first: bool = True
+) -> AsyncGenerator[Gateway, None]:
     """A running gateway: log, registry, specialists and learner are open inside and closed after.
 
-    `reference` stands in for the large model of the settings. Raises `ConfigError` or `StoreError` where
-    the gateway cannot start.
+    Of several worker processes only the one that `is_first` imports the log, learns, and asks requests again: a budget
+    is kept in memory, and which worker a request comes to has nothing to do with its content. `reference` stands in
+    for the large model of the settings. Raises `ConfigError` or `StoreError` where the gateway cannot start.
     """
     reference = reference or large_model(settings.large)
     guard = PrivacyGuard(settings.privacy)
@@ -192,7 +197,7 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         models = further_models(settings)
         for model in (reference, *models.values()):
             stack.push_async_callback(model.aclose)
-        home, writer = await _open_log(stack, settings)
+        home, writer = await _open_log(stack, settings, is_first=is_first)
         door = _open_door(stack, settings, home.folder, {reference.card.name: reference, **models})
         inference = Inference()
         stack.callback(inference.close)
@@ -202,8 +207,9 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         rows = RowMaker(settings, load.settings_sha256(settings), reference.card.price)
         embedder = Embedder(specialists.encoder_name, specialists.encoder)
         stack.callback(embedder.close)
-        budget = Budget(settings.consistency, home.log.repeats())
-        repeats = Repeats(settings.consistency, reference=reference, writer=writer, rows=rows, budget=budget)
+        consistency = settings.consistency if is_first else dataclasses.replace(settings.consistency, calls=0)
+        budget = Budget(consistency, home.log.repeats())
+        repeats = Repeats(consistency, reference=reference, writer=writer, rows=rows, budget=budget)
         stack.push_async_callback(repeats.aclose)
         audits = Audits(reference=reference, tasks=tasks, writer=writer, log=home.log, rows=rows, repeats=repeats)
         stack.push_async_callback(audits.aclose)
@@ -224,7 +230,7 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         stack.push_async_callback(chat.aclose)
         learner = Learner(settings, home.folder, log=home.log, tasks=tasks)
         stack.push_async_callback(learner.aclose)
-        for work in (learner.run(), door.run()):
+        for work in (tasks.run(), door.run(), *((learner.run(),) if is_first else ())):
             stack.callback(asyncio.ensure_future(work).cancel)
         yield Gateway(
             settings,
@@ -237,15 +243,16 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         )
 
 
-async def _open_log(stack: contextlib.AsyncExitStack, settings: Settings) -> tuple[Home, LogWriter]:
+async def _open_log(stack: contextlib.AsyncExitStack, settings: Settings, *, is_first: bool) -> tuple[Home, LogWriter]:
     """The home and the writer of its log, open for as long as `stack`; what is too old is pruned."""
     home = open_home(load.home(settings))
     stack.callback(home.registry.close)
-    importer = store.open_importer(home.folder)
-    stack.callback(importer.close)
+    if is_first:
+        importer = store.open_importer(home.folder)
+        stack.callback(importer.close)
     writer = store.open_writer(home.folder)
     stack.callback(writer.close)
-    if settings.log.keep_days is not None:
+    if is_first and settings.log.keep_days is not None:
         await asyncio.to_thread(store.prune, home.folder, time.time() - settings.log.keep_days * 86400)
     return home, writer
 
