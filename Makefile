@@ -60,8 +60,9 @@ check: lint types test  ## what CI runs: lint, types, tests
 # One thread for matrices, as the command line does it (src/pilotfish/cli/main.py).
 bench: export OPENBLAS_NUM_THREADS = 1
 bench: export OMP_NUM_THREADS = 1
+bench: BENCH_PARTS = benchmarks/record.py benchmarks/servers.py benchmarks/gateway/client.py
 bench: $(VENV)/.dev  ## speed, memory, install sizes and quality, measured on this machine
-	for script in $(filter-out benchmarks/record.py benchmarks/servers.py,$(wildcard benchmarks/*.py)); do $(VENV)/bin/python $$script || exit 1; done
+	for script in $(filter-out $(BENCH_PARTS),$(wildcard benchmarks/*.py benchmarks/gateway/*.py)); do $(VENV)/bin/python $$script || exit 1; done
 
 format: $(VENV)/.dev  ## format the code and mend what the linter can
 	$(VENV)/bin/ruff check --fix .

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("pilotfish", "numpy", "onnxruntime", "scikit-learn", "uvicorn", "uvloop", "httptools")
 
 
@@ -57,10 +57,11 @@ def _cell(key: str, value: Any) -> str:
 
 def save(name: str, **figures: Any) -> Path:
     """Write results/NAME-DATE.json: the figures, and date, command, machine, versions, load and CPU of the script."""
+    script = Path(sys.argv[0]).resolve().relative_to(RESULTS.parents[1])
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     written = {
         "date": today,
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": " ".join(["python", str(script), *sys.argv[1:]]),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "versions": {package: version(package) for package in PACKAGES},
         "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", "default"),

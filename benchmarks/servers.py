@@ -59,7 +59,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    name: str, command: Sequence[str], port: int, *, core: int, answers: Callable[[int], bool], **environment: str
+    name: str, command: Sequence[str], port: int, *, core: int | str, answers: Callable[[int], bool], **environment: str
 ) -> Iterator[Server]:
     """Start a server on one core, wait until it `answers` on its port, end it by its process id."""
     started_s = time.perf_counter()

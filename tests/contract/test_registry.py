@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -174,6 +175,24 @@ def test_two_writers_change_their_own_columns_only(registry: Registry) -> None:
     assert (found.audit_state, found.is_held, found.pace) == ({"n": 1}, True, {"due_at": 450})
     with pytest.raises(StoreError, match="knows no task"):
         registry.update_task("absent", mode="serve")
+
+
+def test_audits_of_several_processes_add_up(registry: Registry, tmp_path: Path) -> None:
+    registry.put_task(record(certificate_id="c"))
+
+    def one_more(state: dict[str, Any] | None) -> dict[str, Any]:
+        return {"n": (state or {"n": 0})["n"] + 1}
+
+    def audit(_: int) -> None:
+        with closing(open_registry(tmp_path / "home")) as other:
+            other.change_audit("t", "c", one_more)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(audit, range(40)))
+    registry.change_audit("t", "another", one_more)
+    found = registry.task("t")
+    assert found is not None
+    assert found.audit_state == {"n": 40}
 
 
 def test_events_newest_first(registry: Registry) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # loaded only to serve
 @click.option("--key-env", help="Environment variable with its key (default OPENAI_API_KEY).")
 @click.option("--host", help="Address to listen on (default 127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (default 8710; 0 picks one).")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that serve the port (default 1).")
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", help="What happens, on standard error (text)."
 )
@@ -37,6 +38,7 @@ def command(
     key_env: str | None,
     host: str | None,
     port: int | None,
+    workers: int | None,
     log_format: LogFormat,
     max_risk: float | None,
     confidence: float | None,
@@ -53,6 +55,7 @@ def command(
             ("large", "key_env"): key_env,
             ("server", "host"): host,
             ("server", "port"): port,
+            ("server", "workers"): workers,
             **options.promise_flags(max_risk, confidence, per),
         },
     )

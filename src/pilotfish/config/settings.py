@@ -34,6 +34,7 @@ class ServerSettings:
     host: str = setting("127.0.0.1", "Address to listen on. Loopback unless told otherwise.")
     port: int = setting(8710, "Port to listen on; 0 picks a free one.")
     max_body_mb: float = setting(32.0, "Largest request body in megabytes; larger ones get 413.")
+    workers: int = setting(1, "Processes that serve the port, one a core at most; the first one also learns.")
     require_keys: bool = setting(
         False, "Answer nobody without a virtual key, also before one was made; with one it is always so."
     )
@@ -210,6 +211,7 @@ SECTIONS: dict[str, type[Any]] = {
 _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("server", "port"): (0, 65535),
     ("server", "max_body_mb"): (0.001, 4096),
+    ("server", "workers"): (1, 256),
     ("quality", "max_risk"): (1e-6, 0.4999),
     ("quality", "confidence"): (0.5, 0.99999),
     ("quality", "audit_rate"): (0.0, 1.0),

@@ -18,12 +18,11 @@ def request_id() -> str:
 
 def fingerprint(*parts: str) -> str:
     """16 hexadecimal digits of BLAKE2b over the parts, separated so that they cannot run into one another."""
-    digest = hashlib.blake2b(digest_size=8)
+    pieces: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)
-    return digest.hexdigest()
+        pieces += (len(data).to_bytes(8, "big"), data)
+    return hashlib.blake2b(b"".join(pieces), digest_size=8).hexdigest()
 
 
 def sha256(data: bytes) -> str:

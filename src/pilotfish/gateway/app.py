@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import ipaddress
 import logging
 import os
@@ -92,6 +93,9 @@ class Gateway:
             has_begun = True
             return send(message)
 
+        connection = scope.get("extensions", {}).get(asgi.CONNECTION)
+        if connection is not None:
+            receive = asgi.Watched(receive, connection)
         try:
             await self._route(scope, receive, sending)
         except RequestError as error:
@@ -162,11 +166,14 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(settings: Settings, *, reference: Model | None = None) -> AsyncGenerator[Gateway, None]:
+async def open_gateway(
+    settings: Settings, *, reference: Model | None = None, is_first: bool = True
+) -> AsyncGenerator[Gateway, None]:
     """A running gateway: log, registry, specialists and learner are open inside and closed after.
 
-    `reference` stands in for the large model of the settings. Raises `ConfigError` or `StoreError` where
-    the gateway cannot start.
+    Of several worker processes only the one that `is_first` imports the log, learns, and asks requests again: a budget
+    is kept in memory, and which worker a request comes to has nothing to do with its content. `reference` stands in
+    for the large model of the settings. Raises `ConfigError` or `StoreError` where the gateway cannot start.
     """
     reference = reference or large_model(settings.large)
     guard = PrivacyGuard(settings.privacy)
@@ -174,7 +181,7 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         models = further_models(settings)
         for model in (reference, *models.values()):
             stack.push_async_callback(model.aclose)
-        home, importer, records = await _open_records(stack, settings, (reference, *models.values()))
+        home, importer, records = await _open_records(stack, settings, (reference, *models.values()), is_first=is_first)
         door = _open_door(stack, settings, home.folder, {reference.card.name: reference, **models})
         inference = Inference()
         stack.callback(inference.close)
@@ -183,8 +190,9 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         await tasks.refresh()
         embedder = Embedder(specialists.encoder_name, specialists.encoder, is_listed=specialists.has_libraries)
         stack.callback(embedder.close)
-        budget = Budget(settings.consistency, home.log.repeats())
-        repeats = Repeats(settings.consistency, reference=reference, records=records, budget=budget)
+        consistency = settings.consistency if is_first else dataclasses.replace(settings.consistency, calls=0)
+        budget = Budget(consistency, home.log.repeats())
+        repeats = Repeats(consistency, reference=reference, records=records, budget=budget)
         audits = Audits(reference=reference, tasks=tasks, log=home.log, records=records, repeats=repeats)
         answerers = Answerers(
             names=Names(reference=reference, models=models, aliases=settings.aliases, tasks=tasks),
@@ -202,7 +210,7 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
         learner = Learner(settings, home.folder, log=home.log, tasks=tasks)
         for part in (repeats, audits, chat, learner):
             stack.push_async_callback(part.aclose)
-        for work in (learner.run(), door.run()):
+        for work in (tasks.run(), door.run(), *((learner.run(),) if is_first else ())):
             stack.callback(asyncio.ensure_future(work).cancel)
         running = Running(
             settings=settings,
@@ -221,19 +229,20 @@ async def open_gateway(settings: Settings, *, reference: Model | None = None) ->
 
 
 async def _open_records(
-    stack: contextlib.AsyncExitStack, settings: Settings, models: Sequence[Model]
-) -> tuple[Home, Importer, Records]:
-    """The home and all that is kept of requests, open for as long as `stack`; rows that are too old are pruned.
+    stack: contextlib.AsyncExitStack, settings: Settings, models: Sequence[Model], *, is_first: bool
+) -> tuple[Home, Importer | None, Records]:
+    """The home and all that is kept of requests, open for as long as `stack`.
 
-    The reference comes first among `models`.
+    The first worker alone imports and prunes. The reference comes first among `models`.
     """
     home = open_home(load.home(settings))
     stack.callback(home.registry.close)
-    importer = store.open_importer(home.folder)
-    stack.callback(importer.close)
+    importer = store.open_importer(home.folder) if is_first else None
+    if importer is not None:
+        stack.callback(importer.close)
     writer = store.open_writer(home.folder)
     stack.callback(writer.close)
-    if settings.log.keep_days is not None:
+    if is_first and settings.log.keep_days is not None:
         await asyncio.to_thread(store.prune, home.folder, time.time() - settings.log.keep_days * 86400)
     spans = open_spans(settings.telemetry.otlp_url)
     stack.push_async_callback(spans.aclose)

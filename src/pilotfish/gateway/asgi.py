@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from pilotfish.core.errors import RequestError, TooLargeError
 from pilotfish.core.key import PREFIX
@@ -24,6 +24,9 @@ Headers = list[tuple[bytes, bytes]]
 
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
 EVENTS: Headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+
+CONNECTION = "pilotfish.connection"
+"""The ASGI extension under which our own server names the `Connection` of a request."""
 
 DISCARD_BYTES = 256 << 20
 WATCH_AFTER_S = 0.005
@@ -153,15 +156,39 @@ async def respond(send: Send, status: int, headers: Headers, body: bytes) -> Non
     await send({"type": "http.response.body", "body": body})
 
 
+class Connection(Protocol):
+    """A client's connection, as the server knows it. `on_lost` is called once, when it is gone."""
+
+    is_lost: bool
+    on_lost: Callable[[], None] | None
+
+
+class Watched:
+    """A `receive` that knows the connection it reads from."""
+
+    __slots__ = ("_receive", "connection")
+
+    def __init__(self, receive: Receive, connection: Connection) -> None:
+        self._receive = receive
+        self.connection = connection
+
+    def __call__(self) -> Awaitable[Message]:
+        """The next message."""
+        return self._receive()
+
+
 class Departure:
     """Cancels what runs inside as soon as the client has gone; `is_gone` tells so afterwards.
 
-    A server tells of a departure only to who is waiting in `receive`, hence a task. It starts after
-    `WATCH_AFTER_S`, since it costs as much as all else that is decided about a request.
+    Our own server's connections tell it themselves (`Watched`). Any other tells of a departure only to who is waiting
+    in `receive`, hence a task. It starts after `WATCH_AFTER_S`, since it costs as much as all else that is decided
+    about a request.
     """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
+        self._connection = receive.connection if isinstance(receive, Watched) else None
+        self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.Future[None] | None = None
         self.is_gone = False
 
@@ -169,13 +196,21 @@ class Departure:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._start)
+        if self._connection is None:
+            self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._start)
+        elif self._connection.is_lost:
+            self._timer = asyncio.get_running_loop().call_later(0, self._left)
+        else:
+            self._connection.on_lost = self._left
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        self._timer.cancel()
+        if self._connection is not None:
+            self._connection.on_lost = None
+        if self._timer is not None:
+            self._timer.cancel()
         if self._watch is not None:
             self._watch.cancel()
         if self.is_gone and kind is asyncio.CancelledError:
@@ -189,5 +224,8 @@ class Departure:
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._left()
+
+    def _left(self) -> None:
         self.is_gone = True
         self._task.cancel()

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
+from typing import Any
 
 from pilotfish.core.errors import PilotfishError
 from pilotfish.core.log_row import AuditRow
@@ -40,7 +41,6 @@ class Audits:
         self._log = log
         self._rows = records.rows
         self._counts = records.counts
-        self._audits: dict[str, Audit] = {}
         self._pending: set[asyncio.Task[None]] = set()
 
     @property
@@ -144,15 +144,22 @@ class Audits:
     async def _record(self, live: LiveTask, *, loss: float, is_local: bool) -> None:
         certificate = live.certificate
         assert certificate is not None
-        audit = self._audits.get(certificate.id)
-        if audit is None:
-            state = live.record.audit_state
-            audit = self._audits[certificate.id] = Audit.from_json(state) if state else Audit.start(certificate)
-        was_withdrawn = audit.withdraws
-        if not audit.observe(loss=loss, is_local=is_local):
-            self._tasks.keep_audit(live, audit.to_json())
+        audits: list[Audit] = []
+
+        def observed(state: dict[str, Any] | None) -> dict[str, Any]:
+            audit = Audit.from_json(state) if state else Audit.start(certificate)
+            audit.observe(loss=loss, is_local=is_local)
+            audits.append(audit)
+            return audit.to_json()
+
+        # In the registry, one after the other: the evidence of all workers is that of one sequence.
+        self._tasks.change_audit(live, observed)
+        if not audits:
+            return
+        audit = audits[0]
+        if not audit.withdraws:
             self._tasks.note_audit(live)
-        elif not was_withdrawn:
+        else:
             n_known = await asyncio.to_thread(self._n_known, live.record.task_id)
             self._tasks.withdraw(live, audit.evidence(live.coin), audit_state=audit.to_json(), n_known=n_known)
 

@@ -92,7 +92,8 @@ class Chat:
             body = await asgi.read_body(receive, headers.content_length, self._max_body_bytes)
             if body is None:
                 return
-            guarded = await self._privacy.check(body, partial(self._task_of, form))
+            privacy = self._privacy
+            guarded = Guarded(body=body) if privacy.is_off else await privacy.check(body, partial(self._task_of, form))
             request = form.decode_request(guarded.body, headers.forwarded)
             named = request.model or "auto"
             turn = self._turn(request_id, request, guarded)

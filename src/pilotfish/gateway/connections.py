@@ -11,9 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from pilotfish.gateway.asgi import CONNECTION
 
 HEAD_S = 10.0
 BODY_S = 10.0
@@ -40,6 +43,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._n_body_bytes = 0
         self._n_idle_bytes = 0
         self._stalled_s = 0.0
+        self._extensions = {CONNECTION: self}
+        self.is_lost = False
+        self.on_lost: Callable[[], None] | None = None
         self._n_unread_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -48,6 +54,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._since_s = self.loop.time()
         if len(self.connections) > max_connections():
             transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who waits for it."""
+        self.is_lost = True
+        super().connection_lost(exc)
+        if self.on_lost is not None:
+            self.on_lost()
 
     def data_received(self, data: bytes) -> None:
         """Parse, and end what goes on without a body."""
@@ -59,6 +72,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
+        self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
         self._is_head = True
         if self._since_s is None:
             self._since_s = self.loop.time()

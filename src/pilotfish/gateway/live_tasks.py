@@ -18,7 +18,7 @@ from typing import Any
 
 from pilotfish.config.settings import Settings
 from pilotfish.core.certificate import Certificate
-from pilotfish.core.errors import MissingExtraError, SpecialistError
+from pilotfish.core.errors import MissingExtraError, SpecialistError, StoreError
 from pilotfish.core.task import AnswerShape, Mode
 from pilotfish.gateway.local import Inference, Predictor
 from pilotfish.guarantees.drift import Drift
@@ -35,6 +35,11 @@ Load = Callable[[str], Predictor]
 
 # A task that only observes has no thresholds yet; a shadow's scores are logged whatever they are.
 _NEVER = Policy(Gates(min_certainty=float("inf"), min_scope=float("inf")))
+
+State = dict[str, Any] | None
+
+LOOK_EVERY_S = 0.25
+"""A task that another process withdrew, or a person demoted, answers locally for so long at most."""
 
 KEEP_EVERY = 256
 """Requests between two writes of a drift watch in which nothing happened; a crash loses no more of them."""
@@ -71,7 +76,7 @@ class LiveTasks:
         self._n_votes = settings.consistency.n_votes
         self._inference = inference
         self._load = load
-        self._version = -1
+        self._version = self._looked = -1
         self._tasks: dict[str, LiveTask] = {}
         self._ids: dict[str, str] = {}
         self._predictors: dict[str, Predictor | SpecialistError] = {}
@@ -96,6 +101,25 @@ class LiveTasks:
         """Take over what has changed in the registry, whichever process changed it."""
         async with self._refreshing:
             await self._refresh()
+
+    async def run(self) -> None:
+        """Notice at once what others changed of who serves; cancel to end. The rest waits for the next `refresh`."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                if self._is_outdated():
+                    await self.refresh()
+            except StoreError as error:
+                _log.warning("Changes of tasks wait: %s", error)
+
+    def _is_outdated(self) -> bool:
+        """Whether a task serves otherwise than here. Audits and drift change the registry too, and are not urgent."""
+        version = self._registry.version()
+        if version in (self._version, self._looked):
+            return False
+        self._looked = version
+        known = {live.record.task_id: _standing(live.record) for live in self._tasks.values()}
+        return any(known.get(record.task_id) != _standing(record) for record in self._registry.tasks())
 
     async def _refresh(self) -> None:
         version = self._registry.version()
@@ -152,11 +176,9 @@ class LiveTasks:
             if live.drift is not None:
                 self._keep_drift(live.drift, live.record.task_id)
 
-    def keep_audit(self, live: LiveTask, audit_state: dict[str, Any]) -> None:
-        """Write down the audits so far, unless the task has meanwhile been given another certificate."""
-        record = self._registry.task(live.record.task_id)
-        if record is not None and record.certificate_id == live.record.certificate_id:
-            self._registry.update_task(record.task_id, audit_state=audit_state)
+    def change_audit(self, live: LiveTask, change: Callable[[State], dict[str, Any]]) -> None:
+        """Go on from the audits so far, whichever worker made them, unless the task has another certificate by now."""
+        self._registry.change_audit(live.record.task_id, live.record.certificate_id, change)
 
     def withdraw(self, live: LiveTask, message: str, *, audit_state: dict[str, Any], n_known: int) -> None:
         """Fall back to the reference at once, here and in the registry, and say why in an event.
@@ -281,6 +303,10 @@ class LiveTasks:
         if isinstance(predictor, SpecialistError):
             return partial(_fail, predictor)
         return partial(run, predictor, record.shape)
+
+
+def _standing(record: TaskRecord) -> tuple[str, str, str]:
+    return record.mode, record.certificate_id, record.specialist_sha256
 
 
 async def _fail(error: SpecialistError, text: str) -> Prediction | None:

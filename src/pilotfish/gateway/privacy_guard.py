@@ -96,7 +96,7 @@ class PrivacyGuard:
         self._tasks: dict[str, PrivacyMode] = dict(settings.tasks)
         self._timeout_s = settings.timeout_s
         self._scan = scan or Detector(settings.detect, settings.patterns).scan
-        self._is_off = settings.mode == "allow" and not self._tasks
+        self.is_off = settings.mode == "allow" and not self._tasks
 
     async def check(self, body: bytes, task_of: TaskOf, mode: PrivacyMode = "allow") -> Guarded:
         """What may be done with `body`. `mode` is the caller's own (that of a key); the stricter one holds.
@@ -104,7 +104,7 @@ class PrivacyGuard:
         Raises `RequestError` (400) where it is no JSON object, `UnmaskableError` (451) where it would have to be masked
         and cannot be.
         """
-        if self._is_off and mode == "allow":
+        if self.is_off and mode == "allow":
             return Guarded(body=body)
         if len(body) > IN_THREAD_BYTES:
             return await asyncio.to_thread(self._check, body, task_of, mode)

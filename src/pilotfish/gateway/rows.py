@@ -92,7 +92,7 @@ class Turn:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Outcome:
     """How the request ended. `answer` is what the client got, `reference_answer` what the reference said in full."""
 

@@ -5,6 +5,7 @@ What they are is decided where they are opened (`app.py`); metrics and readiness
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -39,7 +40,7 @@ class Running:
     inference: Inference
     records: Records
     registry: Registry
-    importer: Importer
+    importer: Importer | None
     started_s: float = field(default_factory=time.time)
 
     def status(self) -> dict[str, Any]:
@@ -47,6 +48,7 @@ class Running:
         claim = self.settings.quality.claim
         return {
             "version": version("pilotfish"),
+            "process": os.getpid(),
             "up_s": round(time.time() - self.started_s, 3),
             "requests": self.chat.n_requests,
             "answered_locally": self.chat.n_local,
@@ -76,7 +78,7 @@ class Running:
         faults = {}
         if not self.records.writer.is_writable():
             faults["log"] = "rows cannot be written"
-        if self.importer.last_error:
+        if self.importer is not None and self.importer.last_error:
             faults["importer"] = "rows wait in the spool: the log cannot be written"
         try:
             self.registry.version()

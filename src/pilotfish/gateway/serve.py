@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import socket
 import threading
@@ -21,6 +22,7 @@ from pilotfish.core.errors import ConfigError
 from pilotfish.core.version import __version__
 from pilotfish.gateway.app import open_gateway
 from pilotfish.gateway.connections import BoundedProtocol, allow_many
+from pilotfish.gateway.workers import Workers
 from pilotfish.models.base import Model
 
 GRACE_S = 5
@@ -39,8 +41,27 @@ def serve(settings: Settings, *, on_ready: Ready, reference: Model | None = None
     be listened on, and what `open_gateway` raises.
     """
     allow_many()
+    if settings.server.workers > 1:
+        _serve_with_workers(settings, on_ready, reference)
+        return
     with contextlib.suppress(KeyboardInterrupt):
         _run(_Server(on_ready), settings, reference)
+
+
+def _serve_with_workers(settings: Settings, on_ready: Ready, reference: Model | None) -> None:
+    """Hold the port, so that nobody takes it between two lives of a worker; who only holds it gets no connections."""
+    host, port = settings.server.host, settings.server.port
+    with _listen(host, port) as alone:
+        port = alone.getsockname()[1]
+    with _listen(host, port, is_shared=True):
+        server = dataclasses.replace(settings.server, port=port)
+        settings = dataclasses.replace(settings, server=server)
+
+        def work(number: int, tell_ready: Callable[[], None], lifeline: int) -> None:
+            one = _Server(lambda _port: tell_ready(), is_first=number == 0, lifeline=lifeline)
+            _run(one, settings, reference)
+
+        Workers(settings.server.workers, work).run(lambda: on_ready(port))
 
 
 @contextlib.contextmanager
@@ -81,8 +102,11 @@ def serving(settings: Settings, *, reference: Model | None = None) -> Iterator[i
 
 
 class _Server:
-    def __init__(self, on_ready: Ready) -> None:
+    def __init__(self, on_ready: Ready, *, is_first: bool = True, lifeline: int | None = None) -> None:
+        """Of several workers only the first imports and learns; each ends when its `lifeline` can be read."""
         self._on_ready = on_ready
+        self._is_first = is_first
+        self._lifeline = lifeline
         self._server: _Uvicorn | None = None
         self._is_stopped = False
 
@@ -93,9 +117,11 @@ class _Server:
             self._server.should_exit = True
 
     async def run(self, settings: Settings, reference: Model | None) -> None:
-        listener = _listen(settings.server.host, settings.server.port)
+        listener = _listen(settings.server.host, settings.server.port, is_shared=self._lifeline is not None)
+        if self._lifeline is not None:
+            asyncio.get_running_loop().add_reader(self._lifeline, self.stop)
         with listener:
-            async with open_gateway(settings, reference=reference) as gateway:
+            async with open_gateway(settings, reference=reference, is_first=self._is_first) as gateway:
                 config = uvicorn.Config(
                     gateway,
                     http=BoundedProtocol,
@@ -154,10 +180,12 @@ def _run(server: _Server, settings: Settings, reference: Model | None) -> None:
         runner.run(server.run(settings, reference))
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if is_shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

@@ -11,7 +11,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
 from pilotfish.core.errors import ConfigError, ModelConnectionError, RequestError
@@ -74,9 +74,8 @@ class Endpoint:
         the request. `timeout_s` takes the place of the endpoint's own.
         """
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        lines = "".join(f"{name}: {_value(name, value)}\r\n" for name, value in headers)
         head = self._heads.get(path) or self._head(path)
-        data = b"".join((head, _header_bytes(f"{lines}content-length: {len(body)}\r\n\r\n"), body))
+        data = b"%b%bcontent-length: %d\r\n\r\n%b" % (head, _lines(tuple(headers)), len(body), body)
         started_s = time.monotonic()
         connection = self._take()
         if connection is not None:
@@ -142,6 +141,12 @@ class Endpoint:
         except OSError as error:
             raise translate(error, self._model) from error
         return connection
+
+
+@lru_cache(maxsize=256)
+def _lines(headers: tuple[tuple[str, str], ...]) -> bytes:
+    """Header lines; one client mostly sends the same again."""
+    return _header_bytes("".join(f"{name}: {_value(name, value)}\r\n" for name, value in headers))
 
 
 def _value(name: str, value: str) -> str:

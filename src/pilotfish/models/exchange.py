@@ -22,6 +22,7 @@ MAX_HEAD_BYTES = 64 << 10
 MAX_BUFFER_BYTES = 256 << 10
 """Reading pauses when a slow client has left this much of a stream unread."""
 
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 QUICK_S = 0.5
 """A connection that ends this soon, without a byte, was ended by a server that had not begun to work: one round trip
 around the world, and no model's answer."""
@@ -64,7 +65,7 @@ class Connection(asyncio.Protocol):
         self._n_buffered = self._n_body_bytes = 0
         self._n_head_bytes = self._n_raw_bytes = 0
         self._is_paused = self._is_whole = self._watches_silence = False
-        self._has_head = self._is_complete = self._is_kept = self._is_until_end = False
+        self._has_head = self._is_complete = self._is_kept = self._is_until_end = self._is_framed = False
         self._error: ModelError | None = None
         self.has_bytes = False
         self.status = 0
@@ -225,18 +226,21 @@ class Connection(asyncio.Protocol):
         if self._n_head_bytes > MAX_HEAD_BYTES:
             self._fail(self._too_much_head())
             return
-        self.headers.append((name.lower(), value))
+        name = name.lower()
+        if name in _FRAMING:
+            self._is_framed = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Note the status; 1xx answers only announce the real one."""
         status = self._parser.get_status_code()
         if status < 200:
             self.headers.clear()
+            self._is_framed = False
             return
         self.status = status
         self._has_head = True
-        names = {name for name, _ in self.headers}
-        self._is_until_end = names.isdisjoint((b"content-length", b"transfer-encoding"))
+        self._is_until_end = not self._is_framed
         if not self._is_whole:
             self._wake()
 

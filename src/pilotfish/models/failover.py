@@ -22,6 +22,7 @@ from pilotfish.models.breaker import Breaker
 PAUSES_S = (0.1, 0.4)
 """Waits before another round of all servers, where a `retry-after` names no longer one."""
 
+_ROUNDS_S = (*PAUSES_S, float("inf"))
 MAY_BE_BILLED = "It may have been billed, so it was not asked again."
 
 T = TypeVar("T")
@@ -82,14 +83,12 @@ class FailoverModel:
 
     async def answer(self, request: ChatRequest) -> Answer:
         """The first whole answer of a server. Raises the `ModelError` that says most where there is none."""
-        _, answer = await self._ask(request, lambda server, left_s: server.answer(request, timeout_s=left_s))
+        _, answer = await self._ask(_answer, request)
         return answer
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[bytes, None]:
         """The event bytes of the first server that begins to answer. Raises as `answer`, and where it breaks off."""
-        place, (first, pieces) = await self._ask(
-            request, lambda server, left_s: self._begin(server.stream(request, timeout_s=left_s))
-        )
+        place, (first, pieces) = await self._ask(self._begin, request)
         try:
             yield first
             async for piece in pieces:
@@ -105,11 +104,13 @@ class FailoverModel:
         for place in self._places:
             await place.server.aclose()
 
-    async def _ask(self, request: ChatRequest, ask: Callable[[Server, float], Awaitable[T]]) -> tuple[_Place, T]:
+    async def _ask(
+        self, ask: Callable[[Server, ChatRequest, float], Awaitable[T]], request: ChatRequest
+    ) -> tuple[_Place, T]:
         deadline_s = time.monotonic() + self._timeout_s
         failure: ModelError | None = None
         waited_s = 0.0
-        for pause_s in (*PAUSES_S, float("inf")):
+        for pause_s in _ROUNDS_S:
             is_brief = False
             for place in self._places:
                 left_s = deadline_s - time.monotonic()
@@ -117,7 +118,7 @@ class FailoverModel:
                     continue
                 request.server, request.tries = place.server.host, request.tries + 1
                 try:
-                    found = await ask(place.server, left_s)
+                    found = await ask(place.server, request, left_s)
                 except ModelError as error:
                     self._note(place, error)
                     if not _is_for_another(error):
@@ -135,8 +136,11 @@ class FailoverModel:
             await asyncio.sleep(wait_s)
         raise self._down()
 
-    async def _begin(self, pieces: AsyncGenerator[bytes, None]) -> tuple[bytes, AsyncGenerator[bytes, None]]:
+    async def _begin(
+        self, server: Server, request: ChatRequest, left_s: float
+    ) -> tuple[bytes, AsyncGenerator[bytes, None]]:
         """A stream whose first piece has come: until then nothing has been relayed."""
+        pieces = server.stream(request, timeout_s=left_s)
         first = await anext(pieces, b"")
         if not first:
             raise ModelFormatError(f"{self._card.name} answered an empty stream.", model=self._card.name)
@@ -165,6 +169,10 @@ class FailoverModel:
         name, wait_s = self._card.name, min(place.breaker.wait_s for place in self._places)
         message = f"{name} failed several times in a row and is left alone for a moment."
         return ModelDownError(message, model=name, retry_after_s=wait_s)
+
+
+def _answer(server: Server, request: ChatRequest, left_s: float) -> Awaitable[Answer]:
+    return server.answer(request, timeout_s=left_s)
 
 
 def _is_for_another(error: ModelError) -> bool:

@@ -155,9 +155,11 @@ class HttpModel:
     def _checked(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[tuple[str, str], ...]:
         """The headers that travel on to the client. Raises where the answer cannot be used."""
         kept = tuple(
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in headers
-            if name not in _HOP_HEADERS and not name.startswith(_RECEIPT)
+            [
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in headers
+                if name not in _HOP_HEADERS and not name.startswith(_RECEIPT)
+            ]
         )
         if status >= 400:
             if self._secret:
@@ -169,10 +171,11 @@ class HttpModel:
             raise ModelFormatError(
                 f"{self._card.name} answered with HTTP {status} where 200 was expected.", model=self._card.name
             )
-        if any(name == "content-encoding" and value != "identity" for name, value in kept):
-            raise ModelFormatError(
-                f"{self._card.name} compressed its answer although it was asked not to.", model=self._card.name
-            )
+        for name, value in kept:
+            if name == "content-encoding" and value != "identity":
+                raise ModelFormatError(
+                    f"{self._card.name} compressed its answer although it was asked not to.", model=self._card.name
+                )
         return kept
 
 

@@ -7,7 +7,7 @@ beside the registry; what they have used is counted apart, since it changes with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict, Unpack
 
@@ -178,6 +178,11 @@ class Registry(Protocol):
 
     def update_task(self, task_id: str, **changes: Unpack[TaskChanges]) -> None:
         """Change some columns of one task. Raises `StoreError` where the task is not known."""
+
+    def change_audit(
+        self, task_id: str, certificate_id: str, change: Callable[[dict[str, Any] | None], dict[str, Any]]
+    ) -> None:
+        """Replace the auditor's state of a task in one transaction; nothing where it has another certificate."""
 
     def adopt(self, certificate: Certificate) -> bool:
         """Let the certificate's specialist serve, in one transaction, so that no reader sees half of it.

@@ -133,6 +133,18 @@ class SqliteRegistry:
         with self._writing() as connection:
             _update_task(connection, task_id, changes)
 
+    def change_audit(
+        self, task_id: str, certificate_id: str, change: Callable[[dict[str, Any] | None], dict[str, Any]]
+    ) -> None:
+        """Read, change and write the auditor's state; no other process comes between."""
+        with self._writing() as connection:
+            row = connection.execute(
+                "SELECT audit_state FROM tasks WHERE task_id = ? AND certificate_id = ?", (task_id, certificate_id)
+            ).fetchone()
+            if row is not None:
+                state = change(None if row[0] is None else json.loads(row[0]))
+                _update_task(connection, task_id, TaskChanges(audit_state=state))
+
     def adopt(self, certificate: Certificate) -> bool:
         """Certificate and mode in one transaction; False where a person holds the task back."""
         with self._writing() as connection:

@@ -39,7 +39,7 @@ def instructions_id(request: ChatRequest) -> str:
             continue
         text = message.content if isinstance(message.content, str) else message.text
         content = _canonical(message.content) if text is None else text
-        calls = _canonical(message.tool_calls)
+        calls = _canonical(message.tool_calls) if message.tool_calls else ""
         # Lengths keep parts from running into one another; one joined text is hashed faster than many parts.
         parts.append(f"{len(message.role)},{len(content)},{len(calls)},{text is None}:{message.role}{content}{calls}")
     return fingerprint("".join(parts), _canonical(request.response_format), _canonical(_tools(request)))

@@ -79,6 +79,14 @@ class _AnswerMessage(msgspec.Struct):
     audio: Any = None
 
     @property
+    def text(self) -> str | None:
+        if not self.is_plain:
+            return None
+        if isinstance(self.content, str):
+            return self.content
+        return Message(role="assistant", content=self.content).text
+
+    @property
     def is_plain(self) -> bool:
         return not (self.refusal or self.tool_calls or self.function_call or self.audio)
 
@@ -129,7 +137,15 @@ class Chat(Format):
             stream=bool(request.stream),
             raw=body,
             headers=headers,
-            **{name: getattr(request, name) for name in _OPTIONS},
+            stream_options=request.stream_options,
+            response_format=request.response_format,
+            tools=request.tools,
+            functions=request.functions,
+            n=request.n,
+            logprobs=request.logprobs,
+            stop=request.stop,
+            modalities=request.modalities,
+            audio=request.audio,
         )
 
     def decode_answer(
@@ -137,11 +153,13 @@ class Chat(Format):
     ) -> Answer:
         """See `Format`."""
         completion = read_answer(_completions, body, model=model, noun="chat completion")
-        first = next((choice for choice in completion.choices if choice.index == 0), None)
-        if first is None:
+        for first in completion.choices:
+            if first.index == 0:
+                break
+        else:
             raise ModelFormatError(f"{model} answered a chat completion without choices.", model=model)
         return Answer(
-            text=Message(role="assistant", content=first.message.content).text if first.message.is_plain else None,
+            text=first.message.text,
             model=completion.model or model,
             body=body,
             usage=completion.usage.to_usage() if completion.usage is not None else None,

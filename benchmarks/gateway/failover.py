@@ -1,6 +1,6 @@
 """What a fault of the model server costs the client, and how often it is asked, beside LiteLLM's proxy.
 
-    python benchmarks/failover.py [--litellm PATH]
+    python benchmarks/gateway/failover.py [--litellm PATH]
 
 One scripted server on loopback speaks every fault, each below a path of its own; a gateway stands in front of all of
 them, as models with one server (`FAULT-alone`) and with a second one in good health (`FAULT-pair`). Gateway on core 0,
@@ -28,6 +28,8 @@ from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from record import save
 from servers import free_port, running, wait_for_quiet

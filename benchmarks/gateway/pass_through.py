@@ -1,6 +1,6 @@
 """The gateway's CPU per request beside nginx and LiteLLM's proxy, its start, its memory, and a local answer's time.
 
-    python benchmarks/gateway.py [--rounds 3] [--seconds 4] [--litellm PATH]
+    python benchmarks/gateway/pass_through.py [--rounds 3] [--seconds 4] [--litellm PATH]
 
 The model server is nginx answering one fixed chat completion; the gateways run on core 0, model server and load
 (wrk, keep-alive) on core 1, each run after the machine has become quiet. CPU is user and system time of the gateway's
@@ -20,29 +20,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
-from collections import Counter
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from pilotfish.config import load
-from pilotfish.core.certificate import Certificate, Claim
-from pilotfish.core.example import Example
-from pilotfish.core.task import Task
-from pilotfish.scoring.answers import parse, settle
-from pilotfish.store.base import TaskRecord
-from pilotfish.store.build import open_registry
-from pilotfish.store.traffic import read_traffic
-from pilotfish.students.distil import distil
-from pilotfish.students.encoder_cache import open_encoder
-from pilotfish.tasks.fingerprint import instructions_id
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from local import local_answers
 
 from record import save
 from servers import Server, free_port, running, wait_for_quiet
 
-ROOT = Path(__file__).parents[1]
 CLIENTS = (1, 16)
 
 PROMPT = "Classify the intent of this customer message. " * 20
@@ -168,104 +156,6 @@ def pass_through(folder: Path, litellm: Path | None, n_rounds: int, seconds: flo
         memory = {server.name: round(server.rss_mb(), 1) for server in servers}
         cold = {server.name: round(server.cold_s, 3) for server in servers}
     return {"rounds": rounds, "rss_mb": memory, "cold_s": cold}
-
-
-def served_home(home: Path) -> list[bytes]:
-    """A home whose specialist has learnt a label task of the bundled traffic; short requests of that task.
-
-    Its certificate lets everything pass: what is timed here is the path, not the promise.
-    """
-    traffic = read_traffic(ROOT / "examples" / "support_desk")
-    by_task: dict[str, list[Any]] = {}
-    for exchange in traffic.exchanges:
-        by_task.setdefault(instructions_id(exchange.request), []).append(exchange)
-    shapes = {found_id: settle(exchange.answer for exchange in found) for found_id, found in by_task.items()}
-    counts = Counter({found_id: len(by_task[found_id]) for found_id in by_task if shapes[found_id].kind == "label"})
-    task_id = counts.most_common(1)[0][0]
-    shape, exchanges = shapes[task_id], by_task[task_id]
-    task = Task(id=task_id, name="intents", instructions_id=task_id, instructions="", shape=shape)
-    examples = [
-        Example(text=exchange.request.messages[-1].text, answer=parse(shape, exchange.answer), time_s=float(position))
-        for position, exchange in enumerate(exchanges)
-    ]
-    fitted = distil(examples, task, open_encoder(load.cache()), home / "specialists")
-    certificate = Certificate(
-        task_id=task_id,
-        task_name=task.name,
-        claim=Claim(max_risk=0.05),
-        bound=0.05,
-        min_certainty=0.0,
-        min_scope=-1.0,
-        coverage=1.0,
-        n=1,
-        n_served=1,
-        errors=0.0,
-        attempt=1,
-        delta_spent=0.05,
-        schedule="",
-        start_certainty=0.0,
-        procedure="none: a benchmark",
-        split_rule="",
-        scorer="",
-        data_sha256="",
-        artefact_sha256=fitted.sha256,
-        created_at="",
-    )
-    registry = open_registry(home)
-    registry.put_task(
-        TaskRecord(
-            task_id=task_id, name=task.name, instructions_id=task_id, instructions="", shape=shape, mode="observe"
-        )
-    )
-    registry.adopt(certificate)
-    registry.close()
-    short = [exchange for exchange in exchanges if len(exchange.request.messages[-1].text) <= 60]
-    return [
-        json.dumps(
-            {
-                "model": "auto",
-                "messages": [{"role": item.role, "content": item.content} for item in exchange.request.messages],
-            }
-        ).encode()
-        for exchange in short
-    ]
-
-
-def local_answers(folder: Path) -> dict[str, float]:
-    """Start, memory and the time of local answers through HTTP by one client on a kept connection."""
-    home, port = folder / "served", free_port()
-    bodies = served_home(home)
-    serve = [sys.executable, "-m", "pilotfish", "serve", "--large", "http://127.0.0.1:9/v1", "--model", "big"]
-    serve += ["--port", str(port), "--home", str(home), "--max-risk", "0.05"]
-    with running(
-        "pilotfish with a specialist",
-        serve,
-        port,
-        core=0,
-        answers=lambda port: answers(port, bodies[0]),
-        PILOTFISH_QUALITY_AUDIT_RATE="0",
-    ) as server:
-        times = []
-        wait_for_quiet()
-        connection = HTTPConnection("127.0.0.1", port)
-        for position in range(1000):
-            begun_s = time.perf_counter()
-            connection.request("POST", "/v1/chat/completions", bodies[position % len(bodies)])
-            reply = connection.getresponse()
-            reply.read()
-            times.append(1000 * (time.perf_counter() - begun_s))
-            if reply.getheader("x-pilotfish-reason") != "certified":
-                sys.exit(f"a request was not answered locally: {reply.getheader('x-pilotfish-reason')}")
-        connection.close()
-        rss_mb = server.rss_mb()
-    times.sort()
-    return {
-        "n": len(times),
-        "p50_ms": round(statistics.median(times), 3),
-        "p95_ms": round(times[int(0.95 * len(times))], 3),
-        "cold_s": round(server.cold_s, 3),
-        "rss_mb": round(rss_mb, 1),
-    }
 
 
 def ratios(rounds: list[dict[str, Any]], above: str, below: str, n_clients: int) -> dict[str, float]:
