@@ -30,11 +30,7 @@ from pilotfish.gateway.chat import Answerers, Chat
 from pilotfish.gateway.counts import Counts
 from pilotfish.gateway.degraded import Degraded
 from pilotfish.gateway.door import ADMIN_VARIABLE, Door
-from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.learner import Learner
-from pilotfish.gateway.live_tasks import LiveTasks
-from pilotfish.gateway.load import SpecialistFolder
-from pilotfish.gateway.local import Inference
 from pilotfish.gateway.names import Names
 from pilotfish.gateway.privacy_guard import PrivacyGuard
 from pilotfish.gateway.records import Records
@@ -183,13 +179,7 @@ async def open_gateway(
             stack.push_async_callback(model.aclose)
         home, importer, records = await _open_records(stack, settings, (reference, *models.values()), is_first=is_first)
         door = _open_door(stack, settings, home.folder, {reference.card.name: reference, **models})
-        inference = Inference()
-        stack.callback(inference.close)
-        specialists = SpecialistFolder(home.specialists, cache=load.cache(), encoder=settings.learning.encoder)
-        tasks = LiveTasks(home.registry, settings, inference=inference, load=specialists.load)
-        await tasks.refresh()
-        embedder = Embedder(specialists.encoder_name, specialists.encoder, is_listed=specialists.has_libraries)
-        stack.callback(embedder.close)
+        inference, tasks, embedder = await _open_specialists(stack, settings, home)
         consistency = settings.consistency if is_first else dataclasses.replace(settings.consistency, calls=0)
         budget = Budget(consistency, home.log.repeats())
         repeats = Repeats(consistency, reference=reference, records=records, budget=budget)
