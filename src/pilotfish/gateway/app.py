@@ -245,6 +245,20 @@ async def _open_records(
     return home, importer, records
 
 
+async def _open_specialists(
+    stack: contextlib.AsyncExitStack, settings: Settings, home: Home
+) -> tuple[Inference, LiveTasks, Embedder]:
+    """What runs the specialists, the tasks they serve, and the encoder they share, for as long as `stack`."""
+    inference = Inference()
+    stack.callback(inference.close)
+    specialists = SpecialistFolder(home.specialists, cache=load.cache(), encoder=settings.learning.encoder)
+    tasks = LiveTasks(home.registry, settings, inference=inference, load=specialists.load)
+    await tasks.refresh()
+    embedder = Embedder(specialists.encoder_name, specialists.encoder, is_listed=specialists.has_libraries)
+    stack.callback(embedder.close)
+    return inference, tasks, embedder
+
+
 def _open_door(stack: contextlib.AsyncExitStack, settings: Settings, folder: Path, models: Mapping[str, Model]) -> Door:
     """The door, with its keys open for as long as `stack`. Raises `ConfigError` where it would stand open to others."""
     keys = store.open_keys(folder)
