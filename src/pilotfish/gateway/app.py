@@ -30,7 +30,11 @@ from pilotfish.gateway.chat import Answerers, Chat
 from pilotfish.gateway.counts import Counts
 from pilotfish.gateway.degraded import Degraded
 from pilotfish.gateway.door import ADMIN_VARIABLE, Door
+from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.learner import Learner
+from pilotfish.gateway.live_tasks import LiveTasks
+from pilotfish.gateway.load import SpecialistFolder
+from pilotfish.gateway.local import Inference
 from pilotfish.gateway.names import Names
 from pilotfish.gateway.privacy_guard import PrivacyGuard
 from pilotfish.gateway.records import Records
