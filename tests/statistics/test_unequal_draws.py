@@ -13,7 +13,7 @@ from scipy.stats import binom
 from pilotfish.stats import sequence, weighted
 
 DELTA = 0.05
-RUNS = 60
+RUNS = 25
 ORDER = [round(0.6 - step / 20, 2) for step in range(13)]
 
 
