@@ -8,6 +8,7 @@ opened again; a file of other data, prompts, scorer or model is refused, since i
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -125,11 +126,10 @@ class RunFile:
         if not _locked(self._file):
             os.close(self._file)
             raise StoreError(f"Another process is writing {path.name}.", hint="Wait for it, or name another --run.")
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, self._file)
             self.head = self._read(head)
-        except Exception:
-            os.close(self._file)
-            raise
+            undo.pop_all()
         self.n_found = len(self.answers)
 
     def __enter__(self) -> RunFile:

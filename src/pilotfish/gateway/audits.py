@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
 from typing import Any
 
-from pilotfish.core.errors import PilotfishError
 from pilotfish.core.log_row import AuditRow
-from pilotfish.gateway import error_bodies
+from pilotfish.gateway.background import Background
 from pilotfish.gateway.live_tasks import LiveTask, LiveTasks
 from pilotfish.gateway.records import Records
-from pilotfish.gateway.repeats import Draw, Repeats, ask
+from pilotfish.gateway.repeats import Draw, Repeats, hear
 from pilotfish.gateway.rows import Outcome, Turn
 from pilotfish.guarantees.audit import Audit
 from pilotfish.models.base import Model
@@ -41,12 +39,12 @@ class Audits:
         self._log = log
         self._rows = records.rows
         self._counts = records.counts
-        self._pending: set[asyncio.Task[None]] = set()
+        self._work = Background("An audit failed.")
 
     @property
     def n_pending(self) -> int:
         """Audits under way."""
-        return len(self._pending)
+        return len(self._work)
 
     def note(self, turn: Turn, outcome: Outcome) -> None:
         """Take up one finished request of a serving task, if the coin chose it; ask any again that is to be."""
@@ -59,8 +57,8 @@ class Audits:
         if turn.sampling != "audit" or live is None or live.certificate is None:
             return
         if turn.decision.is_local:
-            if len(self._pending) < MAX_PENDING:
-                self._start(self._ask(turn, live, drawn))
+            if len(self._work) < MAX_PENDING:
+                self._work.start(self._ask(turn, live, drawn))
             else:
                 self._repeats.give_back(turn, drawn)
                 row = AuditRow(
@@ -74,46 +72,17 @@ class Audits:
                 self._counts.note_audit(live.record.name, row)
         elif live.certificate.claim.per == "traffic" and outcome.status == 200:
             # Deferred traffic cannot differ from the reference, and counts as such.
-            self._start(self._record(live, loss=0.0, is_local=False))
+            self._work.start(self._record(live, loss=0.0, is_local=False))
 
     async def aclose(self) -> None:
         """Cancel what is pending, and write down what was watched."""
-        for task in self._pending:
-            task.cancel()
-        await asyncio.gather(*self._pending, return_exceptions=True)
+        await self._work.aclose()
         self._tasks.keep_drifts()
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.ensure_future(self._guarded(work))
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
-
-    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
-        try:
-            await work
-        except Exception:  # noqa: BLE001 - the boundary of a background job
-            _log.exception("An audit failed.")
-
     async def _ask(self, turn: Turn, live: LiveTask, drawn: Draw) -> None:
-        started_s = time.perf_counter()
-        text, usage, status, error = None, None, 200, ""
-        try:
-            text, usage = await ask(self._reference, turn.request)
-            text = turn.privacy.for_log(text)
-        except PilotfishError as failure:
-            status = error_bodies.status_of(failure)
-            error = turn.privacy.for_log(f"{failure.code}: {failure}") or failure.code
-        row = AuditRow(
-            request_id=turn.request_id,
-            time_s=time.time(),
-            reference_answer=text if self._rows.keeps_text else None,
-            status=status,
-            error=error,
-            prompt_tokens=usage.prompt if usage is not None else None,
-            completion_tokens=usage.completion if usage is not None else None,
-            cost_usd=self._rows.cost_usd(usage),
-            latency_s=time.perf_counter() - started_s,
-        )
+        heard = await hear(self._reference, self._rows, turn, turn.request)
+        text, error = heard.text, heard.error
+        row = AuditRow(request_id=turn.request_id, time_s=time.time(), **heard.figures)
         self._writer.append(row)
         self._counts.note_audit(live.record.name, row)
         self._counts.note_spent(self._reference.card.name, row)

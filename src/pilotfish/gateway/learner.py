@@ -14,12 +14,13 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pilotfish.config.settings import Settings
 from pilotfish.core.errors import PilotfishError
+from pilotfish.gateway.background import Background
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.jobs import subprocess
 from pilotfish.jobs.base import Job, Progress
@@ -58,6 +59,7 @@ class Learner:
         self._learning: asyncio.Future[None] | None = None
         self._progress: dict[str, Any] = {}
         self._last_error = ""
+        self._work = Background("Learning failed.", self._note_failure)
         self.n_runs = 0
 
     @property
@@ -74,7 +76,7 @@ class Learner:
         """Look for ever; cancel to end."""
         while True:
             await asyncio.sleep(self._settings.learning.check_every_s)
-            await self._guarded(self.look())
+            await self._work.guarded(self.look())
 
     async def look(self) -> None:
         """One look: take over what others decided, and start learning where enough new answers are known."""
@@ -84,7 +86,7 @@ class Learner:
         if self._settings.quality.claim is None or self._learning is not None:
             return
         if await asyncio.to_thread(self._take_due):
-            self._learning = asyncio.ensure_future(self._guarded(self._learn()))
+            self._learning = self._work.start(self._learn())
 
     async def aclose(self) -> None:
         """End the subprocess."""
@@ -94,12 +96,8 @@ class Learner:
         if job is not None:
             await job.stop()
 
-    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 - the boundary of a background job
-            self._last_error = str(error)
-            _log.exception("Learning failed.")
+    def _note_failure(self, error: Exception) -> None:
+        self._last_error = str(error)
 
     def _find(self) -> None:
         """Find tasks long before there is enough to learn, where the answers to some instructions have grown."""

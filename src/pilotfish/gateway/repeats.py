@@ -7,7 +7,6 @@ unbiased sample. A call is written down before it is made: neither a restart nor
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 import random
@@ -21,8 +20,9 @@ from pilotfish.core.errors import ModelError, PilotfishError
 from pilotfish.core.log_row import RepeatRow
 from pilotfish.core.messages import ChatRequest, Usage
 from pilotfish.gateway import error_bodies
+from pilotfish.gateway.background import Background
 from pilotfish.gateway.records import Records
-from pilotfish.gateway.rows import Outcome, Turn
+from pilotfish.gateway.rows import Outcome, RowMaker, Turn
 from pilotfish.models.base import Model
 from pilotfish.models.wire.format import ClientRequest
 from pilotfish.models.wire.formats import format_of
@@ -113,7 +113,7 @@ class Repeats:
         self._rows = records.rows
         self._counts = records.counts
         self._budget = budget
-        self._pending: set[asyncio.Task[None]] = set()
+        self._work = Background("Asking again failed.")
         self._why_none = ""
         if settings.calls and settings.usd is not None and not records.rows.has_price:
             self._tell_unknown_cost()
@@ -133,7 +133,7 @@ class Repeats:
     @property
     def n_pending(self) -> int:
         """Requests being asked again."""
-        return len(self._pending)
+        return len(self._work)
 
     def draw(self, turn: Turn, outcome: Outcome) -> Draw:
         """Decide whether this request is asked again, and set the calls aside. The same rule whoever answered it.
@@ -155,9 +155,7 @@ class Repeats:
         if outcome.reference_answer is None:
             self.give_back(turn, drawn)
             return
-        task = asyncio.ensure_future(self._guarded(turn, drawn))
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
+        self._work.start(self._again(turn, drawn))
 
     def give_back(self, turn: Turn, drawn: Draw) -> None:
         """The request that was drawn has no first answer."""
@@ -189,16 +187,14 @@ class Repeats:
 
     async def aclose(self) -> None:
         """Cancel what is pending. Calls under way stay spent."""
-        for task in self._pending:
-            task.cancel()
-        await asyncio.gather(*self._pending, return_exceptions=True)
+        await self._work.aclose()
 
     def _draw(self, turn: Turn) -> Draw:
         live = turn.live
         # Without texts in the log nothing could be learnt from it; nor where the answers form no closed set.
         if not self._settings.calls or not self._rows.keeps_text or live is None or not live.record.shape.is_closed:
             return Draw()
-        if turn.sampling not in ("observe", "audit") or len(self._pending) >= MAX_PENDING:
+        if turn.sampling not in ("observe", "audit") or len(self._work) >= MAX_PENDING:
             return Draw()
         if self._settings.n_votes == 1 and random.random() >= SHARE:
             return Draw()
@@ -211,15 +207,11 @@ class Repeats:
             self._why_none = UNKNOWN_COST
             _log.warning(UNKNOWN_COST)
 
-    async def _guarded(self, turn: Turn, drawn: Draw) -> None:
-        try:
-            await self.ask_again(turn, drawn.n, drawn)
-        except Exception:  # noqa: BLE001 - the boundary of a background job
-            _log.exception("Asking again failed.")
+    async def _again(self, turn: Turn, drawn: Draw) -> None:
+        await self.ask_again(turn, drawn.n, drawn)
 
     async def _ask(self, turn: Turn, number: int, drawn: Draw) -> tuple[RepeatRow, str | None]:
         """One more call, written down before and after."""
-        started_s = time.perf_counter()
         row = RepeatRow(
             request_id=turn.request_id,
             number=number,
@@ -229,34 +221,51 @@ class Repeats:
             expected_usd=drawn.expected_usd,
         )
         self._writer.append(row)
-        text, usage, status, error = None, None, 200, ""
-        try:
-            text, usage = await ask(self._reference, _anew(turn.request))
-            text = turn.privacy.for_log(text)
-        except PilotfishError as failure:
-            status = error_bodies.status_of(failure)
-            error = turn.privacy.for_log(f"{failure.code}: {failure}") or failure.code
-        row = dataclasses.replace(
-            row,
-            reference_answer=text if self._rows.keeps_text else None,
-            status=status,
-            error=error,
-            prompt_tokens=usage.prompt if usage is not None else None,
-            completion_tokens=usage.completion if usage is not None else None,
-            cost_usd=self._rows.cost_usd(usage),
-            latency_s=time.perf_counter() - started_s,
-        )
+        heard = await hear(self._reference, self._rows, turn, _anew(turn.request))
+        row = dataclasses.replace(row, **heard.figures)
         self._writer.append(row)
         self._counts.note_spent(self._reference.card.name, row)
         if row.is_sampled:
             self._budget.settle(row)
-        return row, text
+        return row, heard.text
 
 
 def _anew(request: ClientRequest) -> ClientRequest:
     """The same without the client's idempotency key, for which a server would repeat its first answer."""
     headers = tuple(header for header in request.headers if header[0] != "idempotency-key")
     return dataclasses.replace(request, headers=headers)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What the reference said after the reply: its text as it may be written down, `error` where there is none, and
+    the columns that an audit and a repeat have in common."""
+
+    text: str | None
+    error: str
+    figures: dict[str, Any]
+
+
+async def hear(reference: Model, rows: RowMaker, turn: Turn, request: ClientRequest) -> Heard:
+    """Ask the reference, whatever comes of it."""
+    started_s = time.perf_counter()
+    text, usage, status, error = None, None, 200, ""
+    try:
+        text, usage = await ask(reference, request)
+        text = turn.privacy.for_log(text)
+    except PilotfishError as failure:
+        status = error_bodies.status_of(failure)
+        error = turn.privacy.for_log(f"{failure.code}: {failure}") or failure.code
+    figures = {
+        "reference_answer": text if rows.keeps_text else None,
+        "status": status,
+        "error": error,
+        "prompt_tokens": usage.prompt if usage is not None else None,
+        "completion_tokens": usage.completion if usage is not None else None,
+        "cost_usd": rows.cost_usd(usage),
+        "latency_s": time.perf_counter() - started_s,
+    }
+    return Heard(text=text, error=error, figures=figures)
 
 
 async def ask(reference: Model, request: ChatRequest) -> tuple[str | None, Usage | None]:

@@ -111,11 +111,13 @@ class Endpoint:
 
     async def _exchange(self, connection: Connection, data: bytes, timeout_s: float, *, is_whole: bool) -> Connection:
         connection.send(data, timeout_s, is_whole=is_whole)
+        has_come = False
         try:
             await (connection.whole() if is_whole else connection.head())
-        except BaseException:
-            connection.end()
-            raise
+            has_come = True
+        finally:
+            if not has_come:
+                connection.end()
         return connection
 
     def _take(self) -> Connection | None:

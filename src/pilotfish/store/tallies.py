@@ -202,7 +202,8 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, self.fd)
             self.grow(GROW_BYTES)
             if self.doubles[0] not in (0.0, MAGIC):
                 raise StoreError(
@@ -210,9 +211,7 @@ class _File:
                     hint="Delete it to count from nothing again.",
                 )
             self.doubles[0] = MAGIC
-        except BaseException:
-            os.close(self.fd)
-            raise
+            undo.pop_all()
 
     def grow(self, n_bytes: int) -> None:
         """Make room. Zeros are written, since a hole could not be filled any more once the disk is full."""
