@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-EnergyMethod = Literal["nvml_sampled", "rapl", "tdp_estimate", "none"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:

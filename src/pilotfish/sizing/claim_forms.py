@@ -46,7 +46,6 @@ _TOKENIZERS = {"wordpiece": "WordPiece", "unigram": "unigram", "bpe": "BPE", "by
 _TYPE = "|".join(map(re.escape, _TYPES))
 _WORD = "|".join(_TOKENIZERS)
 _PARAMETERS = r"(?:total |trainable |learnable |model )?parameters\b"
-_LARGE = r"[\s-]?(?P<scale>million|billion|trillion|[MBT])"
 _N = _QUALIFIER + _NUMBER + _SCALE
 
 # What may follow a model's name. Each begins right after it.

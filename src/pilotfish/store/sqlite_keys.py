@@ -9,34 +9,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import secrets
-import sqlite3
-import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pilotfish.core.errors import StoreError, TaskError
 from pilotfish.core.key import KeyRecord, Limits
-from pilotfish.store.sqlite_file import connect, migrate, transaction, translated
-from pilotfish.store.sqlite_registry import MIGRATIONS
+from pilotfish.store.sqlite_registry import RegistryFile
 
 _KEY = "SELECT number, key_id, name, sha256, created_s, models, limits, expires_s, revoked_s FROM keys"
 
 
-class SqliteKeys:
-    """`Keys` in an SQLite file. Safe from several threads. Raises `StoreError` where the file cannot be used."""
-
-    def __init__(self, path: Path) -> None:
-        migrate(path, MIGRATIONS)
-        self._path = path
-        self._lock = threading.Lock()
-        with translated(path):
-            self._connection = connect(path)
-
-    def version(self) -> int:
-        """The number of changes so far, whichever process made them."""
-        return int(self._rows("SELECT n FROM changes")[0][0])
+class SqliteKeys(RegistryFile):
+    """`Keys` in the SQLite file of a registry."""
 
     def all(self) -> list[KeyRecord]:
         """All keys, by name."""
@@ -60,15 +45,14 @@ class SqliteKeys:
             json.dumps(limits.stated()), expires_s,
         )  # fmt: skip
         sql = "INSERT INTO keys (key_id, name, sha256, created_s, models, limits, expires_s) VALUES (?,?,?,?,?,?,?)"
-        with self._lock, translated(self._path), transaction(self._connection):
-            if self._connection.execute("SELECT 1 FROM keys WHERE name = ?", (name,)).fetchone():
+        with self._writing() as connection:
+            if connection.execute("SELECT 1 FROM keys WHERE name = ?", (name,)).fetchone():
                 raise StoreError(
                     f"There is a key {name!r} already.",
                     hint="Give it a new secret with `pilotfish keys rotate`, or delete it with "
                     "`pilotfish keys revoke --delete`.",
                 )
-            self._connection.execute(sql, row)
-            _count(self._connection)
+            connection.execute(sql, row)
         return self.get(name)
 
     def rotate(self, key_id: str, sha256: str) -> None:
@@ -90,29 +74,14 @@ class SqliteKeys:
 
     def set_admin(self, sha256: str) -> None:
         """Replace the admin key; an empty hash removes it."""
-        with self._lock, translated(self._path), transaction(self._connection):
-            self._connection.execute("DELETE FROM admin_key")
+        with self._writing() as connection:
+            connection.execute("DELETE FROM admin_key")
             if sha256:
-                self._connection.execute("INSERT INTO admin_key VALUES (?)", (sha256,))
-            _count(self._connection)
-
-    def close(self) -> None:
-        """Close the connection."""
-        with self._lock, translated(self._path):
-            self._connection.close()
-
-    def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._lock, translated(self._path):
-            return self._connection.execute(sql, values).fetchall()
+                connection.execute("INSERT INTO admin_key VALUES (?)", (sha256,))
 
     def _write(self, sql: str, *values: object) -> None:
-        with self._lock, translated(self._path), transaction(self._connection):
-            self._connection.execute(sql, values)
-            _count(self._connection)
-
-
-def _count(connection: sqlite3.Connection) -> None:
-    connection.execute("UPDATE changes SET n = n + 1")
+        with self._writing() as connection:
+            connection.execute(sql, values)
 
 
 def _record(row: tuple[Any, ...]) -> KeyRecord:

@@ -68,8 +68,11 @@ _TASK = (
 _shape = msgspec.json.Decoder(AnswerShape)
 
 
-class SqliteRegistry:
-    """A `Registry` in an SQLite file. Safe from several threads. Raises `StoreError` where the file cannot be used."""
+class RegistryFile:
+    """The SQLite file of a registry, which `SqliteKeys` shares. Safe from several threads.
+
+    Raises `StoreError` where the file cannot be used.
+    """
 
     def __init__(self, path: Path) -> None:
         migrate(path, MIGRATIONS)
@@ -81,6 +84,25 @@ class SqliteRegistry:
     def version(self) -> int:
         """The number of changes so far, whichever process made them."""
         return int(self._rows("SELECT n FROM changes")[0][0])
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock, translated(self._path):
+            self._connection.close()
+
+    def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock, translated(self._path):
+            return self._connection.execute(sql, values).fetchall()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, translated(self._path), transaction(self._connection):
+            yield self._connection
+            self._connection.execute("UPDATE changes SET n = n + 1")
+
+
+class SqliteRegistry(RegistryFile):
+    """A `Registry` in an SQLite file."""
 
     def tasks(self) -> list[TaskRecord]:
         """All task records, by name."""
@@ -187,21 +209,6 @@ class SqliteRegistry:
         """How many events there were, by task id and kind."""
         rows = self._rows("SELECT task_id, kind, count(*) FROM events GROUP BY task_id, kind")
         return {(task_id, kind): n for task_id, kind, n in rows}
-
-    def close(self) -> None:
-        """Close the connection."""
-        with self._lock, translated(self._path):
-            self._connection.close()
-
-    def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._lock, translated(self._path):
-            return self._connection.execute(sql, values).fetchall()
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, translated(self._path), transaction(self._connection):
-            yield self._connection
-            self._connection.execute("UPDATE changes SET n = n + 1")
 
 
 def _put_task(connection: sqlite3.Connection, record: TaskRecord) -> None:
