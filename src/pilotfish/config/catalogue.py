@@ -20,13 +20,17 @@ SPECIALIST = "specialist"
 
 
 def check_names(settings: Settings) -> None:
-    """Raise a `ConfigError` that names the first key of [models], [aliases] or `degraded` that cannot be used."""
+    """Raise a `ConfigError` that names the first key of [models], [aliases], [routing] or `degraded` that cannot be
+    used."""
     for name, model in settings.models.items():
         _check_name(f"[models.{name}]", name)
         if name == settings.large.model:
             raise ConfigError(f"[models.{name}] has the name of the large model.", hint="[large] describes that one.")
-        if not model.url:
-            raise ConfigError(f"[models.{name}] url is missing.", hint="It is a base URL, up to and including /v1.")
+        if not (model.url or model.weights):
+            raise ConfigError(
+                f"[models.{name}] url is missing.",
+                hint="It is a base URL, up to and including /v1; or give weights, which run in this process.",
+            )
     for name, target in settings.aliases.items():
         _check_name(f"[aliases] {name}", name)
         if name in settings.models or name == settings.large.model:
@@ -42,6 +46,23 @@ def check_names(settings: Settings) -> None:
             f"[large] degraded names {degraded!r}, which is not configured.",
             hint=f"Use the NAME of a [models.NAME] table, or {SPECIALIST}.",
         )
+    _check_routing(settings)
+
+
+def _check_routing(settings: Settings) -> None:
+    routing = settings.routing
+    unknown = [name for name in routing.models if name not in settings.models]
+    if unknown or len(set(routing.models)) < len(routing.models):
+        raise ConfigError(
+            f"[routing] models must be different names of [models], but is {list(routing.models)!r}.",
+            hint="The large model is not among them: it comes last by itself.",
+        )
+    if routing.judge and routing.judge not in (*settings.models, settings.large.model):
+        raise ConfigError(f"[routing] judge names {routing.judge!r}, which is not configured.")
+    if routing.collect and routing.collect_usd_per_day is None:
+        raise ConfigError("[routing] collect asks further models.", hint="Set collect_usd_per_day beside it.")
+    if (routing.collect or routing.margin is not None) and not routing.models:
+        raise ConfigError("[routing] models is missing: which smaller models may be tried?")
 
 
 def _check_name(place: str, name: str) -> None:

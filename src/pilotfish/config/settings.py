@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from pilotfish.core.certificate import RISK_KINDS, Claim, RiskKind
 from pilotfish.core.errors import ConfigError
@@ -25,6 +25,16 @@ def setting(default: Any, text: str) -> Any:  # noqa: ANN401 - the type is the f
 def table(text: str) -> Any:  # noqa: ANN401
     """A dataclass field that holds a table of names and texts, empty unless set."""
     return field(default_factory=dict, metadata={"help": text})
+
+
+LocalTask = Literal["generate", "classify", "answer", "embed"]
+"""What weights in this process do: go on with a text, label it, answer a question from a context, embed texts."""
+
+FinetuneMode = Literal["auto", "never", "always"]
+FINETUNE_MODES: tuple[FinetuneMode, ...] = ("auto", "never", "always")
+
+NO_ENCODER = "none"
+"""In place of an encoder's name: n-grams learn and answer alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +64,14 @@ class ModelSettings:
 
     url: str = setting("", "Base URL of the large model, up to and including /v1.")
     model: str = setting("", "Model name sent to it.")
+    weights: str = setting("", "Instead of `url`: a folder or hub id of transformers weights, run in this process.")
+    task: LocalTask = setting("generate", "What such weights do: generate, classify, answer or embed.")
     family: Family = setting("openai", "What the large model's server speaks: openai or anthropic.")
     responses: bool = setting(True, "Whether a server of the openai family speaks /responses; translated if not.")
     max_tokens: int | None = setting(
-        None, "Answer tokens asked of an anthropic server where an OpenAI client names no limit; refused where unset."
+        None,
+        "Answer tokens where a client names no limit, asked of an anthropic server (refused where unset) or made by "
+        "weights (256 where unset).",
     )
     key_env: str = setting("", "Environment variable with its key; where unset the client's key is passed on.")
     endpoints: tuple[EndpointSettings, ...] = setting(
@@ -128,11 +142,28 @@ class QualitySettings:
 class LearningSettings:
     """[learning]"""
 
-    encoder: str = setting("all-MiniLM-L6-v2", "Sentence encoder: this name, a local folder or a hub id (BERT family).")
+    encoder: str = setting(
+        "all-MiniLM-L6-v2",
+        "Sentence encoder: this name, a local folder, a hub id (BERT family), or `none` for n-grams alone.",
+    )
+    finetune: FinetuneMode = setting(
+        "auto", "Fine-tune its last layers: auto (where torch is installed and it pays), never, or always."
+    )
     first_after: int = setting(300, "Answers of a task to collect before the first attempt.")
     growth: float = setting(1.5, "Another attempt when the known answers have grown by this factor.")
     check_every_s: float = setting(5.0, "Seconds between looks for a task that is ready to be learnt.")
     niceness: int = setting(10, "Priority of the learning process: 0 normal to 19 lowest.")
+    answer_overlap: float = setting(
+        1.0, "Share of words (ROUGE-L F) by which two answers given again as whole texts agree; 1: all of them."
+    )
+    share_answers: bool = setting(
+        False,
+        "Past answers that are given again as whole texts may go to every key, not only to the one that got them.",
+    )
+    answer_days: float | None = setting(
+        None,
+        "Days after which a past answer that the large model has not given again is given no more; never when unset.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +178,30 @@ class ConsistencySettings:
     def n_votes(self) -> int:
         """How many answers make the one that a promise is about: 1, or 3 where their majority is asked for."""
         return self.answers if self.calls and self.answers > 2 else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingSettings:
+    """[routing]: smaller models for open-ended requests. Without `margin` the large one answers them all."""
+
+    models: tuple[str, ...] = setting(
+        (), "Names of [models] that may answer open-ended requests in place of the large model, the smallest first."
+    )
+    margin: float | None = setting(
+        None, "Tolerated loss against always asking the large model, in score, 0 < margin < 1."
+    )
+    confidence: float = setting(0.95, "Confidence with which this margin must hold.")
+    judge: str = setting("", "Who grades audits: a name of [models], or the large model's. Its calls cost money.")
+    audit_rate: float | None = setting(
+        None,
+        "Share of routed requests on which both models are heard and graded; chosen by the promise where unset, 0 "
+        "turns audits off.",
+    )
+    deadline_s: float | None = setting(
+        None, "Seconds an answer may take: what a cascade is expected to miss goes straight to the large model."
+    )
+    collect: float = setting(0.0, "Share of open-ended requests that the smaller models answer too, unseen; 0: none.")
+    collect_usd_per_day: float | None = setting(None, "Most US dollars that collecting may cost a day (UTC).")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +248,7 @@ class Settings:
     quality: QualitySettings = field(default_factory=QualitySettings)
     learning: LearningSettings = field(default_factory=LearningSettings)
     consistency: ConsistencySettings = field(default_factory=ConsistencySettings)
+    routing: RoutingSettings = field(default_factory=RoutingSettings)
     log: LogSettings = field(default_factory=LogSettings)
     privacy: PrivacySettings = field(default_factory=PrivacySettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
@@ -219,9 +275,17 @@ _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("learning", "growth"): (1.01, 100),
     ("learning", "check_every_s"): (0.05, 86400),
     ("learning", "niceness"): (0, 19),
+    ("learning", "answer_days"): (0, 36500),
+    ("learning", "answer_overlap"): (0.5, 1.0),
     ("consistency", "calls"): (0, 10_000_000),
     ("consistency", "usd"): (0, 1e6),
     ("consistency", "answers"): (2, 3),
+    ("routing", "margin"): (1e-6, 0.9999),
+    ("routing", "confidence"): (0.5, 0.99999),
+    ("routing", "audit_rate"): (0.0, 1.0),
+    ("routing", "deadline_s"): (0.001, 86400),
+    ("routing", "collect"): (0.0, 1.0),
+    ("routing", "collect_usd_per_day"): (0, 1e6),
     ("log", "keep_days"): (0, 36500),
     ("privacy", "timeout_s"): (0.001, 600),
 }
@@ -248,6 +312,10 @@ def check_ranges(settings: Settings) -> None:
     models = {"large": settings.large, **{f"models.{name}": model for name, model in settings.models.items()}}
     for section, model in models.items():
         _check_model(section, model)
+    if settings.learning.finetune not in FINETUNE_MODES:
+        raise ConfigError(
+            f"[learning] finetune must be one of {', '.join(FINETUNE_MODES)}, but is {settings.learning.finetune!r}."
+        )
     if settings.quality.per not in RISK_KINDS:
         raise ConfigError(f"[quality] per must be one of {', '.join(RISK_KINDS)}, but is {settings.quality.per!r}.")
     _check_privacy(settings.privacy)
@@ -261,6 +329,10 @@ def _check_model(section: str, model: ModelSettings) -> None:
         _check_range(section, key, getattr(model, key), bounds)
     if model.family not in FAMILIES:
         raise ConfigError(f"[{section}] family must be one of {', '.join(FAMILIES)}, but is {model.family!r}.")
+    if model.task not in get_args(LocalTask):
+        raise ConfigError(f"[{section}] task must be one of {', '.join(get_args(LocalTask))}, but is {model.task!r}.")
+    if model.weights and (model.url or model.endpoints):
+        raise ConfigError(f"[{section}] has weights and a server.", hint="A model is one or the other.")
     for key, url in [("url", model.url), *(("endpoints", endpoint.url) for endpoint in model.endpoints)]:
         if url or key != "url":
             _check_url(section, key, url, f"A key goes into [{section}] key_env.")

@@ -12,22 +12,44 @@ from typing import Any, Literal
 
 from pilotfish.core.ids import fingerprint
 
-RiskKind = Literal["answer", "traffic"]
+RiskKind = Literal["answer", "traffic", "loss"]
 """`answer`: expected disagreement among the requests answered locally. `traffic`: the share of all
-requests of the task that are answered locally and differently."""
+requests of the task that are answered locally and differently. `loss`: the reference's score less that of the answer
+given, on average over all requests that a route decides on; in [-1, 1], negative where the route is better."""
 
 RISK_KINDS: tuple[RiskKind, ...] = ("answer", "traffic")
+"""The kinds of promises about specialists, which agree with the reference or not. A route's is always `loss`."""
+
+_MAJORITY = "with the majority of three answers of the reference"
 
 SCORERS = {
     1: "exact equality of all fields",
-    3: "exact equality of all fields with the majority of three answers of the reference (none agrees without one)",
+    3: f"exact equality of all fields {_MAJORITY} (none agrees without one)",
 }
 """How answers are compared, by how many answers of the reference make the one that counts."""
+
+
+def text_scorers(min_overlap: float) -> dict[int, str]:
+    """The same of retrieved answers, which agree that overlap in words by so much."""
+    like = "equality of the whole text"
+    if min_overlap < 1.0:
+        like = f"word overlap (ROUGE-L F) of at least {min_overlap:g}, with equal figures"
+    return {
+        1: f"{like}; spaces, case and punctuation do not count",
+        3: f"{like}, {_MAJORITY} (none agrees without one); spaces, case and punctuation do not count",
+    }
+
 
 ASSUMPTIONS = (
     "Tomorrow's requests of this task are exchangeable with the calibration rows (audits watch this).",
     "The reference's answer sets the standard; the promise is agreement with it, not truth.",
     "The calibration rows were not used to fit the specialist and were chosen without regard to their content.",
+)
+
+LOSS_ASSUMPTIONS = (
+    "Tomorrow's requests of this workload are exchangeable with the calibration outcomes (audits watch this).",
+    "The scores say how good an answer is; the promise is about them.",
+    "The calibration outcomes did not teach the route, and were drawn with the probabilities that they state.",
 )
 
 
@@ -113,7 +135,7 @@ class Certificate:
     @property
     def n_votes(self) -> int:
         """How many answers of the reference make the one that counts: 3 where it is their majority, else 1."""
-        return 3 if self.scorer == SCORERS[3] else 1
+        return 3 if _MAJORITY in self.scorer else 1
 
     def keeps(self, wanted: Claim, n_votes: int) -> bool:
         """Whether it may serve where `wanted` is asked for, with promises about `n_votes` answers.

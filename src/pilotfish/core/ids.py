@@ -16,12 +16,15 @@ def request_id() -> str:
     return f"pf-{int(time.time() * 1000):011x}{random.getrandbits(40):010x}"
 
 
+_EMPTY = bytes(8)
+
+
 def fingerprint(*parts: str) -> str:
     """16 hexadecimal digits of BLAKE2b over the parts, separated so that they cannot run into one another."""
     pieces: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
-        pieces += (len(data).to_bytes(8, "big"), data)
+        pieces += (len(data).to_bytes(8, "big"), data) if data else (_EMPTY,)
     return hashlib.blake2b(b"".join(pieces), digest_size=8).hexdigest()
 
 

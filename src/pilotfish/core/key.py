@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pilotfish.core.privacy import PrivacyMode
+
 PREFIX = "pf-"
 ADMIN_PREFIX = "pf-admin-"
 
@@ -57,7 +59,10 @@ def window_of(limit: str) -> Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """One key. `number` is its place in the tallies, never used again. `models` is empty where all are allowed."""
+    """One key. `number` is its place in the tallies, never used again.
+
+    `models` is empty where all are allowed. `privacy` holds for its requests where nothing stricter does.
+    """
 
     number: int
     key_id: str
@@ -66,6 +71,7 @@ class KeyRecord:
     created_s: float
     models: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    privacy: PrivacyMode = "allow"
     expires_s: float | None = None
     revoked_s: float | None = None
 

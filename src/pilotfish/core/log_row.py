@@ -1,13 +1,15 @@
 """The rows of the request log. The store writes them as given; the gateway fills them.
 
-Four kinds: `RequestRow` (one a request), `AuditRow` (the reference's later answer to a request
-that was answered locally), `RepeatRow` (what the reference said when asked the same again),
+Six kinds: `RequestRow` (one a request), `AuditRow` (the reference's later answer to a request
+that a smaller model answered), `RepeatRow` (what the reference said when asked the same again), `TriedRow` (what a
+smaller model says to a request that the reference answers too), `GradeRow` (how good the answers were),
 `InstructionsRow` (the shared part of requests, once).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pilotfish.core.example import Sampling
 from pilotfish.core.receipt import Reason
@@ -26,6 +28,8 @@ class RequestRow:
     `privacy` excludes them or there is none. Costs are US dollars, None where no price is known.
     `key_id` names the virtual key that asked, None where none was needed. `server` is the one that was asked last,
     empty where none was; `tries` how many were. `price_source` says where the prices behind `cost_usd` come from.
+    `route` is what a route decided by, as a JSON object, empty where none did; `tried_usd` what the answers of smaller
+    models cost that were not given, which `cost_usd` leaves out.
     """
 
     request_id: str
@@ -59,11 +63,17 @@ class RequestRow:
     server: str = ""
     tries: int = 0
     price_source: str = ""
+    route: str = ""
+    tried_usd: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow:
-    """The reference's answer to a request that had been answered locally."""
+    """The reference's answer to a request that had been answered locally.
+
+    `loss` is the disagreement that counts as evidence, in 0..1; None where there is none (no answer came, or not enough
+    for a majority), and in rows from before it was kept.
+    """
 
     request_id: str
     time_s: float
@@ -74,6 +84,8 @@ class AuditRow:
     completion_tokens: int | None = None
     cost_usd: float | None = None
     latency_s: float = 0.0
+    task_id: str = ""
+    loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +118,51 @@ class RepeatRow:
         return self.status == 200 and not self.error
 
 
+TriedFor = Literal["collect", "audit"]
+"""Why a smaller model's answer is written down: a share of the requests, or the audit of a route."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriedRow:
+    """A smaller model's answer to a request that was drawn with `probability`, whatever it says.
+
+    `prompt` is the request as routes read it, `tried` what was answered as a JSON object (`core.outcome.Tried` without
+    its score). It is written before the call with status 0, so that no crash makes a budget forget it, and again once
+    the answer is known. `expected_usd` was set aside for the call, and counts where its cost is unknown.
+    """
+
+    request_id: str
+    model: str
+    time_s: float
+    purpose: TriedFor
+    probability: float
+    prompt: str | None = None
+    tried: str | None = None
+    status: int = 0
+    error: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_usd: float | None = None
+    expected_usd: float | None = None
+    latency_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradeRow:
+    """How good the answers to a request were, in 0..1 by model, as `source` (`feedback`, `judge`) found.
+
+    `scores` is a JSON object; a later grade of the same source replaces it. `cost_usd` is what grading cost.
+    """
+
+    request_id: str
+    source: str
+    time_s: float
+    scores: str
+    comment: str | None = None
+    key_id: str | None = None
+    cost_usd: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstructionsRow:
     """The shared part of requests: all messages but the last user message, response format, tools.
@@ -120,4 +177,4 @@ class InstructionsRow:
     text: str
 
 
-LogRow = RequestRow | AuditRow | RepeatRow | InstructionsRow
+LogRow = RequestRow | AuditRow | RepeatRow | TriedRow | GradeRow | InstructionsRow

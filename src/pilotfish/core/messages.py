@@ -89,13 +89,21 @@ class ChatRequest:
         """The name of the first option that only the reference can honour, or an empty string."""
         if self.n is not None and self.n != 1:
             return "n"
-        for name in ("logprobs", "stop", "tools", "functions", "audio", "modalities"):
-            if getattr(self, name) not in (None, False, [], {}, ["text"]):
-                return name
+        values = (self.logprobs, self.stop, self.tools, self.functions, self.audio, self.modalities)
+        if values != _NO_OPTIONS:
+            for name, value in zip(_OPTIONS, values, strict=True):
+                if value not in (None, False, [], {}, ["text"]):
+                    return name
         return self.own_option
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Of the options that a closed local answer cannot honour, those that every family spells alike.
+_OPTIONS = ("logprobs", "stop", "tools", "functions", "audio", "modalities")
+_NO_OPTIONS = (None,) * len(_OPTIONS)
+
+
+# Never changed. To freeze what every request makes costs 0.1 µs a field.
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Usage:
     """Tokens as the server reported them. `cached` is the part of `prompt` read from its cache."""
 
@@ -104,7 +112,8 @@ class Usage:
     cached: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Never changed. To freeze what every request makes costs 0.1 µs a field.
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Answer:
     """What a model answered to one request.
 

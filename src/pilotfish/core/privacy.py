@@ -35,7 +35,7 @@ TYPES: dict[str, str] = {
     "CRYPTO_WALLET": "a Bitcoin address (Base58Check, Bech32)",
     "DATE_OF_BIRTH": "a date after words such as `born` or `date of birth`",
     "ADDRESS": "a postal address: house number and street, box, unit",
-    "PERSON": "a name, by its title, the words before it or a common given name",
+    "PERSON": "a name, by its title, the words around it or a common given name",
 }
 """Every built-in type with what it is."""
 

@@ -22,14 +22,16 @@ _STYLE = """
   h2 { break-after: avoid; } svg, tr { break-inside: avoid; }
 }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 760px; margin: 2rem auto; padding: 0 1rem; }
+  max-width: 880px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
-  overflow-wrap: anywhere; }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
+  max-width: 24rem; overflow-wrap: break-word; }
+th { vertical-align: bottom; } td:first-child { min-width: 5rem; }
 .claim { font-size: 1.2rem; } .soft { color: var(--soft); }
 code, pre { font: .9em/1.5 ui-monospace, monospace; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: var(--soft); }
+svg { width: 100%; min-width: 36rem; height: auto; display: block; } svg text { font-size: 12px; }
+svg text:not([fill]) { fill: var(--soft); }
 .scroll { overflow-x: auto; }
 """
 

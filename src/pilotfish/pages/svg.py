@@ -1,7 +1,7 @@
 """The pieces of our charts: inline SVG in the colours of the page.
 
 All positions are shares in 0..1 of the plot, from the lower left; what is drawn is not known here. A chart is a
-list of pieces, painted in order, in one `figure`.
+list of pieces, painted in order, in one `figure`. No style is inline: a strict Content-Security-Policy forbids it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ WIDTH, HEIGHT, PAD, TOP = 720, 220, 40, 24
 Place = tuple[float, float]
 
 
-def figure(pieces: Iterable[str], label: str) -> str:
-    """The chart, with its description for those who cannot see it and, below it, for those who can."""
+def figure(pieces: Iterable[str], label: str, *, top: int = 0) -> str:
+    """The chart, with its description for those who cannot see it and, below it, for those who can.
+
+    `top` is how much of its height is cut off above, where a chart needs less.
+    """
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
-        f'{"".join(pieces)}</svg><p class="soft">{escape(label)}.</p>'
+        f'<div class="scroll" tabindex="0"><svg viewBox="0 {top} {WIDTH} {HEIGHT - top}" role="img" '
+        f'aria-label="{escape(label)}">{"".join(pieces)}</svg></div><p class="soft">{escape(label)}.</p>'
     )
 
 
@@ -27,6 +30,12 @@ def axis() -> str:
     """The line at the bottom."""
     bottom = HEIGHT - PAD
     return f'<line x1="{PAD}" x2="{WIDTH - PAD}" y1="{bottom}" y2="{bottom}" stroke="var(--line)"/>'
+
+
+def grid(height: float) -> str:
+    """A thin line across."""
+    y = _y(height)
+    return f'<line x1="{PAD}" x2="{WIDTH - PAD}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--line)" stroke-width="0.5"/>'
 
 
 def curve(places: Iterable[Place], colour: str) -> str:
@@ -55,8 +64,8 @@ def bar(start: Place, end: Place, colour: str, opacity: float = 1.0) -> str:
 
 def label(place: Place, text: str, anchor: Literal["start", "middle", "end"] = "start", colour: str = "") -> str:
     """A text at a place in the plot."""
-    style = f' style="fill:{colour}"' if colour else ""
-    return f'<text x="{_x(place[0]):.1f}" y="{_y(place[1]):.1f}" text-anchor="{anchor}"{style}>{escape(text)}</text>'
+    fill = f' fill="{colour}"' if colour else ""
+    return f'<text x="{_x(place[0]):.1f}" y="{_y(place[1]):.1f}" text-anchor="{anchor}"{fill}>{escape(text)}</text>'
 
 
 def level(height: float, colour: str, label: str) -> str:
@@ -64,7 +73,7 @@ def level(height: float, colour: str, label: str) -> str:
     y = _y(height)
     return (
         f'<line x1="{PAD}" x2="{WIDTH - PAD}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" stroke-dasharray="6 4"/>'
-        f'<text x="{WIDTH - PAD}" y="{y - 4:.1f}" text-anchor="end" style="fill:{colour}">{escape(label)}</text>'
+        f'<text x="{WIDTH - PAD}" y="{y - 4:.1f}" text-anchor="end" fill="{colour}">{escape(label)}</text>'
     )
 
 
@@ -87,8 +96,8 @@ def note(label: str, corner: Literal["top left", "top right", "bottom left", "bo
     """A text in a corner, outside the plot."""
     y = 14 if corner.startswith("top") else HEIGHT - 8
     place = f'x="{PAD}"' if corner.endswith("left") else f'x="{WIDTH - PAD}" text-anchor="end"'
-    style = f' style="fill:{colour}"' if colour else ""
-    return f'<text y="{y}" {place}{style}>{escape(label)}</text>'
+    fill = f' fill="{colour}"' if colour else ""
+    return f'<text y="{y}" {place}{fill}>{escape(label)}</text>'
 
 
 def _x(share: float) -> float:

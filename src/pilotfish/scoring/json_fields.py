@@ -12,7 +12,7 @@ from typing import Any
 
 from pilotfish.core.errors import DataError
 from pilotfish.core.item import Item
-from pilotfish.scoring.answers import read_object
+from pilotfish.scoring.closed_sets import read_object
 from pilotfish.scoring.score import Score, expected, unread
 
 MAX_STARTS = 50

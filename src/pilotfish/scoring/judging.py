@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pilotfish.scoring.score import Score, unread
+
 PROMPT = """\
 You compare two answers to the same request. Judge which answer serves the request better: correctness first, then \
 whether it does what was asked, then clarity. Length is no merit, and neither is the order in which the answers stand.
@@ -77,38 +79,51 @@ class PairVerdict:
         """What the first answer earns: the mean over both orders of 1 for better, 0.5 for a tie, 0 otherwise."""
         return sum(_WORTH.get(verdict, 0.0) for verdict in (self.forward, self.backward)) / 2
 
+    @property
+    def score(self) -> Score:
+        """The same as a score; a parse failure where the judge cannot be read."""
+        if not self.is_readable:
+            return unread("the judge's verdict cannot be read")
+        return Score(self.value, "", f"judged {self.forward} and, swapped, {self.backward}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeReport:
     """How a judge does. Shares are over all pairs (`agreement`: over both orders of each); None where undefined.
 
-    `kappa` compares the judge's outcomes, "tie" and "unreadable" being categories of their own, with the human ones.
+    `kappa` compares the judge's outcomes, "tie" and "unreadable" being categories of their own, with the human ones on
+    the `n_human` pairs that have such a label; so does `agreement`.
     """
 
     n: int
     n_unreadable: int
     same_in_both_orders: float | None
     prefers_first: float | None
+    n_human: int = 0
     agreement: float | None = None
     kappa: float | None = None
 
 
 def report(verdicts: Sequence[PairVerdict], human: Sequence[str] = ()) -> JudgeReport:
-    """The report on a judge, with agreement where `human` has the better answer ("1", "2", "tie") of each pair."""
+    """The report on a judge, with agreement where `human` has the better answer ("1", "2", "tie"; "" where unknown)."""
     n = len(verdicts)
     if human and len(human) != n:
         raise ValueError(f"{n} verdicts, but {len(human)} human labels")
     shown = [verdict for verdict in verdicts if verdict.is_readable]
     # The answer that stood first is "1" in the order given and "2" in the swapped one.
     n_first = sum((verdict.forward == "1") + (verdict.backward == "2") for verdict in shown)
-    right = sum((v.forward == label) + (v.backward == label) for v, label in zip(verdicts, human, strict=False))
+    labelled = [(verdict, label) for verdict, label in zip(verdicts, human, strict=False) if label]
+    right = sum((verdict.forward == label) + (verdict.backward == label) for verdict, label in labelled)
     return JudgeReport(
         n=n,
         n_unreadable=n - len(shown),
         same_in_both_orders=sum(v.forward == v.backward for v in shown) / n if n else None,
         prefers_first=n_first / (2 * len(shown)) if shown else None,
-        agreement=right / (2 * n) if human else None,
-        kappa=kappa([verdict.outcome or "unreadable" for verdict in verdicts], human) if human else None,
+        n_human=len(labelled),
+        agreement=right / (2 * len(labelled)) if labelled else None,
+        kappa=kappa([v.outcome or "unreadable" for v, _ in labelled], [label for _, label in labelled])
+        if labelled
+        else None,
     )
 
 

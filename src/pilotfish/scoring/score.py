@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from pilotfish.core.errors import DataError
 from pilotfish.core.item import Item
-from pilotfish.scoring.answers import folded, reads_as_refusal
+from pilotfish.scoring.answers import reads_as_refusal
+from pilotfish.scoring.closed_sets import folded
 
 MAX_REFUSAL_CHARACTERS = 600
 """A longer text that opens like a refusal says more than that it declines."""

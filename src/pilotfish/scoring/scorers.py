@@ -20,8 +20,8 @@ from typing import Any
 from pilotfish.core.errors import MissingExtraError, UserError
 from pilotfish.core.item import Item
 from pilotfish.scoring import json_fields, judging, numbers, selection, spans, text_overlap, unit_tests
-from pilotfish.scoring.answers import folded
-from pilotfish.scoring.score import Score, expected, expected_texts, unread, with_finish, with_refusal
+from pilotfish.scoring.closed_sets import folded
+from pilotfish.scoring.score import Score, expected, expected_texts, with_finish, with_refusal
 
 __all__ = ["SCORERS", "Score", "Scorer", "corpus_figures", "default_scorer", "scorer", "with_finish"]
 
@@ -128,10 +128,7 @@ def score_judge(item: Item, answer: str, *, ask: Callable[[str], str] | None = N
     gold = expected_texts(item, "judge")[0]
     request = "\n\n".join(message.text or "" for message in item.messages)
     forward = ask(judging.pair_prompt(request, answer, gold))
-    verdict = judging.PairVerdict.of_replies(forward, ask(judging.pair_prompt(request, gold, answer)))
-    if not verdict.is_readable:
-        return unread("the judge's verdict cannot be read")
-    return Score(verdict.value, "", f"judged {verdict.forward} and, swapped, {verdict.backward}")
+    return judging.PairVerdict.of_replies(forward, ask(judging.pair_prompt(request, gold, answer))).score
 
 
 def score_auto(item: Item, answer: str) -> Score:

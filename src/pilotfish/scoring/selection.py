@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from pilotfish.core.errors import DataError
 from pilotfish.core.item import Item
-from pilotfish.scoring.answers import folded
+from pilotfish.scoring.closed_sets import folded
 from pilotfish.scoring.score import Score, expected, expected_texts, unread
 
 _JOINED = re.compile(r"[\s_\-]+")

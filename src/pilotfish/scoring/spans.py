@@ -18,7 +18,7 @@ from typing import Any
 
 from pilotfish.core.errors import DataError
 from pilotfish.core.item import Item
-from pilotfish.scoring.answers import folded
+from pilotfish.scoring.closed_sets import folded
 from pilotfish.scoring.score import Score, expected, expected_texts, unread
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
