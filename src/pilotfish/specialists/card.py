@@ -16,10 +16,13 @@ from typing import Any
 
 from pilotfish.core.errors import SpecialistError
 from pilotfish.core.ids import sha256
-from pilotfish.core.task import AnswerShape, Field
+from pilotfish.core.task import AnswerShape, Field, Retrieval
 
 FORMAT = 1
 NAME = "specialist.json"
+
+ENCODER = "encoder.json"
+"""Stands beside it, with the graph and the tokenizer it names, where the encoder was fine-tuned for the task."""
 
 _FILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
@@ -28,7 +31,8 @@ _FILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 class Card:
     """What a specialist is.
 
-    `classes` are the values that it can answer, per field of `shape`. `scores` are figures of its learning
+    `classes` are the values that it can answer, per field of `shape`. `encoder_sha256` is empty where the n-grams
+    answer alone. `scores` are figures of its learning
     (out of fold), `versions` those of the packages that fitted it. `files` maps file names to their SHA-256.
     """
 
@@ -43,6 +47,11 @@ class Card:
     scores: dict[str, float]
     versions: dict[str, str]
     files: dict[str, str]
+
+    @property
+    def shares_encoder(self) -> bool:
+        """Whether it reads the shared encoder's embeddings, rather than those of its own, or none."""
+        return bool(self.encoder_sha256) and ENCODER not in self.files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +111,22 @@ def _card(row: dict[str, Any], name: str) -> Card:
     known = {item.name: row[item.name] for item in dataclasses.fields(Card)}
     known["shape"] = AnswerShape(
         kind=shape["kind"],
-        fields=tuple(Field(name=item["name"], values=tuple(item["values"])) for item in shape["fields"]),
+        fields=tuple(Field(**{**item, "values": tuple(item["values"])}) for item in shape["fields"]),
         style=tuple((value, text) for value, text in shape["style"]),
         why_open=shape["why_open"],
+        retrieval=_retrieval(shape.get("retrieval")),
     )
     known["classes"] = tuple(tuple(values) for values in row["classes"])
     known["students"] = tuple(row["students"])
     return Card(**known)
+
+
+def _retrieval(row: dict[str, Any] | None) -> Retrieval | None:
+    """Whose answers they are; None in folders of other shapes."""
+    if row is None:
+        return None
+    return Retrieval(
+        owner=row["owner"],
+        forgotten=tuple((value, time_s) for value, time_s in row["forgotten"]),
+        min_overlap=row["min_overlap"],
+    )

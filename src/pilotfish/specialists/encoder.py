@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pilotfish.core.errors import MissingExtraError, SpecialistError
 from pilotfish.core.ids import sha256
+from pilotfish.specialists import card as cards
 
 # Else onnxruntime (1.31) writes a device id to the user's cache and reports to Microsoft, from its import on.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -30,9 +32,12 @@ except ImportError as error:
     raise MissingExtraError("local", error.name or "onnxruntime") from error
 
 FORMAT = 1
-CARD = "encoder.json"
+CARD = cards.ENCODER
 GRAPH = "model.int8.onnx"
+WORDS_CARD = "words.json"
+WORDS = "words.int8.onnx"
 TOKENIZER = "tokenizer.json"
+FILES = (CARD, GRAPH, TOKENIZER)
 
 MAX_CHARACTERS = 8192
 """A longer text is cut in its middle before it is split into tokens, which bounds the time of that; 128 tokens
@@ -44,12 +49,29 @@ _FAILURES = tuple(
 )
 
 
+class Graph:
+    """Another graph that reads the same tokens, such as the lower layers alone. `SpecialistError` for no such graph."""
+
+    def __init__(self, content: bytes) -> None:
+        self.session = _session(content)
+
+
 class Encoder:
     """A loaded encoder. `encode` may be called from several threads."""
 
-    def __init__(self, session: Any, tokenizer: Tokenizer, card: dict[str, Any], sha256: str) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        session: Any,  # noqa: ANN401
+        tokenizer: Tokenizer,
+        card: dict[str, Any],
+        sha256: str,
+        folder: Path | None,
+    ) -> None:
         self._session = session
         self._tokenizer = tokenizer
+        self._folder = folder
+        self._words: WordReader | None = None
+        self._lock = threading.Lock()
         self._max_tokens: int = card["max_tokens"]
         self.name: str = card["name"]
         self.dimension: int = card["dimension"]
@@ -62,21 +84,44 @@ class Encoder:
         Raises `SpecialistError` where a file is missing, differs from its hash, or is of a newer format.
         """
         try:
-            written = (folder / CARD).read_bytes()
-            card = json.loads(written)
-            if card["format"] > FORMAT:
-                raise SpecialistError(f"The encoder {folder.name} has a newer format.", hint="Update pilotfish.")
-            contents = {name: (folder / name).read_bytes() for name in (GRAPH, TOKENIZER)}
-            wrong = [name for name in contents if sha256(contents[name]) != card["files"][name]]
-            card = {key: card[key] for key in ("name", "dimension", "max_tokens")}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            contents = {name: (folder / name).read_bytes() for name in FILES}
+        except OSError as error:
             raise SpecialistError(f"The encoder {folder.name} cannot be read: {error}") from error
+        return cls.of(contents, folder.name, folder)
+
+    @classmethod
+    def of(cls, contents: Mapping[str, bytes], name: str, folder: Path | None = None) -> Encoder:
+        """The encoder in these `FILES` of the folder `name`; a specialist's folder may hold them too. As `load`.
+
+        Only in a `folder` of its own may it have a graph for words.
+        """
+        try:
+            card = json.loads(contents[CARD])
+            if card["format"] > FORMAT:
+                raise SpecialistError(f"The encoder {name} has a newer format.", hint="Update pilotfish.")
+            wrong = [file for file in (GRAPH, TOKENIZER) if sha256(contents[file]) != card["files"][file]]
+            known = {key: card[key] for key in ("name", "dimension", "max_tokens")}
+        except (ValueError, KeyError, TypeError) as error:
+            raise SpecialistError(f"The encoder {name} cannot be read: {error}") from error
         if wrong:
-            raise SpecialistError(f"The encoder {folder.name} was changed: {', '.join(wrong)} differs from its hash.")
+            raise SpecialistError(f"The encoder {name} was changed: {', '.join(wrong)} differs from its hash.")
         tokenizer = Tokenizer.from_str(contents[TOKENIZER].decode())
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        return cls(_session(contents[GRAPH]), tokenizer, card, sha256(written))
+        return cls(_session(contents[GRAPH]), tokenizer, known, sha256(contents[CARD]), folder)
+
+    def run(self, text: str, graph: Graph | None = None) -> NDArray[np.float32]:
+        """What the graph says of one text: its embedding, or of another `graph` of the same encoder its own output.
+
+        Raises `SpecialistError` where onnxruntime fails.
+        """
+        session = self._session if graph is None else graph.session
+        try:
+            (found,) = session.run(None, {"input_ids": np.array([self.tokens(text)], np.int64)})
+        except _FAILURES as error:
+            raise SpecialistError(f"The encoder failed: {error}") from error
+        output: NDArray[np.float32] = found[0]
+        return output
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The embeddings, float32 [n, dimension], each of length 1. Of a text over `max_tokens` both ends are read.
@@ -85,17 +130,42 @@ class Encoder:
         """
         embeddings = np.empty((len(texts), self.dimension), np.float32)
         for row, text in enumerate(texts):
-            try:
-                embeddings[row] = self._session.run(None, {"input_ids": np.array([self._tokens(text)], np.int64)})[0]
-            except _FAILURES as error:
-                raise SpecialistError(f"The encoder failed: {error}") from error
+            embeddings[row] = self.run(text)
         return embeddings
+
+    def words(self) -> WordReader:
+        """What also gives the states of words, from the graph beside the encoder's own: 22 MB that extractions need.
+
+        Loaded once. Raises `SpecialistError` where it is missing, differs from its hash, or belongs to another encoder.
+        """
+        with self._lock:
+            if self._words is None:
+                self._words = self._load_words()
+        return self._words
+
+    def _load_words(self) -> WordReader:
+        if self._folder is None:
+            raise SpecialistError(f"The encoder {self.name} is a specialist's own, and has no graph for words.")
+        hint = (
+            f"Delete {self._folder.name} in the cache of encoders: both are built again, where the weights are at hand."
+        )
+        try:
+            written = (self._folder / WORDS_CARD).read_bytes()
+            card = json.loads(written)
+            graph = (self._folder / WORDS).read_bytes()
+            is_whole = card["graph_sha256"] == sha256(graph) and card["encoder_sha256"] == self.sha256
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SpecialistError(f"The encoder {self.name} has no graph for words: {error}", hint=hint) from error
+        if not is_whole:
+            raise SpecialistError(f"The graph for words of {self.name} differs from its hash.", hint=hint)
+        return WordReader(self, _session(graph), self._tokenizer, self._max_tokens, sha256(written))
 
     def count_tokens(self, text: str) -> int:
         """How many tokens of `text` are read."""
-        return len(self._tokens(text))
+        return len(self.tokens(text))
 
-    def _tokens(self, text: str) -> list[int]:
+    def tokens(self, text: str) -> list[int]:
+        """The numbers of the tokens that are read of `text`."""
         if len(text) > MAX_CHARACTERS:
             text = f"{text[: MAX_CHARACTERS // 2]} {text[-MAX_CHARACTERS // 2 :]}"
         # A lone surrogate, which JSON can carry, is no UTF-8 and would be refused by the tokenizer.
@@ -104,6 +174,52 @@ class Encoder:
             return tokens
         half = self._max_tokens // 2
         return tokens[: self._max_tokens - half] + tokens[-half:]
+
+
+class WordReader:
+    """Reads the words of a text: its embedding, and for each word a state that its neighbours have coloured."""
+
+    def __init__(self, encoder: Encoder, session: Any, tokenizer: Tokenizer, max_tokens: int, sha256: str) -> None:  # noqa: ANN401
+        self._encoder = encoder
+        self._session = session
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+        self.dimension = encoder.dimension
+        self.sha256 = sha256
+
+    def read(self, text: str, places: Sequence[tuple[int, int]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The embedding [dimension], the encoder's, and the states [places, dimension] of the words at `places`.
+
+        A word's state is the mean of those of its first and last piece; 0 where none is read (past `MAX_CHARACTERS`). A
+        text over `max_tokens` is read in windows. Raises `SpecialistError` where onnxruntime fails.
+        """
+        read = self._tokenizer.encode(text[:MAX_CHARACTERS].encode("utf-8", "replace").decode())
+        ids, body = np.array(read.ids, np.int64), np.flatnonzero(np.array(read.special_tokens_mask) == 0)
+        before, after = (ids[: body[0]], ids[body[-1] + 1 :]) if len(body) else (ids, ids[:0])
+        size = self._max_tokens - len(before) - len(after)
+        states = np.zeros((len(body) + 1, self.dimension), np.float32)
+        embedding = np.empty(0, np.float32)
+        for start in range(0, max(1, len(body)), size):
+            window = body[start : start + size]
+            embedding, found = self._run(np.concatenate([before, ids[window], after]))
+            states[start : start + len(window)] = found[len(before) : len(before) + len(window)]
+        if len(body) > size or len(text) > MAX_CHARACTERS:
+            embedding = self._encoder.encode([text])[0]
+        offsets = np.array([read.offsets[piece] for piece in body], np.int64).reshape(-1, 2)
+        sought = np.array(places, np.int64).reshape(-1, 2)
+        first = np.searchsorted(offsets[:, 1], sought[:, 0], "right")
+        last = np.searchsorted(offsets[:, 0], sought[:, 1], "left") - 1
+        # What no piece covers points at the row of zeros behind the last piece.
+        unread = first > last
+        first[unread], last[unread] = len(body), len(body)
+        return embedding, (states[first] + states[last]) * np.float32(0.5)
+
+    def _run(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        try:
+            embedding, words = self._session.run(["embedding", "words"], {"input_ids": ids[None]})
+        except _FAILURES as error:
+            raise SpecialistError(f"The encoder failed: {error}") from error
+        return embedding[0], words[0]
 
 
 def _session(graph: bytes) -> Any:  # noqa: ANN401 (onnxruntime is untyped)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotfish.core.errors import MissingExtraError
-from pilotfish.specialists.encoder import Encoder
+from pilotfish.specialists.encoder import Encoder, Graph, WordReader
 
 try:
     import numpy as np
@@ -54,6 +54,18 @@ class RememberedEncoder(Encoder):
         for row, key in enumerate(keys):
             embeddings[row] = self._known[key]
         return embeddings
+
+    def words(self) -> WordReader:
+        """As `Encoder.words`; the states of words are too many to remember."""
+        return self._encoder.words()
+
+    def count_tokens(self, text: str) -> int:
+        """As `Encoder.count_tokens`."""
+        return self._encoder.count_tokens(text)
+
+    def run(self, text: str, graph: Graph | None = None) -> NDArray[np.float32]:
+        """As `Encoder.run`, from no memory."""
+        return self._encoder.run(text, graph)
 
     def _read(self) -> dict[bytes, NDArray[np.float32]]:
         try:
