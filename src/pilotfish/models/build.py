@@ -6,6 +6,7 @@ message of an error.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from pilotfish.models.http import HttpModel
 
 def large_model(settings: LargeSettings, environment: Mapping[str, str] | None = None) -> Model:
     """The reference model. Raises `ConfigError` where its address or name is missing."""
-    if not settings.url:
+    if not (settings.url or settings.weights):
         raise ConfigError(
             "No large model is configured.",
             hint="Give its base URL with --large URL, PILOTFISH_LARGE_URL or [large] url.",
@@ -46,6 +47,8 @@ def configured_model(
     `client_url` is the address that the clients' own keys are meant for: no other host is ever sent one. Raises
     `ConfigError` where a URL or a key cannot be used.
     """
+    if settings.weights:
+        return _local_model(name, settings)
     values = os.environ if environment is None else environment
     limits = Limits(
         connect_timeout_s=settings.connect_timeout_s,
@@ -73,6 +76,19 @@ def configured_model(
         timeout_s=settings.timeout_s,
         retry_wait_s=settings.retry_wait_s,
     )
+
+
+def _local_model(name: str, settings: ModelSettings) -> Model:
+    """Weights in this process. Imported here, so that nobody needs transformers who asks servers."""
+    if settings.task == "generate":
+        weights = importlib.import_module("pilotfish.models.local_weights")
+        made: Model = weights.LocalWeights(
+            settings.weights, name=name, max_tokens=settings.max_tokens, price=settings.price
+        )
+        return made
+    tasks = importlib.import_module("pilotfish.models.local_tasks")
+    found: Model = tasks.TASKS[settings.task](settings.weights, name=name, price=settings.price)
+    return found
 
 
 def _origin(url: str) -> tuple[str, str]:

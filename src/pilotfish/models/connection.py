@@ -2,12 +2,13 @@
 
 Our own, because a departing client must end the work upstream at once, and pyreqwest 0.15.1 (the fastest ready
 client) lets a cancelled request run on to its end. It posts a body, gives back status, headers and body, and knows
-nothing of chats. What travels on one connection is the business of `exchange.py`.
+nothing of chats. What travels on one connection is the business of `exchange.py`, proxies that of `proxy.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pilotfish.core.errors import ConfigError, ModelConnectionError, RequestError
 from pilotfish.models.exchange import Connection, Limits, translate
+from pilotfish.models.proxy import open_tunnel, proxy_of, refused
 
 IDLE_S = 60.0
 """Shorter than the keep-alive of the large vendors (75 s and more), so that a dead connection is seldom picked."""
@@ -34,7 +36,10 @@ class Endpoint:
         timeout_s: float,
         limits: Limits,
     ) -> None:
-        """`timeout_s` bounds a whole exchange. Raises `ConfigError` where `url` names no host."""
+        """`timeout_s` bounds a whole exchange. Where the environment names a proxy for `url`, all goes through that.
+
+        Raises `ConfigError` where `url` names no host, or a proxy is of no use.
+        """
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
@@ -43,6 +48,7 @@ class Endpoint:
         if not host:
             raise ConfigError(f"The URL {url!r} names no host.")
         self._model = model
+        self._proxy = proxy_of(url, os.environ)
         self._host = host
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._port = port or (443 if self._tls else 80)
@@ -92,10 +98,14 @@ class Endpoint:
         """The lines that all requests to a path share, kept: there are but a few paths."""
         url = self._url
         target = (url.path.rstrip("/") + path or "/") + (f"?{url.query}" if url.query else "")
+        credentials = ""
+        if self._proxy is not None and self._tls is None:
+            # A proxy is told the whole URL, and its password: here it reads what it passes on.
+            target, credentials = f"http://{url.netloc.rpartition('@')[2]}{target}", self._proxy.credentials
         # Without compression, since a stream must be relayed as it comes.
         self._heads[path] = head = _header_bytes(
             f"POST {target} HTTP/1.1\r\nhost: {url.netloc.rpartition('@')[2]}\r\nuser-agent: pilotfish\r\n"
-            "content-type: application/json\r\naccept-encoding: identity\r\n"
+            f"content-type: application/json\r\naccept-encoding: identity\r\n{credentials}"
         )
         return head
 
@@ -118,6 +128,9 @@ class Endpoint:
         finally:
             if not has_come:
                 connection.end()
+        if self._proxy is not None and connection.status == 407:
+            connection.end()
+            raise refused(self._model, "407")
         return connection
 
     def _take(self) -> Connection | None:
@@ -133,10 +146,14 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(min(self._connect_timeout_s, timeout_s)):
+                if self._proxy is not None and self._tls is not None:
+                    return await open_tunnel(
+                        self._proxy, self._host, self._port, tls=self._tls, open_=self._open, model=self._model
+                    )
                 _, connection = await loop.create_connection(
                     self._open,
-                    self._host,
-                    self._port,
+                    self._host if self._proxy is None else self._proxy.host,
+                    self._port if self._proxy is None else self._proxy.port,
                     ssl=self._tls,
                     server_hostname=self._host if self._tls else None,
                 )

@@ -54,8 +54,9 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
+        # It outlives an exchange, and then looks again: to set and cancel one for each would cost 2 µs.
         self._timer: asyncio.TimerHandle | None = None
-        self._is_closed = False
+        self._is_closed = self._is_under_way = False
         self._parser = httptools.HttpResponseParser(self)
         self.idle_since_s = 0.0
         self._reset()
@@ -81,10 +82,11 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._reset()
         self._is_whole = is_whole
+        self._is_under_way = True
         self._n_exchanges += 1
         self._sent_s = self._heard_s = self._loop.time()
         self._deadline_s = self._sent_s + timeout_s
-        self._timer = self._loop.call_at(self._deadline_s, self._expire)
+        self._look_at(self._deadline_s)
         self._transport.write(data)
 
     async def head(self) -> None:
@@ -116,9 +118,7 @@ class Connection(asyncio.Protocol):
 
     def end(self) -> bool:
         """End the exchange; True where the connection can carry another, else it is cut at once."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._is_under_way = False
         if self.is_reusable:
             self.idle_since_s = time.monotonic()
             return True
@@ -128,6 +128,9 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Cut the connection, which is how HTTP/1.1 cancels a request."""
         self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -155,11 +158,25 @@ class Connection(asyncio.Protocol):
         self.abort()
         self._wake()
 
+    def _look_at(self, when_s: float) -> None:
+        """See to it that `_expire` runs at `when_s` at the latest."""
+        if self._timer is not None:
+            if self._timer.when() <= when_s:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when_s, self._expire)
+
     def _expire(self) -> None:
+        self._timer = None
+        if not self._is_under_way:
+            return
         # A timer may come a millisecond early.
         now_s = self._loop.time() + 0.001
-        if not self._watches_silence or now_s >= self._deadline_s:
+        if now_s >= self._deadline_s:
             self._fail(ModelTimeoutError(f"{self._model} did not answer in time.", model=self._model))
+            return
+        if not self._watches_silence:
+            self._look_at(self._deadline_s)
             return
         if self._waiter is None:
             self._heard_s = now_s
@@ -171,7 +188,7 @@ class Connection(asyncio.Protocol):
 
     def _watch_silence(self) -> None:
         self._watches_silence = True
-        self._timer = self._loop.call_at(min(self._heard_s + self._stream_idle_s, self._deadline_s), self._expire)
+        self._look_at(min(self._heard_s + self._stream_idle_s, self._deadline_s))
 
     # What asyncio calls.
 
@@ -246,8 +263,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Buffer a piece, within bounds."""
-        if self._stream_idle_s and not self._watches_silence and not self._is_whole and self._timer is not None:
-            self._timer.cancel()
+        if self._stream_idle_s and not self._watches_silence and not self._is_whole and self._is_under_way:
             self._heard_s = self._loop.time()
             self._watch_silence()
         self._n_body_bytes += len(data)

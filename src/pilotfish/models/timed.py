@@ -70,7 +70,7 @@ async def timed_answer(model: Model, request: ChatRequest, *, sent_s: float | No
     finally:
         await stream.aclose()
     ended_s = time.perf_counter()
-    summary = format_of(request).decode_stream(b"".join(pieces))
+    summary = await format_of(request).read_stream(b"".join(pieces))
     if summary.error or not summary.is_whole:
         why = summary.error or "its stream ended without a finish reason"
         raise ModelFormatError(f"{model.card.name} gave no whole answer: {why}", model=model.card.name)

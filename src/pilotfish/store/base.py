@@ -13,13 +13,17 @@ from typing import Any, Protocol, TypedDict, Unpack
 
 from pilotfish.core.certificate import Certificate, Refusal
 from pilotfish.core.key import KeyRecord, Limits
-from pilotfish.core.log_row import AuditRow, InstructionsRow, LogRow, RepeatRow, RequestRow
+from pilotfish.core.log_row import AuditRow, GradeRow, InstructionsRow, LogRow, RepeatRow, RequestRow, TriedRow
+from pilotfish.core.privacy import PrivacyMode
 from pilotfish.core.task import AnswerShape, Mode, Template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogFilter:
-    """Which request rows: all fields that are set must hold. Times are seconds since the epoch."""
+    """Which request rows: all fields that are set must hold. Times are seconds since the epoch.
+
+    `before_id` is a request: only those that come before it in time, none where it is not known.
+    """
 
     task_id: str = ""
     since_s: float | None = None
@@ -27,6 +31,7 @@ class LogFilter:
     errors_only: bool = False
     limit: int | None = None
     newest_first: bool = False
+    before_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,39 @@ class TaskCount:
     first_s: float
     last_s: float
     n_first: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """What happened from `start_s` on, of one task or, with an empty `task_id`, of all or of none.
+
+    `n_reference` requests were answered by the reference, `reference_s` after so many seconds in all and at
+    `reference_usd` for those `n_reference_priced` whose cost is known; audits and repeated calls likewise. `cost_usd`
+    is that of all requests but the `n_unpriced` answered ones of unknown cost. Of the audits `n_judged` have a known
+    loss; `losses` is their sum.
+    """
+
+    start_s: float
+    task_id: str
+    n_requests: int
+    n_local: int
+    n_failed: int
+    local_s: float
+    n_reference: int
+    reference_s: float
+    n_reference_priced: int
+    reference_usd: float
+    cost_usd: float
+    n_unpriced: int
+    n_audits: int
+    audit_s: float
+    n_audits_priced: int
+    audit_usd: float
+    n_judged: int
+    losses: float
+    n_repeats: int
+    n_repeats_priced: int
+    repeat_usd: float
 
 
 class LogWriter(Protocol):
@@ -75,16 +113,42 @@ class Log(Protocol):
     def repeats(self, request_id: str = "") -> list[RepeatRow]:
         """What the reference was asked again, of one request or of all, by request and number."""
 
+    def tried(self, request_id: str = "") -> list[TriedRow]:
+        """What smaller models said, to one request or to all, in the order of time."""
+
+    def grades(self, request_id: str = "") -> list[GradeRow]:
+        """How answers were graded, those to one request or to all, in the order of time."""
+
+    def collected_usd(self, since_s: float) -> float:
+        """What collecting has cost since a time; what was set aside where the cost is not known."""
+
     def instructions(self, instructions_id: str) -> InstructionsRow | None:
         """The shared part of a request."""
 
     def task_counts(self) -> list[TaskCount]:
         """Per task and instructions, most frequent first."""
 
+    def periods(
+        self,
+        since_s: float,
+        *,
+        until_s: float | None = None,
+        step_s: int = 0,
+        task_id: str | None = None,
+        by_task: bool = False,
+    ) -> list[Period]:
+        """What happened since the hour of a time: in steps of so many seconds (whole hours; 0: in all), by task.
+
+        Hours that begin at `until_s` or later are left out.
+        """
+
+    def differing(self, task_id: str, limit: int) -> list[RequestRow]:
+        """The newest audited requests of a task whose local answer differed from the reference's, newest first."""
+
     def prune(self, before_s: float) -> int:
         """Delete request rows before a time, with audits and instructions that no request needs; how many went.
 
-        Of repeated calls only the texts go: what a budget has spent stays spent.
+        Of repeated and collected calls only the texts go: what a budget has spent stays spent.
         """
 
     def n_gaps(self) -> int:
@@ -170,8 +234,8 @@ class Registry(Protocol):
     def certificate(self, certificate_id: str) -> Certificate | None:
         """One certificate, however old."""
 
-    def verdicts(self, task_id: str) -> list[Certificate | Refusal]:
-        """All verdicts of a task, oldest first."""
+    def verdicts(self, task_id: str, newest: int | None = None) -> list[Certificate | Refusal]:
+        """All verdicts of a task, or the newest so many; oldest first."""
 
     def n_attempts(self, task_id: str) -> int:
         """How many verdicts of this task have spent delta (whatever the outcome)."""
@@ -203,6 +267,43 @@ class Registry(Protocol):
         """Close the connection."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteRecord:
+    """A route that was adopted, as JSON objects, with its certificate. `audit_state` is the auditor's
+    (`guarantees/audit.py`)."""
+
+    certificate: Certificate
+    route: dict[str, Any]
+    adopted_s: float
+    audit_state: dict[str, Any] | None = None
+    withdrawn_s: float | None = None
+
+
+class Routes(Protocol):
+    """The route that decides on open-ended requests: the one adopted last, until it is withdrawn."""
+
+    def version(self) -> int:
+        """A number that grows with every change of the registry, cheap to poll."""
+
+    def newest(self) -> RouteRecord | None:
+        """The one adopted last, withdrawn or not; an older one never comes back."""
+
+    def adopt(self, certificate: Certificate, route: dict[str, Any]) -> None:
+        """Let this route decide from now on.
+
+        Raises `StoreError` where its certificate was withdrawn, or counts fewer attempts than its workload had here.
+        """
+
+    def change_audit(self, certificate_id: str, change: Callable[[dict[str, Any] | None], dict[str, Any]]) -> None:
+        """Replace the auditor's state in one transaction; nothing where the route is no longer in force."""
+
+    def withdraw(self, certificate_id: str, message: str) -> bool:
+        """End the route for good, and say why in an event; False where it was not in force."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
 class Keys(Protocol):
     """Virtual keys, by their hashes, and the admin key's."""
 
@@ -216,7 +317,14 @@ class Keys(Protocol):
         """The key of that name or id. Raises `TaskError` naming those there are."""
 
     def create(
-        self, name: str, sha256: str, *, models: Sequence[str], limits: Limits, expires_s: float | None
+        self,
+        name: str,
+        sha256: str,
+        *,
+        models: Sequence[str],
+        limits: Limits,
+        expires_s: float | None,
+        privacy: PrivacyMode = "allow",
     ) -> KeyRecord:
         """A new key. Raises `StoreError` where the name is taken."""
 

@@ -1,6 +1,7 @@
 """From a home folder to the objects of the store: the only place that knows the names of its files.
 
     HOME/log.db  HOME/spool/  HOME/registry.db  HOME/usage/  HOME/embeddings.safetensors
+    HOME/specialists/.tuning/
 
 The folder is created readable by its owner only, since the log holds what people wrote. Each function raises
 `StoreError` where the folder cannot be used or was written by a newer version.
@@ -8,6 +9,7 @@ The folder is created readable by its owner only, since the log holds what peopl
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from pilotfish.core.errors import StoreError
@@ -16,6 +18,7 @@ from pilotfish.store.sqlite_import import Importer, import_spool
 from pilotfish.store.sqlite_keys import SqliteKeys
 from pilotfish.store.sqlite_log import SqliteLog
 from pilotfish.store.sqlite_registry import SqliteRegistry
+from pilotfish.store.sqlite_routes import SqliteRoutes
 from pilotfish.store.tallies import MappedTallies
 
 
@@ -28,14 +31,20 @@ def open_log(home: Path) -> SqliteLog:
 
 
 def prune(home: Path, before_s: float) -> int:
-    """Delete requests before a time, and the embeddings made of their texts; how many requests went."""
+    """Delete requests before a time, and what was made of their texts on the way; how many requests went."""
     embeddings(home).unlink(missing_ok=True)
+    shutil.rmtree(tuning(home / "specialists"), ignore_errors=True)
     return open_log(home).prune(before_s)
 
 
 def embeddings(home: Path) -> Path:
     """Where learning remembers embeddings (`specialists/remembered.py`)."""
     return home / "embeddings.safetensors"
+
+
+def tuning(specialists: Path) -> Path:
+    """Where interrupted fine-tuning stands (`students/tuned.py`), activations of texts among it."""
+    return specialists / ".tuning"
 
 
 def open_writer(home: Path) -> Spool:
@@ -60,6 +69,12 @@ def open_keys(home: Path) -> SqliteKeys:
     """The virtual keys of a home folder."""
     _spool(home)
     return SqliteKeys(home / "registry.db")
+
+
+def open_routes(home: Path) -> SqliteRoutes:
+    """The adopted routes of a home folder."""
+    _spool(home)
+    return SqliteRoutes(home / "registry.db")
 
 
 def open_tallies(home: Path) -> MappedTallies:

@@ -6,20 +6,25 @@ to the store's other files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pilotfish.config.settings import LearningSettings
 from pilotfish.store.base import Log, Registry
 from pilotfish.store.build import open_log, open_registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """Where commands and learning work. `folder` holds everything; `specialists` one folder per specialist."""
+    """Where commands and learning work. `folder` holds everything; `specialists` one folder per specialist.
+
+    `learning` says, among others, what two retrieved answers must have in common, and who may have them.
+    """
 
     folder: Path
     log: Log
     registry: Registry
+    learning: LearningSettings = field(default_factory=LearningSettings)
 
     @property
     def specialists(self) -> Path:
@@ -27,6 +32,10 @@ class Home:
         return self.folder / "specialists"
 
 
-def open_home(folder: Path) -> Home:
-    """The home in `folder`, made where it is missing. Raises `StoreError` where it cannot be used."""
-    return Home(folder=folder, log=open_log(folder), registry=open_registry(folder))
+def open_home(folder: Path, learning: LearningSettings | None = None) -> Home:
+    """The home in `folder`, made where it is missing, for learning with these settings (the default ones).
+
+    Raises `StoreError` where it cannot be used.
+    """
+    log, registry = open_log(folder), open_registry(folder)
+    return Home(folder=folder, log=log, registry=registry, learning=learning or LearningSettings())

@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from pilotfish.core.errors import StoreError
-from pilotfish.core.log_row import AuditRow, InstructionsRow, LogRow, RepeatRow, RequestRow
+from pilotfish.core.log_row import AuditRow, GradeRow, InstructionsRow, LogRow, RepeatRow, RequestRow, TriedRow
 
 SEGMENT_BYTES = 16 << 20
 SEGMENT_S = 60.0
@@ -47,20 +47,13 @@ class GapRow:
     last_s: float
 
 
-class SpoolLine(msgspec.Struct, frozen=True):
-    """One line of a segment: an object whose only key is the kind of its row."""
-
-    request: RequestRow | None = None
-    audit: AuditRow | None = None
-    repeat: RepeatRow | None = None
-    instructions: InstructionsRow | None = None
-    gap: GapRow | None = None
-
-
+# A line is an object whose only key is the kind of its row.
 _PREFIX: dict[type, bytes] = {
     RequestRow: b'{"request":',
     AuditRow: b'{"audit":',
     RepeatRow: b'{"repeat":',
+    TriedRow: b'{"tried":',
+    GradeRow: b'{"grade":',
     InstructionsRow: b'{"instructions":',
     GapRow: b'{"gap":',
 }

@@ -15,9 +15,10 @@ from typing import Any
 
 from pilotfish.core.errors import StoreError, TaskError
 from pilotfish.core.key import KeyRecord, Limits
+from pilotfish.core.privacy import MODES, PrivacyMode
 from pilotfish.store.sqlite_registry import RegistryFile
 
-_KEY = "SELECT number, key_id, name, sha256, created_s, models, limits, expires_s, revoked_s FROM keys"
+_KEY = "SELECT number, key_id, name, sha256, created_s, models, limits, expires_s, revoked_s, privacy FROM keys"
 
 
 class SqliteKeys(RegistryFile):
@@ -37,14 +38,24 @@ class SqliteKeys(RegistryFile):
         raise TaskError(f"There is no key {name!r}.", hint=hint)
 
     def create(
-        self, name: str, sha256: str, *, models: Sequence[str], limits: Limits, expires_s: float | None
+        self,
+        name: str,
+        sha256: str,
+        *,
+        models: Sequence[str],
+        limits: Limits,
+        expires_s: float | None,
+        privacy: PrivacyMode = "allow",
     ) -> KeyRecord:
         """A new key. Raises `StoreError` where the name is taken."""
         row = (
             "key_" + secrets.token_hex(6), name, sha256, time.time(), json.dumps(list(models)),
-            json.dumps(limits.stated()), expires_s,
+            json.dumps(limits.stated()), expires_s, privacy,
         )  # fmt: skip
-        sql = "INSERT INTO keys (key_id, name, sha256, created_s, models, limits, expires_s) VALUES (?,?,?,?,?,?,?)"
+        sql = (
+            "INSERT INTO keys (key_id, name, sha256, created_s, models, limits, expires_s, privacy) "
+            "VALUES (?,?,?,?,?,?,?,?)"
+        )
         with self._writing() as connection:
             if connection.execute("SELECT 1 FROM keys WHERE name = ?", (name,)).fetchone():
                 raise StoreError(
@@ -86,8 +97,11 @@ class SqliteKeys(RegistryFile):
 
 def _record(row: tuple[Any, ...]) -> KeyRecord:
     stated, known = json.loads(row[6]), {item.name for item in dataclasses.fields(Limits)}
-    if not stated.keys() <= known:
-        raise StoreError(f"The key {row[2]!r} has limits that this version does not know.", hint="Upgrade Pilotfish.")
+    if not stated.keys() <= known or row[9] not in MODES:
+        raise StoreError(
+            f"The key {row[2]!r} has limits or a privacy mode unknown to this version.",
+            hint="Upgrade Pilotfish.",
+        )
     return KeyRecord(
         number=row[0],
         key_id=row[1],
@@ -98,4 +112,5 @@ def _record(row: tuple[Any, ...]) -> KeyRecord:
         limits=Limits(**stated),
         expires_s=row[7],
         revoked_s=row[8],
+        privacy=row[9],
     )

@@ -13,10 +13,11 @@ import dataclasses
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pilotfish.core.log_row import AuditRow, InstructionsRow, RepeatRow, RequestRow
-from pilotfish.store.base import LogFilter, TaskCount
+from pilotfish.core.log_row import AuditRow, GradeRow, InstructionsRow, RepeatRow, RequestRow, TriedRow
+from pilotfish.store import sqlite_periods
+from pilotfish.store.base import LogFilter, Period, TaskCount
 from pilotfish.store.sqlite_file import connect, migrate, transaction, translated
 
 # Append-only: a change of the schema is a new entry at the end.
@@ -106,15 +107,43 @@ MIGRATIONS = (
     ALTER TABLE requests ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE requests ADD COLUMN price_source TEXT NOT NULL DEFAULT ''
     """,
+    """
+    ALTER TABLE requests ADD COLUMN route TEXT NOT NULL DEFAULT '';
+    ALTER TABLE requests ADD COLUMN tried_usd REAL DEFAULT 0;
+    CREATE TABLE tried (
+        request_id TEXT NOT NULL, model TEXT NOT NULL, time_s REAL NOT NULL, purpose TEXT NOT NULL,
+        probability REAL NOT NULL, prompt TEXT, tried TEXT, status INTEGER NOT NULL, error TEXT NOT NULL,
+        prompt_tokens INTEGER, completion_tokens INTEGER, cost_usd REAL, expected_usd REAL, latency_s REAL NOT NULL,
+        PRIMARY KEY (request_id, model)
+    );
+    CREATE TABLE grades (
+        request_id TEXT NOT NULL, source TEXT NOT NULL, time_s REAL NOT NULL, scores TEXT NOT NULL, comment TEXT,
+        key_id TEXT, cost_usd REAL, PRIMARY KEY (request_id, source)
+    );
+    DROP VIEW merged;
+    CREATE VIEW merged AS
+        SELECT r.rowid AS number, r.*, coalesce(r.reference_answer, a.reference_answer) AS known_answer,
+            CASE WHEN a.reference_answer IS NULL THEN r.sampling ELSE 'audit' END AS known_sampling
+        FROM requests AS r LEFT JOIN audits AS a USING (request_id)
+    """,
+    sqlite_periods.MIGRATION,
 )
 
 REQUEST_COLUMNS = tuple(item.name for item in dataclasses.fields(RequestRow))
 AUDIT_COLUMNS = tuple(item.name for item in dataclasses.fields(AuditRow))
 REPEAT_COLUMNS = tuple(item.name for item in dataclasses.fields(RepeatRow))
+TRIED_COLUMNS = tuple(item.name for item in dataclasses.fields(TriedRow))
+GRADE_COLUMNS = tuple(item.name for item in dataclasses.fields(GradeRow))
 INSTRUCTIONS_COLUMNS = tuple(item.name for item in dataclasses.fields(InstructionsRow))
+
+_Row = TypeVar("_Row", TriedRow, GradeRow)
 
 _MERGED = {"reference_answer": "known_answer", "sampling": "known_sampling"}
 _SELECT = f"SELECT {', '.join(_MERGED.get(name, name) for name in REQUEST_COLUMNS)} FROM merged"  # noqa: S608
+DIFFERING = (
+    f"{_SELECT} WHERE request_id IN (SELECT request_id FROM audits WHERE task_id = ? AND loss > 0 "  # noqa: S608
+    "ORDER BY time_s DESC LIMIT ?) ORDER BY time_s DESC"
+)
 _RECOUNT = """
     INSERT INTO task_counts SELECT
         task_id, instructions_id, count(*), sum(reason = 'certified'), count(known_answer), min(time_s), max(time_s),
@@ -156,6 +185,19 @@ class SqliteLog:
         found = [RepeatRow(**dict(zip(REPEAT_COLUMNS, row, strict=True))) for row in rows]
         return [dataclasses.replace(row, is_sampled=bool(row.is_sampled)) for row in found]
 
+    def tried(self, request_id: str = "") -> list[TriedRow]:
+        """What smaller models said, to one request or to all, in the order of time."""
+        return self._all(TriedRow, "tried", TRIED_COLUMNS, request_id)
+
+    def grades(self, request_id: str = "") -> list[GradeRow]:
+        """How answers were graded, those to one request or to all, in the order of time."""
+        return self._all(GradeRow, "grades", GRADE_COLUMNS, request_id)
+
+    def collected_usd(self, since_s: float) -> float:
+        """What collecting has cost since a time; what was set aside where the cost is not known."""
+        sql = "SELECT coalesce(sum(coalesce(cost_usd, expected_usd)), 0) FROM tried WHERE purpose = 'collect'"
+        return float(self._first(f"{sql} AND time_s >= ?", since_s)[0])
+
     def instructions(self, instructions_id: str) -> InstructionsRow | None:
         """The shared part of a request."""
         columns = ", ".join(INSTRUCTIONS_COLUMNS)
@@ -169,11 +211,30 @@ class SqliteLog:
         with self._connection() as connection:
             return [TaskCount(**dict(zip(columns, row, strict=True))) for row in connection.execute(sql)]
 
+    def periods(
+        self,
+        since_s: float,
+        *,
+        until_s: float | None = None,
+        step_s: int = 0,
+        task_id: str | None = None,
+        by_task: bool = False,
+    ) -> list[Period]:
+        """What happened since the hour of a time, in order; `step_s` is a multiple of an hour."""
+        sql, values = sqlite_periods.query((since_s, until_s), step_s, task_id, by_task=by_task)
+        with self._connection() as connection:
+            return [sqlite_periods.period(row) for row in connection.execute(sql, values)]
+
+    def differing(self, task_id: str, limit: int) -> list[RequestRow]:
+        """The newest audited requests of a task that differed, by the time of their audit."""
+        with self._connection() as connection:
+            return [_request_row(row) for row in connection.execute(DIFFERING, (task_id, limit))]
+
     def prune(self, before_s: float) -> int:
         """Delete what is older than a time: requests with their audits, and instructions no request needs any more.
 
-        Of repeated calls only the texts go: what a budget has spent stays spent. The deleted text is overwritten, not
-        merely unlinked. Returns how many requests went.
+        Of repeated and collected calls only the texts go: what a budget has spent stays spent. The deleted text is
+        overwritten, not merely unlinked. Returns how many requests went.
         """
         with self._connection() as connection:
             connection.execute("PRAGMA secure_delete = ON")
@@ -188,11 +249,18 @@ class SqliteLog:
                     "WHERE time_s < ? AND request_id NOT IN (SELECT request_id FROM requests)",
                     (before_s,),
                 )
+                for table, text in (("tried", "prompt = NULL, tried = NULL"), ("grades", "comment = NULL")):
+                    connection.execute(
+                        f"UPDATE {table} SET {text} "  # noqa: S608
+                        "WHERE time_s < ? AND request_id NOT IN (SELECT request_id FROM requests)",
+                        (before_s,),
+                    )
                 connection.execute(
                     "DELETE FROM instructions WHERE time_s < ? "
                     "AND instructions_id NOT IN (SELECT instructions_id FROM requests)",
                     (before_s,),
                 )
+                sqlite_periods.forget_before(connection, before_s)
                 connection.execute("DELETE FROM task_counts")
                 connection.execute(_RECOUNT)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -201,6 +269,13 @@ class SqliteLog:
     def n_gaps(self) -> int:
         """Rows known to be lost: those that writers reported, and lines that a crash left torn."""
         return int(self._first("SELECT coalesce(sum(n), 0) FROM gaps")[0])
+
+    def _all(self, kind: type[_Row], table: str, columns: tuple[str, ...], request_id: str) -> list[_Row]:
+        where = "WHERE request_id = ?" if request_id else ""
+        sql = f"SELECT {', '.join(columns)} FROM {table} {where} ORDER BY time_s, rowid"  # noqa: S608
+        with self._connection() as connection:
+            rows = connection.execute(sql, [request_id] if request_id else []).fetchall()
+        return [kind(**dict(zip(columns, row, strict=True))) for row in rows]
 
     def _first(self, sql: str, *values: object) -> Any:  # noqa: ANN401 - a row of SQLite is a tuple of anything
         with self._connection() as connection:
@@ -218,6 +293,8 @@ def query(where: LogFilter) -> tuple[str, list[object]]:
         "task_id = ?": where.task_id or None,
         "reason = ?": where.reason or None,
         "time_s >= ?": where.since_s,
+        # The index gives the rows of that time, the number their order.
+        "(time_s, number) < (SELECT time_s, rowid FROM requests WHERE request_id = ?)": where.before_id or None,
     }
     values: list[object] = [value for value in conditions.values() if value is not None]
     used = [condition for condition, value in conditions.items() if value is not None]

@@ -59,6 +59,13 @@ MIGRATIONS = (
     );
     CREATE TABLE admin_key (sha256 TEXT NOT NULL)
     """,
+    "ALTER TABLE keys ADD COLUMN privacy TEXT NOT NULL DEFAULT 'allow'",
+    """
+    CREATE TABLE routes (
+        number INTEGER PRIMARY KEY, certificate_id TEXT NOT NULL UNIQUE, route TEXT NOT NULL, adopted_s REAL NOT NULL,
+        audit_state TEXT, withdrawn_s REAL
+    )
+    """,
 )
 
 _TASK = (
@@ -133,17 +140,21 @@ class SqliteRegistry(RegistryFile):
     def add_verdict(self, verdict: Certificate | Refusal) -> None:
         """Append a certificate or a refusal; a certificate that is already there stays as it is."""
         with self._writing() as connection:
-            _add_verdict(connection, verdict)
+            put_verdict(connection, verdict)
 
     def certificate(self, certificate_id: str) -> Certificate | None:
         """One certificate, however old."""
         rows = self._rows("SELECT body FROM verdicts WHERE certificate_id = ?", certificate_id)
         return Certificate.from_json(json.loads(rows[0][0])) if rows else None
 
-    def verdicts(self, task_id: str) -> list[Certificate | Refusal]:
-        """All verdicts of a task, oldest first."""
-        rows = self._rows("SELECT certificate_id, body FROM verdicts WHERE task_id = ? ORDER BY number", task_id)
-        return [(Certificate if row[0] else Refusal).from_json(json.loads(row[1])) for row in rows]
+    def verdicts(self, task_id: str, newest: int | None = None) -> list[Certificate | Refusal]:
+        """All verdicts of a task, or the newest so many; oldest first."""
+        rows = self._rows(
+            "SELECT certificate_id, body FROM verdicts WHERE task_id = ? ORDER BY number DESC LIMIT ?",
+            task_id,
+            -1 if newest is None else newest,
+        )
+        return [(Certificate if row[0] else Refusal).from_json(json.loads(row[1])) for row in reversed(rows)]
 
     def n_attempts(self, task_id: str) -> int:
         """How many verdicts of this task have spent delta (whatever the outcome)."""
@@ -170,7 +181,7 @@ class SqliteRegistry(RegistryFile):
     def adopt(self, certificate: Certificate) -> bool:
         """Certificate and mode in one transaction; False where a person holds the task back."""
         with self._writing() as connection:
-            _add_verdict(connection, certificate)
+            put_verdict(connection, certificate)
             held = connection.execute("SELECT is_held FROM tasks WHERE task_id = ?", (certificate.task_id,)).fetchone()
             if held is not None and held[0]:
                 return False
@@ -186,11 +197,8 @@ class SqliteRegistry(RegistryFile):
 
     def add_event(self, event: Event) -> None:
         """Append an event."""
-        row = (event.time_s, event.task_id, event.kind, event.message, json.dumps(event.details))
         with self._writing() as connection:
-            connection.execute(
-                "INSERT INTO events (time_s, task_id, kind, message, details) VALUES (?, ?, ?, ?, ?)", row
-            )
+            put_event(connection, event)
 
     def events(self, task_id: str = "", limit: int = 100) -> list[Event]:
         """Newest first, of all tasks where `task_id` is empty."""
@@ -260,12 +268,19 @@ _ENCODED: dict[str, Callable[[object], str | None]] = {
 }
 
 
-def _add_verdict(connection: sqlite3.Connection, verdict: Certificate | Refusal) -> None:
+def put_verdict(connection: sqlite3.Connection, verdict: Certificate | Refusal) -> None:
+    """Append a verdict; one that is there already stays as it is."""
     certificate_id = verdict.id if isinstance(verdict, Certificate) else None
     connection.execute(
         "INSERT INTO verdicts (task_id, certificate_id, delta_spent, body) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (verdict.task_id, certificate_id, verdict.delta_spent, json.dumps(verdict.to_json())),
     )
+
+
+def put_event(connection: sqlite3.Connection, event: Event) -> None:
+    """Append an event."""
+    row = (event.time_s, event.task_id, event.kind, event.message, json.dumps(event.details))
+    connection.execute("INSERT INTO events (time_s, task_id, kind, message, details) VALUES (?, ?, ?, ?, ?)", row)
 
 
 def _task(row: tuple[Any, ...]) -> TaskRecord:

@@ -54,6 +54,7 @@ class ChatToMessages(Translation):
         if tools := fields.rows("tools"):
             there["tools"] = [_tool(Fields(tool, f"tools[{index}]")) for index, tool in enumerate(tools)]
         _choose(fields, there)
+        _shape(fields, there)
         options = Fields(fields.take("stream_options") or {}, "stream_options")
         options.take("include_usage")
         options.end(include_obfuscation=False)
@@ -63,7 +64,6 @@ class ChatToMessages(Translation):
             store=False,
             frequency_penalty=0,
             presence_penalty=0,
-            response_format={"type": "text"},
             modalities=["text"],
             service_tier="auto",
         )
@@ -109,6 +109,23 @@ class ChatToMessages(Translation):
     def events(self, asked: Asked) -> _Events:
         """See `Translation`."""
         return _Events(asked)
+
+
+def _shape(fields: Fields, there: Json) -> None:
+    """A schema the answer must keep to. Its name is a label; no looser kind of schema is known there."""
+    wanted = fields.take("response_format")
+    if wanted is None or wanted == {"type": "text"}:
+        return
+    outer = Fields(wanted, "response_format")
+    if outer.take("type") != "json_schema":
+        refuse("response_format")
+    inner = Fields(outer.take("json_schema"), "response_format.json_schema")
+    inner.take("name")
+    if inner.take("strict") is not True:
+        refuse("response_format.json_schema.strict", "must be true, since this model keeps to a schema or has none")
+    there["output_config"] = {"format": {"type": "json_schema", "schema": inner.take("schema")}}
+    inner.end()
+    outer.end()
 
 
 class _Events:

@@ -54,6 +54,7 @@ class MessagesToChat(Translation):
         if tools := fields.rows("tools"):
             there["tools"] = [_tool(Fields(tool, f"tools[{index}]")) for index, tool in enumerate(tools)]
         _choose(fields.take("tool_choice"), there)
+        _shape(fields.take("output_config"), there)
         if fields.take("stream"):
             there |= {"stream": True, "stream_options": {"include_usage": True}}
         fields.end(thinking={"type": "disabled"}, service_tier="auto", speed="standard")
@@ -84,6 +85,19 @@ class MessagesToChat(Translation):
     def events(self, asked: Asked) -> _Events:
         """See `Translation`."""
         return _Events(asked)
+
+
+def _shape(config: object, there: Json) -> None:
+    """A schema the answer must keep to, under a name that chat completions want and nobody reads."""
+    fields = Fields(config or {}, "output_config")
+    if (wanted := fields.take("format")) is not None:
+        inner = Fields(wanted, "output_config.format")
+        if inner.take("type") != "json_schema":
+            refuse("output_config.format.type")
+        schema = {"name": "answer", "schema": inner.take("schema"), "strict": True}
+        there["response_format"] = {"type": "json_schema", "json_schema": schema}
+        inner.end()
+    fields.end()
 
 
 class _Events:

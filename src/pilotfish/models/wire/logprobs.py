@@ -1,0 +1,179 @@
+"""Log-probabilities of a chat completion: asked for, read, and taken out again where the client did not ask.
+
+They say how sure a model was of its own words, which a route may decide by. What is added to a request for our own
+sake (log-probabilities, and the usage of a stream) never reaches the client. Only OpenAI's chat completions carry them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from pilotfish.models.wire.format import ClientRequest, encode, read_events
+
+N_TOP = 2
+"""The token itself and the next best one: enough for a margin."""
+
+_objects = msgspec.json.Decoder(dict[str, Any])
+_raw_objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_BOUNDARY = re.compile(rb"(\r?\n\r?\n)")
+
+
+class _Top(msgspec.Struct):
+    token: str = ""
+    logprob: float | None = None
+
+
+class _Token(msgspec.Struct):
+    token: str = ""
+    logprob: float | None = None
+    top_logprobs: list[_Top] | None = None
+
+
+class _Logprobs(msgspec.Struct):
+    content: list[_Token] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    logprobs: _Logprobs | None = None
+
+
+class _Body(msgspec.Struct):
+    choices: list[_Choice] = []
+
+
+_bodies = msgspec.json.Decoder(_Body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """The tokens of an answer, their log-probabilities, and by how much each lay above the next best one.
+
+    All are empty where the server does not tell, or tells less than one number a token.
+    """
+
+    tokens: tuple[str, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    margins: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """A request with what was added to it; `names` are the fields that the client had not set so."""
+
+    request: ClientRequest
+    names: frozenset[str] = field(default_factory=frozenset)
+
+    def without(self, body: bytes) -> bytes:
+        """A whole answer as the client asked for it."""
+        if "logprobs" not in self.names:
+            return body
+        row = _objects.decode(body)
+        _strip(row)
+        return encode(row)
+
+    def stream_without(self, data: bytes) -> bytes:
+        """The same of a stream's events."""
+        if not self.names:
+            return data
+        parts = _BOUNDARY.split(data)
+        kept: list[bytes] = []
+        for event, end in zip(parts[::2], [*parts[1::2], b""], strict=True):
+            said = self._event(event)
+            if said is not None:
+                kept += (said, end)
+        return b"".join(kept)
+
+    def _event(self, event: bytes) -> bytes | None:
+        """One event, None where it is there for our sake alone."""
+        if not event.startswith(b"data:") or event[5:].strip() == b"[DONE]":
+            return event
+        try:
+            row = _objects.decode(event[5:])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return event
+        if "logprobs" in self.names:
+            _strip(row)
+        if "stream_options" in self.names and "usage" in row:
+            if not row.get("choices") and row["usage"]:
+                return None
+            del row["usage"]
+        return b"data: " + encode(row)
+
+
+def asking(request: ClientRequest, *, logprobs: bool) -> Added:
+    """A copy of a chat request that asks for log-probabilities, and for the usage of a stream, where it did not yet.
+
+    The model's own name is left to whoever sends it.
+    """
+    values: dict[str, Any] = _raw_objects.decode(request.raw)
+    names = set()
+    if logprobs and not request.logprobs:
+        values |= {"logprobs": True, "top_logprobs": N_TOP}
+        names.add("logprobs")
+    if request.stream and not request.wants_usage_chunk:
+        given = request.stream_options if isinstance(request.stream_options, dict) else {}
+        values["stream_options"] = {**given, "include_usage": True}
+        names.add("stream_options")
+    copy = ClientRequest(
+        format=request.format,
+        messages=request.messages,
+        stream=request.stream,
+        raw=encode(values) if names else request.raw,
+        headers=tuple(header for header in request.headers if header[0] != "idempotency-key"),
+        stream_options=values.get("stream_options"),
+        response_format=request.response_format,
+        stop=request.stop,
+        logprobs=True if logprobs else request.logprobs,
+    )
+    return Added(request=copy, names=frozenset(names))
+
+
+def read(body: bytes) -> Tokens:
+    """Those of a whole answer."""
+    try:
+        return _tokens([_bodies.decode(body)])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Tokens()
+
+
+def read_stream(data: bytes) -> Tokens:
+    """Those of a stream."""
+    return _tokens(read_events(_bodies, data))
+
+
+def _tokens(bodies: Iterable[_Body]) -> Tokens:
+    found = list(_content(bodies))
+    if not found or any(token.logprob is None for token in found):
+        return Tokens()
+    logprobs = tuple(token.logprob for token in found if token.logprob is not None)
+    margins = tuple(margin for token in found if (margin := _margin(token)) is not None)
+    return Tokens(
+        tokens=tuple(token.token for token in found),
+        logprobs=logprobs,
+        margins=margins if len(margins) == len(found) else (),
+    )
+
+
+def _content(bodies: Iterable[_Body]) -> Iterator[_Token]:
+    for body in bodies:
+        for choice in body.choices:
+            if choice.index == 0 and choice.logprobs is not None:
+                yield from choice.logprobs.content or ()
+
+
+def _margin(token: _Token) -> float | None:
+    others = [top.logprob for top in token.top_logprobs or () if top.token != token.token and top.logprob is not None]
+    return None if not others or token.logprob is None else token.logprob - max(others)
+
+
+def _strip(row: dict[str, Any]) -> None:
+    """Servers say null, or nothing, where nobody asked."""
+    for choice in row.get("choices") or ():
+        if isinstance(choice, dict):
+            choice.pop("logprobs", None)
