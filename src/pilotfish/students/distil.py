@@ -1,35 +1,31 @@
 """Distils a task's examples into a specialist folder.
 
-The verb of this folder: which examples teach, how they are split into folds, what is written. The
-arithmetic is `fit.py`'s, the run-time half `specialists/`. It judges nothing: whether the specialist may
-serve is for `guarantees/`, which gets the out-of-fold scores from here, for the start of its test only.
+The verb of this folder: the students of a lesson are fitted, scored out of fold and written. The arithmetic is
+`fit.py`'s, the run-time half `specialists/`; an encoder of its own is `tuned.py`'s. It judges nothing: whether the
+specialist may serve is for `guarantees/`, which gets the out-of-fold scores from here, for the start of its test only.
 Seeds are fixed and no date is written, so equal input gives an equal folder on one machine.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import random
-import re
 import shutil
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pilotfish.core.errors import MissingExtraError, SpecialistError, UserError
+from pilotfish.core.errors import MissingExtraError, SpecialistError
 from pilotfish.core.example import Example
-from pilotfish.core.ids import sha256
 from pilotfish.core.task import Task
 from pilotfish.specialists.card import Card, read_folder, write_folder
-from pilotfish.specialists.encoder import Encoder
-from pilotfish.specialists.ngrams import MIN_TEXTS_A_COLUMN, N_COLUMNS, Counts, Vocabulary, count, known_share
-from pilotfish.specialists.specialist import TENSORS, Floats, Head
+from pilotfish.specialists.specialist import TENSORS, Floats, Head, servable
 from pilotfish.students import fit
+from pilotfish.students.known_questions import known_questions, with_known
+from pilotfish.students.lesson import Lesson, lesson
+from pilotfish.students.out_of_fold import OutOfFold
 
 try:
     import numpy as np
@@ -38,37 +34,19 @@ try:
 except ImportError as error:
     raise MissingExtraError("learn", error.name or "numpy") from error
 
-N_FOLDS = 4
-MIN_TEXTS = 8
-"""Two a fold; fewer teach nothing that could be checked."""
-
-MAX_EXAMPLES = 20_000
-"""The latest ones teach: bounds learning to some 80 CPU-s, and a prediction's neighbour search to 0.2 ms."""
+if TYPE_CHECKING:  # without an encoder nothing of what runs one need be installed
+    from pilotfish.specialists.encoder import Encoder
 
 NEIGHBOUR_DIMENSION = 96
 """Of the exemplars: 384, 128, 96 and 64 answered alike (banking77, ag_news); scope keeps an AUROC of 0.936 against
 0.937 on intents never taught, which 64 does not (0.932). A quarter of the memory to read for each prediction."""
 
+WORDS = "n-gram SVM"
+
 _ENCODE_CHUNK = 256
-_DIGITS = re.compile(r"\d+")
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage ("encode", "fit"), how much of it is done, and how much there is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutOfFold:
-    """Scores of the examples by students that did not learn from them, for the start of a certificate's test.
-
-    One entry per example, repeated texts included, in the order given (the latest `MAX_EXAMPLES`). They are no
-    evidence for a certificate: the specialist that serves has learnt from these examples. `first` are the same
-    examples by the first tier, the n-grams alone.
-    """
-
-    certainty: Floats
-    scope: Floats
-    disagreement: Floats
-    first: OutOfFold | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,21 +62,27 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Texts:
-    """The distinct texts, each with the number of its first example, its group (texts that differ only in digits,
-    such as order numbers) and its answer, None where none fits the task. `position[i]` is example i's text."""
+class Made:
+    """What was made of a lesson: the students' names and heads, what they say out of fold, and what else is written.
 
-    texts: list[str]
-    first: list[int]
-    groups: list[str]
-    position: NDArray[np.intp]
-    answers: list[tuple[str, ...] | None]
+    `heads` are those of the closed fields, by their number.
+    `libraries` are the packages whose versions the card names; `files` stand in the folder beside the tensors.
+    """
+
+    students: tuple[str, ...]
+    heads: Mapping[int, Head]
+    out_of_fold: OutOfFold
+    tensors: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    encoder_sha256: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    libraries: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def distil(
     examples: Sequence[Example],
     task: Task,
-    encoder: Encoder,
+    encoder: Encoder | None,
     home: Path,
     *,
     embeddings: NDArray[np.float32] | None = None,
@@ -107,96 +91,175 @@ def distil(
     """Learns a specialist for `task` and writes it as a folder of `home`, named after its identity.
 
     Repeated texts teach once, with the answer most often given (the latest among equals). An answer that the task's
-    shape does not list teaches nothing but counts as a disagreement in `out_of_fold`. `embeddings` are those of the
-    examples, where known. Raises `UserError` where the answers are not closed or fewer than `MIN_TEXTS` texts teach.
+    shape does not list teaches nothing (of retrieved answers: that there is none to give again) but counts as a
+    disagreement in `out_of_fold`. `embeddings` are those of the
+    examples, where known. Without an `encoder` the n-gram student learns alone. Raises `UserError` where the answers
+    are not closed or fewer than `lesson.MIN_TEXTS` texts teach.
     """
     started = time.monotonic()
-    examples = examples[-MAX_EXAMPLES:]
-    distinct = _distinct(examples, task)
-    if embeddings is None:
-        vectors = _encode(distinct.texts, encoder, progress)
+    taught = lesson(examples, task)
+    if encoder is None:
+        made = _words_alone(taught, progress)
     else:
-        vectors = embeddings[-len(examples) :][distinct.first]
-    counts = count(distinct.texts)
-    vocabulary = Vocabulary.learn(counts)
+        if embeddings is None:
+            vectors = encode(taught.texts, encoder, progress)
+        else:
+            vectors = embeddings[-len(taught.examples) :][taught.first]
+        made = _mixture(taught, vectors, encoder, progress)
+    if task.shape.is_retrieved:
+        made = _with_known_questions(taught, made)
+    return write(home, taught, made, started)
+
+
+def _with_known_questions(taught: Lesson, made: Made) -> Made:
+    """The same, with the questions that are answered word for word."""
+    examples, position, (listed,) = taught.examples, taught.position, taught.classes
+    return replace(
+        made,
+        tensors={**made.tensors, **known_questions(examples, position, taught.texts, listed)},
+        out_of_fold=with_known(made.out_of_fold, examples, position, listed),
+    )
+
+
+def inputs_of(taught: Lesson) -> fit.Inputs:
+    """The lesson as the students' arithmetic wants it, but for embeddings."""
+    return fit.Inputs(
+        rows=taught.vocabulary.weigh(taught.counts),
+        n_columns=len(taught.vocabulary.columns),
+        folds=taught.folds,
+        is_taught=taught.is_taught,
+    )
+
+
+def tensors_of(
+    projection: NDArray[np.float32], projected: NDArray[np.float32], taught: Lesson
+) -> dict[str, NDArray[np.generic]]:
+    """What the neighbours' vote needs in the folder."""
+    return {"projection": projection, "exemplars": projected[taught.is_taught].astype(np.float16)}
+
+
+def projected(vectors: NDArray[np.float32], projection: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The embeddings in the neighbours' space, of length 1."""
+    found = vectors @ projection.T
+    scaled: NDArray[np.float32] = found / np.linalg.norm(found, axis=1, keepdims=True)
+    return scaled
+
+
+def _mixture(taught: Lesson, vectors: NDArray[np.float32], encoder: Encoder, progress: Progress | None) -> Made:
     projection = fit.project(vectors, min(NEIGHBOUR_DIMENSION, encoder.dimension))
-    projected = vectors @ projection.T
-    inputs = fit.Inputs(
-        embeddings=vectors,
-        projected=projected / np.linalg.norm(projected, axis=1, keepdims=True),
-        rows=vocabulary.weigh(counts),
-        n_columns=len(vocabulary.columns),
-        folds=_folds(distinct),
-        is_taught=np.array([answer is not None for answer in distinct.answers]),
-    )
-    neighbours = fit.find_neighbours(inputs)
-    classes, fields = _fit_fields(distinct, inputs, neighbours, progress)
-    mixed, alone = ([getattr(field, name) for field in fields] for name in ("out_of_fold", "alone_out_of_fold"))
-    out_of_fold = dataclasses.replace(
-        _score(examples, distinct, classes, mixed, neighbours.similarities.max(axis=1)),
-        first=_score(examples, distinct, classes, alone, _familiarity(counts, inputs.folds)),
-    )
-    card = Card(
-        task_id=task.id,
-        task_name=task.name,
-        shape=task.shape,
-        classes=classes,
+    near = projected(vectors, projection)
+    inputs = inputs_of(taught)
+    neighbours = fit.find_neighbours(near, inputs.folds, inputs.is_taught)
+    fitted = closed_fields(taught, vectors, encoder, inputs, neighbours, progress)
+    return Made(
+        students=("logistic regression", WORDS, "nearest neighbours"),
+        heads={number: each.head for number, each in fitted.items()},
+        out_of_fold=both_tiers(taught, list(fitted.values()), neighbours),
+        tensors=tensors_of(projection, near, taught),
         encoder_sha256=encoder.sha256,
-        data_sha256=_data_sha256(examples),
-        n_examples=len(examples),
-        students=("logistic regression", "n-gram SVM", "nearest neighbours"),
-        scores={"out_of_fold_agreement": round(1 - float(out_of_fold.disagreement.mean()), 6)},
-        versions={name: version(name) for name in ("pilotfish", "numpy", "onnxruntime", "scikit-learn")},
+        libraries=("onnxruntime",),
+    )
+
+
+def closed_fields(
+    taught: Lesson,
+    vectors: NDArray[np.float32],
+    encoder: Encoder,
+    inputs: fit.Inputs,
+    neighbours: fit.Neighbours,
+    progress: Progress | None,
+) -> dict[int, fit.FittedField]:
+    """The students of each field that has classes, by its number, over frozen embeddings."""
+    found = {}
+    for number, (labels, values, names) in enumerate(zip(taught.labels, taught.classes, taught.names, strict=True)):
+        if not values:
+            continue
+        dense = fit.fit_dense(vectors, inputs, labels, encoder.encode(names))
+        fitted = fit.fit_field(inputs, neighbours, dense.scores, labels, len(values))
+        found[number] = replace(fitted, head=replace(fitted.head, dense=dense.weight, dense_bias=dense.bias))
+        if progress:
+            progress("fit", number + 1, len(taught.classes))
+    return found
+
+
+def _words_alone(taught: Lesson, progress: Progress | None) -> Made:
+    inputs = inputs_of(taught)
+    heads, probabilities = {}, []
+    for number, (labels, values) in enumerate(zip(taught.labels, taught.classes, strict=True)):
+        heads[number], alone = fit.fit_words(inputs, labels, len(values))
+        probabilities.append(alone)
+        if progress:
+            progress("fit", number + 1, len(taught.classes))
+    scored = score(taught, probabilities, taught.familiarity())
+    return Made(students=(WORDS,), heads=heads, out_of_fold=scored)
+
+
+def both_tiers(taught: Lesson, fields: Sequence[fit.FittedField], neighbours: fit.Neighbours) -> OutOfFold:
+    """What the mixture says out of fold, with what the n-grams alone say of the same examples."""
+    mixed, alone = ([getattr(fitted, name) for fitted in fields] for name in ("out_of_fold", "alone_out_of_fold"))
+    first = score(taught, alone, taught.familiarity())
+    return replace(score(taught, mixed, neighbours.similarities.max(axis=1)), first=first)
+
+
+def score(taught: Lesson, probabilities: Sequence[Floats], scope: Floats) -> OutOfFold:
+    """The scores of the examples from the probabilities of each field and the scope of the distinct texts."""
+    best = [shares.argmax(axis=1) for shares in probabilities]
+    told = [shares.max(axis=1) for shares in probabilities]
+    servings = [servable(values)[numbers] for values, numbers in zip(taught.classes, best, strict=True)]
+    certainty = np.prod([*told, *servings], axis=0)
+    columns = [[values[number] for number in numbers] for values, numbers in zip(taught.classes, best, strict=True)]
+    predicted = list(zip(*columns, strict=True))
+    return by_example(taught, predicted, certainty, scope)
+
+
+def by_example(taught: Lesson, predicted: Sequence[tuple[str, ...]], certainty: Floats, scope: Floats) -> OutOfFold:
+    """What is said of the distinct texts, for every example."""
+    answers = tuple(predicted[position] for position in taught.position)
+    differs = [example.answer != answer for example, answer in zip(taught.examples, answers, strict=True)]
+    return OutOfFold(
+        certainty=certainty[taught.position],
+        scope=scope[taught.position],
+        disagreement=np.array(differs, np.float64),
+        answers=answers,
+    )
+
+
+def write(home: Path, taught: Lesson, made: Made, started: float) -> Fitted:
+    """The specialist as a folder of `home`; `started` is the monotonic time at which learning began."""
+    card = Card(
+        task_id=taught.task.id,
+        task_name=taught.task.name,
+        shape=taught.task.shape,
+        classes=taught.classes,
+        encoder_sha256=made.encoder_sha256,
+        data_sha256=taught.data_sha256,
+        n_examples=len(taught.examples),
+        students=made.students,
+        scores={"out_of_fold_agreement": round(1 - float(made.out_of_fold.disagreement.mean()), 6), **made.scores},
+        versions={name: version(name) for name in ("pilotfish", "numpy", "scikit-learn", *made.libraries)},
         files={},
     )
-    folder, identity = _write(home, card, _tensors(vocabulary, projection, inputs, fields))
+    tensors: dict[str, NDArray[np.generic]] = {
+        "columns": taught.vocabulary.columns,
+        "column_weights": taught.vocabulary.weights,
+        **made.tensors,
+    }
+    for index, head in made.heads.items():
+        parts = {name: getattr(head, name) for name in Head.__dataclass_fields__}
+        tensors |= {f"{index}.{name}": part for name, part in parts.items() if part is not None}
+        tensors[f"{index}.sparse"] = head.sparse.astype(np.float16)
+    folder, identity = _write(home, card, {TENSORS: save(tensors), **made.files})
     return Fitted(
-        folder=folder, sha256=identity, classes=classes, out_of_fold=out_of_fold, seconds=time.monotonic() - started
+        folder=folder,
+        sha256=identity,
+        classes=taught.classes,
+        out_of_fold=made.out_of_fold,
+        seconds=time.monotonic() - started,
     )
 
 
-def _distinct(examples: Sequence[Example], task: Task) -> _Texts:
-    if not task.shape.is_closed:
-        raise UserError(f"The answers of {task.name} cannot be learnt: {task.shape.why_open}.")
-    listed = [set(field.values) for field in task.shape.fields]
-    position: list[int] = []
-    known: dict[str, int] = {}
-    answers: list[Counter[tuple[str, ...]]] = []
-    first: list[int] = []
-    for index, example in enumerate(examples):
-        # The students fold case and spaces too, so such texts are one to them.
-        key = " ".join(example.text.split()).casefold()
-        if key not in known:
-            known[key] = len(first)
-            first.append(index)
-            answers.append(Counter())
-        position.append(known[key])
-        answer = example.answer
-        if answer is not None and all(value in values for value, values in zip(answer, listed, strict=True)):
-            given = answers[known[key]]
-            given[answer] = given.pop(answer, 0) + 1
-    groups = [_DIGITS.sub("0", key) for key in known]
-    n_taught = len({group for group, given in zip(groups, answers, strict=True) if given})
-    if n_taught < MIN_TEXTS:
-        raise UserError(
-            f"{task.name} has {n_taught} different texts with an answer to learn from; {MIN_TEXTS} are needed.",
-            hint="Record more of its traffic.",
-        )
-    return _Texts(
-        texts=[examples[index].text for index in first],
-        first=first,
-        groups=groups,
-        position=np.array(position),
-        answers=[_usual(given) for given in answers],
-    )
-
-
-def _usual(given: Counter[tuple[str, ...]]) -> tuple[str, ...] | None:
-    """The answer most often given; among equals the one given last, which stands last."""
-    return max(reversed(given), key=given.__getitem__) if given else None
-
-
-def _encode(texts: list[str], encoder: Encoder, progress: Progress | None) -> NDArray[np.float32]:
+def encode(texts: list[str], encoder: Encoder, progress: Progress | None) -> NDArray[np.float32]:
+    """The embeddings of the texts."""
     vectors = np.empty((len(texts), encoder.dimension), np.float32)
     for start in range(0, len(texts), _ENCODE_CHUNK):
         chunk = texts[start : start + _ENCODE_CHUNK]
@@ -206,93 +269,12 @@ def _encode(texts: list[str], encoder: Encoder, progress: Progress | None) -> ND
     return vectors
 
 
-def _folds(distinct: _Texts) -> NDArray[np.intp]:
-    """The fold of each text: groups stay whole, and each answer's are spread evenly."""
-    answer_of: dict[str, tuple[str, ...] | None] = {}
-    for group, answer in zip(distinct.groups, distinct.answers, strict=True):
-        answer_of[group] = answer_of.get(group) or answer
-    order = list(answer_of)
-    random.Random(0).shuffle(order)
-    order.sort(key=lambda group: (answer_of[group] is None, answer_of[group] or ()))
-    fold = {group: index % N_FOLDS for index, group in enumerate(order)}
-    return np.array([fold[group] for group in distinct.groups])
-
-
-def _fit_fields(
-    distinct: _Texts, inputs: fit.Inputs, neighbours: fit.Neighbours, progress: Progress | None
-) -> tuple[tuple[tuple[str, ...], ...], list[fit.FittedField]]:
-    taught = [answer for answer in distinct.answers if answer is not None]
-    classes, fields = [], []
-    for index in range(len(taught[0])):
-        values = tuple(sorted({answer[index] for answer in taught}))
-        number = {value: position for position, value in enumerate(values)}
-        labels = [0 if answer is None else number[answer[index]] for answer in distinct.answers]
-        fields.append(fit.fit_field(inputs, neighbours, np.array(labels, np.int16), len(values)))
-        classes.append(values)
-        if progress:
-            progress("fit", index + 1, len(taught[0]))
-    return tuple(classes), fields
-
-
-def _score(
-    examples: Sequence[Example],
-    distinct: _Texts,
-    classes: tuple[tuple[str, ...], ...],
-    probabilities: list[Floats],
-    scope: Floats,
-) -> OutOfFold:
-    """The scores of the examples from the probabilities of each field and the scope of the distinct texts."""
-    best = [shares.argmax(axis=1) for shares in probabilities]
-    certainty = np.prod([shares.max(axis=1) for shares in probabilities], axis=0)
-    columns = [[values[number] for number in numbers] for values, numbers in zip(classes, best, strict=True)]
-    predicted = list(zip(*columns, strict=True))
-    differs = [
-        example.answer != predicted[position] for example, position in zip(examples, distinct.position, strict=True)
-    ]
-    return OutOfFold(
-        certainty=certainty[distinct.position],
-        scope=scope[distinct.position],
-        disagreement=np.array(differs, np.float64),
-    )
-
-
-def _familiarity(counts: Counts, folds: NDArray[np.intp]) -> Floats:
-    """The share of each text's n-grams that a vocabulary of the other folds would know."""
-    fold = np.repeat(folds, np.diff(counts.starts))
-    is_known = np.empty(len(fold), bool)
-    for number in range(folds.max() + 1):
-        others = np.bincount(counts.columns[fold != number], minlength=N_COLUMNS)
-        is_known[fold == number] = others[counts.columns[fold == number]] >= MIN_TEXTS_A_COLUMN
-    return known_share(counts, is_known)
-
-
-def _tensors(
-    vocabulary: Vocabulary, projection: NDArray[np.float32], inputs: fit.Inputs, fields: list[fit.FittedField]
-) -> dict[str, NDArray[np.generic]]:
-    """What the folder holds beside its card."""
-    tensors: dict[str, NDArray[np.generic]] = {
-        "columns": vocabulary.columns,
-        "column_weights": vocabulary.weights,
-        "projection": projection,
-        "exemplars": inputs.projected[inputs.is_taught].astype(np.float16),
-    }
-    for index, field in enumerate(fields):
-        tensors |= {f"{index}.{name}": getattr(field.head, name) for name in Head.__dataclass_fields__}
-        tensors[f"{index}.sparse"] = field.head.sparse.astype(np.float16)
-    return tensors
-
-
-def _data_sha256(examples: Sequence[Example]) -> str:
-    lines = [json.dumps([example.text, example.answer]) for example in examples]
-    return sha256("\n".join(lines).encode())
-
-
-def _write(home: Path, card: Card, tensors: dict[str, NDArray[np.generic]]) -> tuple[Path, str]:
+def _write(home: Path, card: Card, contents: dict[str, bytes]) -> tuple[Path, str]:
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home, prefix=".distilling-") as temporary:
         written = Path(temporary) / "specialist"
         written.mkdir()
-        identity = write_folder(written, card, {TENSORS: save(tensors)})
+        identity = write_folder(written, card, contents)
         folder = home / identity[:16]
         if not _holds(folder, identity):
             shutil.rmtree(folder, ignore_errors=True)

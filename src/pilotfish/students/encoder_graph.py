@@ -2,18 +2,20 @@
 
 Tracing with torch gave silently wrong embeddings and needs 750 MB of packages; written by hand the graph
 is exact to 2e-7 and takes a third of a second. It holds one text at a time, `input_ids` [1, tokens] to
-`embedding` [1, dimension] of length 1, without a mask: int8 activations are scaled per tensor, so a text's
-batch mates and padding would change its embedding (up to 0.035 a component, cosine 0.985, measured on
-banking77), and a certificate speaks of the served path, where texts come alone. Only standard operators,
-but for onnxruntime's `DynamicQuantizeMatMul` in the int8 graph.
+`embedding` [1, dimension] of length 1 (and where asked for `words`, the states after some layer), without a
+mask: int8 activations are scaled per tensor, so a text's batch mates and padding would change its embedding
+(up to 0.035 a component, cosine 0.985, measured on banking77), and a certificate speaks of the served path,
+where texts come alone. Only standard operators, but for onnxruntime's `DynamicQuantizeMatMul` in the int8 graph and
+`MatMulNBits` in the int4 one.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pilotfish.core.errors import MissingExtraError, UserError
 
@@ -28,6 +30,11 @@ except ImportError as error:
     raise MissingExtraError("learn", error.name or "onnx") from error
 
 Array = NDArray[Any]
+
+Precision = Literal["fp32", "int8", "int4"]
+
+_BLOCK = 32
+"""Weights that share one scale at four bits."""
 
 _ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 _OPSET = 20
@@ -82,37 +89,67 @@ def read_architecture(folder: Path) -> Architecture:
     )
 
 
-def write_graph(folder: Path, *, is_int8: bool = True) -> bytes:
-    """The ONNX model of the encoder in `folder`, weights included.
-
-    With `is_int8` every weight matrix is int8 per output channel and the word table int8 per token, the
-    activations uint8 per tensor at run time. Raises `UserError` where tensors are missing or misshapen.
-    """
-    architecture = read_architecture(folder)
+def read_weights(folder: Path) -> dict[str, Array]:
+    """The encoder's tensors by name, float32, without a `bert.` before it. Raises `UserError` where there are none."""
     try:
         tensors = load_file(folder / "model.safetensors")
     except (SafetensorError, OSError) as error:
         raise UserError(f"The weights in {folder.name!r} cannot be read: {error}", hint="Fetch them again.") from error
-    weights = {name.removeprefix("bert."): _float32(tensor) for name, tensor in tensors.items()}
-    graph = _Graph(is_int8=is_int8)
+    return {name.removeprefix("bert."): _float32(tensor) for name, tensor in tensors.items()}
+
+
+def layer_weights(weights: Mapping[str, Array], layer: int) -> dict[str, Array]:
+    """Those of one layer, named without it."""
+    prefix = f"encoder.layer.{layer}."
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+
+
+def write_graph(
+    folder: Path,
+    *,
+    precision: Precision = "int8",
+    word_layer: int = 0,
+    replaced: Mapping[str, Array] | None = None,
+    n_layers: int | None = None,
+) -> bytes:
+    """The ONNX model of the encoder in `folder`, weights included; `replaced` stand for its own tensors of that name.
+
+    With a `word_layer` it has a second output, `words`: what stands after so many layers, [1, tokens, dimension]. With
+    `n_layers` only so many, from the bottom, are run, and the output is `hidden` [1, tokens, dimension].
+
+    At int8 every weight matrix is int8 per output channel and the word table int8 per token, the activations uint8
+    per tensor at run time. At int4 the matrices have four bits in blocks of 32 with a scale each, the word table and
+    the activations eight. Raises `UserError` where tensors are missing or misshapen.
+    """
+    architecture = read_architecture(folder)
+    weights = read_weights(folder) | dict(replaced or {})
+    graph = _Graph(precision=precision)
+    words = ""
     try:
         hidden = _embeddings(graph, weights, architecture)
-        for layer in range(architecture.n_layers):
-            prefix = f"encoder.layer.{layer}."
-            own = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-            hidden = _layer(graph, own, architecture, hidden)
+        for layer in range(architecture.n_layers if n_layers is None else n_layers):
+            hidden = _layer(graph, layer_weights(weights, layer), architecture, hidden)
+            words = hidden if layer + 1 == word_layer else words
     except (KeyError, ValueError) as error:
         raise UserError(
             f"The weights in {folder.name!r} do not fit their configuration: {error}.", hint="Fetch them again."
         ) from error
-    return _finish(graph, architecture, hidden)
+    if n_layers is not None:
+        graph.nodes.append(helper.make_node("Identity", [hidden], ["hidden"]))
+        return _model(graph, {"hidden": [1, "tokens", architecture.dimension]})
+    return _finish(graph, architecture, hidden, words)
+
+
+def parse_graph(content: bytes) -> Any:  # noqa: ANN401 (onnx is untyped)
+    """The model that `write_graph` wrote, for tools that want it as an object."""
+    return onnx.load_from_string(content)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Graph:
     """Nodes and constants so far; every method returns the name of a value."""
 
-    is_int8: bool
+    precision: Precision
     nodes: list[Any] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)
 
@@ -134,13 +171,22 @@ class _Graph:
 
     def linear(self, value: str, weight: Array, bias: Array) -> str:
         """`value @ weight.T + bias`, for torch's [out, in] weights."""
-        if not self.is_int8:
+        if self.precision == "int4":
+            return self.operator("Add", self._nibbles(value, weight), self.constant(bias))
+        if self.precision == "fp32":
             product = self.operator("MatMul", value, self.constant(weight.T))
             return self.operator("Add", product, self.constant(bias))
         quantized, scale = _quantized(weight)
         parameters = (quantized.T, scale, np.zeros(len(scale), np.int8), bias)
         inputs = [self.constant(array) for array in parameters]
         return self.operator("DynamicQuantizeMatMul", value, *inputs, domain="com.microsoft")
+
+    def _nibbles(self, value: str, weight: Array) -> str:
+        n_out, n_in = weight.shape
+        packed, scales = _four_bits(weight)
+        shape = {"K": n_in, "N": n_out, "bits": 4, "block_size": _BLOCK, "accuracy_level": 4}
+        inputs = (self.constant(packed), self.constant(scales))
+        return self.operator("MatMulNBits", value, *inputs, domain="com.microsoft", **shape)
 
     def normalized(self, value: str, weights: dict[str, Array], name: str, epsilon: float) -> str:
         scale, bias = self.constant(weights[f"{name}.weight"]), self.constant(weights[f"{name}.bias"])
@@ -149,7 +195,7 @@ class _Graph:
 
 def _embeddings(graph: _Graph, weights: dict[str, Array], architecture: Architecture) -> str:
     table = weights["embeddings.word_embeddings.weight"]
-    if graph.is_int8:
+    if graph.precision != "fp32":
         quantized, scale = _quantized(table)
         rows = graph.operator("Gather", graph.constant(quantized), "input_ids")
         scales = graph.operator("Gather", graph.constant(scale[:, None]), "input_ids")
@@ -196,14 +242,23 @@ def _attention(graph: _Graph, weights: dict[str, Array], architecture: Architect
     return graph.operator("Reshape", mixed, graph.integers(0, 0, architecture.dimension))
 
 
-def _finish(graph: _Graph, architecture: Architecture, hidden: str) -> bytes:
+def _finish(graph: _Graph, architecture: Architecture, hidden: str, words: str) -> bytes:
     if architecture.is_mean_pooled:
         pooled = graph.operator("ReduceMean", hidden, graph.integers(1), keepdims=0)
     else:
         pooled = graph.operator("Gather", hidden, graph.constant(np.array(0, np.int64)), axis=1)
     graph.nodes.append(helper.make_node("LpNormalization", [pooled], ["embedding"], axis=-1, p=2))
+    shapes: dict[str, list[int | str]] = {"embedding": [1, architecture.dimension]}
+    if words:
+        graph.nodes.append(helper.make_node("Identity", [words], ["words"]))
+        shapes["words"] = [1, "tokens", architecture.dimension]
+    return _model(graph, shapes)
+
+
+def _model(graph: _Graph, shapes: Mapping[str, list[int | str]]) -> bytes:
+    """The model of the graph; `shapes` are those of its outputs."""
     inputs = [helper.make_tensor_value_info("input_ids", onnx.TensorProto.INT64, [1, "tokens"])]
-    outputs = [helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, [1, architecture.dimension])]
+    outputs = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     model = helper.make_model(
         helper.make_graph(graph.nodes, "encoder", inputs, outputs, graph.constants),
         opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)],
@@ -211,6 +266,20 @@ def _finish(graph: _Graph, architecture: Architecture, hidden: str) -> bytes:
         producer_name="pilotfish",
     )
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _four_bits(weight: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Pairs of four-bit weights [out, blocks, 16] and a scale per block [out * blocks], as `MatMulNBits` reads them.
+
+    The largest weight of a block lies on -8, the end of the range that has one step more (llama.cpp's Q4_0).
+    """
+    n_out, n_in = weight.shape
+    blocks = np.zeros((n_out, -(-n_in // _BLOCK), _BLOCK), np.float32)
+    blocks.reshape(n_out, -1)[:, :n_in] = weight
+    peaks = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2, keepdims=True), axis=2)
+    scales = np.where(peaks == 0, 1.0, peaks / -8).astype(np.float32)
+    steps = np.clip(np.rint(blocks / scales) + 8, 0, 15).astype(np.uint8)
+    return steps[:, :, ::2] | steps[:, :, 1::2] << 4, scales.ravel()
 
 
 def _quantized(weight: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -38,10 +38,15 @@ def find_tasks(home: Home) -> list[Task]:
                 instructions=texts[row.instructions_id],
                 user_message=row.input,
                 answer=row.reference_answer,
+                key_id=row.key_id,
+                time_s=row.time_s,
             )
             for row in rows
         ),
         templates,
+        before={record.task_id: record.shape for record in home.registry.tasks()},
+        is_shared=home.learning.share_answers,
+        min_overlap=home.learning.answer_overlap,
     )
     return [_record(home.registry, task) for task in tasks]
 
@@ -93,5 +98,12 @@ def _description(task: Task) -> str:
     """What was recognised, in a sentence."""
     if not task.shape.is_closed:
         return f"{task.n_requests:,} requests share instructions; only observed: {task.shape.why_open}."
-    fields = ", ".join(f"{field.name or task.shape.kind} ({len(field.values)} values)" for field in task.shape.fields)
-    return f"{task.n_requests:,} requests share instructions; each answer is one of a closed set: {fields}."
+    if task.shape.is_retrieved:
+        n = len(task.shape.fields[0].values)
+        return f"{task.n_requests:,} requests share instructions; {n:,} answers are given again and again."
+    fields = ", ".join(
+        f"{field.name or task.shape.kind} ({field.source if field.is_extracted else f'{len(field.values)} values'})"
+        for field in task.shape.fields
+    )
+    kind = "is extracted from the input" if task.shape.kind == "extraction" else "is one of a closed set"
+    return f"{task.n_requests:,} requests share instructions; each answer {kind}: {fields}."

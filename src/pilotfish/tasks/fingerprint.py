@@ -31,7 +31,11 @@ def last_user_index(messages: Sequence[Message]) -> int:
 
 def instructions_id(request: ChatRequest) -> str:
     """16 hexadecimal digits that name the instructions of `request`."""
-    input_index = last_user_index(request.messages)
+    return instructions_id_without(request, last_user_index(request.messages))
+
+
+def instructions_id_without(request: ChatRequest, input_index: int) -> str:
+    """The same where the index of the last user message is known, -1 for none."""
     parts = []
     for index, message in enumerate(request.messages):
         if index == input_index:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pilotfish.core.task import AnswerShape, Task, Template
-from pilotfish.scoring.answers import settle
 from pilotfish.tasks.recognise import Recogniser, task_id
+from pilotfish.tasks.shapes import Given, settle_shape
 
 MIN_REQUESTS = 20
 """Requests from which a task counts as recurring; below, the shape of its answers cannot be told either."""
@@ -37,12 +37,16 @@ _BOILERPLATE = frozenset(_BOILERPLATE_TEXT.split())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """One request of a log as far as a survey reads it. `answer` is the reference's, None where there is none."""
+    """One request of a log as far as a survey reads it. `answer` is the reference's, None where there is none; `key_id`
+    names the virtual key that asked, None where none was needed.
+    """
 
     instructions_id: str
     instructions: str
     user_message: str | None
     answer: str | None = None
+    key_id: str | None = None
+    time_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -51,12 +55,21 @@ class _Group:
     instructions: str
     constant: str
     n_requests: int = 0
-    answers: list[str] = field(default_factory=list)
+    given: list[Given] = field(default_factory=list)
 
 
-def survey(exchanges: Iterable[Exchange], templates: Sequence[Template] = ()) -> list[Task]:
+def survey(
+    exchanges: Iterable[Exchange],
+    templates: Sequence[Template] = (),
+    *,
+    before: Mapping[str, AnswerShape] | None = None,
+    is_shared: bool = False,
+    min_overlap: float = 1.0,
+) -> list[Task]:
     """The recurring tasks of a log that is given in the order of time, most frequent first.
 
+    `before` are the shapes of tasks that are known, by id; `is_shared` and `min_overlap` are what the user says of
+    retrieved answers (`shapes.py`).
     Names go to tasks in the order of their first request, so that a growing log renames none that is listed.
     """
     groups = _group(exchanges, templates)
@@ -65,8 +78,9 @@ def survey(exchanges: Iterable[Exchange], templates: Sequence[Template] = ()) ->
     for found, group in groups.items():
         if group.n_requests < MIN_REQUESTS:
             continue
-        shape = settle(group.answers)
-        if not (group.instructions or group.constant or shape.is_closed):
+        known = (before or {}).get(found)
+        shape = settle_shape(group.given, before=known, is_shared=is_shared, min_overlap=min_overlap)
+        if not (group.instructions or group.constant or (shape.is_closed and not shape.is_retrieved)):
             continue
         name = _unique(_name(group, shape), found, names)
         names.add(name)
@@ -88,16 +102,18 @@ def _group(exchanges: Iterable[Exchange], templates: Sequence[Template]) -> dict
     constants = {task_id(template): template.prefix + _INPUT + template.suffix for template in templates}
     groups: dict[str, _Group] = {}
     for exchange in exchanges:
-        found = exchange.instructions_id
+        found, text = exchange.instructions_id, None
         if exchange.user_message is not None:
-            found = recogniser.split(exchange.instructions_id, exchange.user_message).task_id
+            recognised = recogniser.split(exchange.instructions_id, exchange.user_message)
+            found, text = recognised.task_id, recognised.text
         group = groups.get(found)
         if group is None:
             group = _Group(exchange.instructions_id, exchange.instructions, constants.get(found, ""))
             groups[found] = group
         group.n_requests += 1
         if exchange.answer is not None:
-            group.answers.append(exchange.answer)
+            given = Given(text=text or "", answer=exchange.answer, key_id=exchange.key_id, time_s=exchange.time_s)
+            group.given.append(given)
     return groups
 
 

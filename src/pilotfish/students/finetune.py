@@ -1,0 +1,394 @@
+"""Fine-tunes the last layers of a sentence encoder, with a cosine head per field: the only file here that knows torch.
+
+Arrays in, arrays out: what the layers below say of each text, which is computed once and stays as it is, and the
+numbers of the answers; out come the layers' new weights and the heads. Texts, folds and files are `tuned.py`'s. Seeds
+are fixed, also of the dropout of each epoch, so that a run which was interrupted ends as one which was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pilotfish.core.errors import MissingExtraError
+from pilotfish.students.activations import Activations
+from pilotfish.students.encoder_graph import Architecture, layer_weights
+from pilotfish.students.recipe import Recipe
+
+try:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import save_file
+    from torch import nn
+    from torch.nn import functional
+except ImportError as error:
+    raise MissingExtraError("train", error.name or "torch") from error
+
+SCALE = 20.0
+"""Of the cosines before the softmax; the mixture's weight of this student is fitted out of fold anyway."""
+
+HEAD_RATE = 10.0
+"""The heads learn so many times faster than the layers: their class means are a start, not an answer."""
+
+WARM_UP = 0.1
+CLIP = 1.0
+DROPOUT = 0.1
+WEIGHT_DECAY = 0.01
+MOMENTUM = 0.9
+SGD_RATE = 100.0
+"""Steps of stochastic gradient descent are not scaled by the gradient's size, so their rate is so many times larger."""
+
+PATIENCE = 2
+
+_BUCKET = 20
+"""Batches drawn at once and sorted by length among themselves, so that little is padded."""
+
+_EMBED_BATCH = 64
+
+Step = Callable[[int, int, float], None]
+"""Called with the steps done, those there are, and the loss of late."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """The encoder's layers to learn: its architecture, its weights by name, and how many of the last ones."""
+
+    architecture: Architecture
+    weights: Mapping[str, NDArray[Any]]
+    n_layers: int
+
+    @property
+    def numbers(self) -> range:
+        """Of the layers that learn."""
+        return range(self.architecture.n_layers - self.n_layers, self.architecture.n_layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drill:
+    """What is learnt: `rows` teach, `held_out` say when to stop (empty: after all epochs); `labels` a field each."""
+
+    activations: Activations
+    labels: Sequence[NDArray[np.int16]]
+    rows: NDArray[np.intp]
+    held_out: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """The layers' weights by name, the heads [classes seen, dimension] (times `SCALE`), the classes that each of them
+    knows, and after how many epochs that was."""
+
+    weights: dict[str, NDArray[np.float32]]
+    heads: list[NDArray[np.float32]]
+    seen: list[NDArray[np.int16]]
+    n_epochs: int
+
+
+def tune(
+    drill: Drill,
+    layers: Layers,
+    recipe: Recipe,
+    *,
+    n_epochs: int | None = None,
+    checkpoint: Path | None = None,
+    step: Step | None = None,
+) -> Tuned:
+    """The layers after the epoch that did best on what is held out; where nothing is, after `n_epochs` of the recipe's.
+
+    With a `checkpoint` it is written after each epoch, and taken up where it is there. It is the caller's to remove,
+    and to name after everything that decides what is learnt.
+    """
+    run = _Run(drill, layers, recipe)
+    if checkpoint is not None:
+        run.resume(checkpoint)
+    while run.epoch < (n_epochs or recipe.n_epochs) and not run.is_over:
+        run.one_epoch(step)
+        if checkpoint is not None:
+            run.save(checkpoint)
+    return run.outcome()
+
+
+def embed(
+    activations: Activations,
+    rows: Sequence[int] | NDArray[np.intp],
+    layers: Layers,
+    weights: Mapping[str, NDArray[Any]],
+) -> NDArray[np.float32]:
+    """The embeddings of these rows, each of length 1, by the layers with these `weights`."""
+    top = _Top(layers)
+    top.load_state_dict(_to_state(weights))
+    return _embed(top, activations, rows)
+
+
+def cpu_seconds(drill: Drill, layers: Layers, recipe: Recipe) -> float:
+    """CPU-seconds that one epoch over the drill's rows will take, from one step on a usual batch (after another)."""
+    by_length = sorted(drill.rows.tolist(), key=drill.activations.length)
+    middle = len(by_length) // 2
+    batch = by_length[middle : middle + recipe.batch]
+    run = _Run(drill, layers, recipe)
+    run.step(batch, 0.0)
+    started = time.process_time()
+    run.step(batch, 0.0)
+    n_tokens = sum(map(drill.activations.length, batch))
+    return (time.process_time() - started) * sum(map(drill.activations.length, by_length)) / n_tokens
+
+
+class _Layer(nn.Module):  # type: ignore[misc]  # torch is untyped here
+    """One transformer layer of a BERT encoder."""
+
+    def __init__(self, weights: Mapping[str, NDArray[Any]], architecture: Architecture) -> None:
+        super().__init__()
+        # Names of parameters may hold no dots.
+        named = {name.replace(".", "/"): nn.Parameter(torch.tensor(tensor)) for name, tensor in weights.items()}
+        self.weights = nn.ParameterDict(named)
+        self.architecture = architecture
+
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        n, length, width = hidden.shape
+        heads = self.architecture.n_heads
+        query, key, value = (
+            self._linear(f"attention/self/{name}", hidden).view(n, length, heads, width // heads).transpose(1, 2)
+            for name in ("query", "key", "value")
+        )
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
+        mixed = mixed.transpose(1, 2).reshape(n, length, width)
+        hidden = self._added("attention/output", mixed, hidden)
+        inner = functional.gelu(self._linear("intermediate/dense", hidden), approximate=self.architecture.gelu)
+        return self._added("output", inner, hidden)
+
+    def _added(self, name: str, value: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        dropped = functional.dropout(self._linear(f"{name}/dense", value), DROPOUT, self.training)
+        norm = f"{name}/LayerNorm"
+        scale, bias = self.weights[f"{norm}/weight"], self.weights[f"{norm}/bias"]
+        return functional.layer_norm(dropped + hidden, hidden.shape[-1:], scale, bias, self.architecture.epsilon)
+
+    def _linear(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        return functional.linear(value, self.weights[f"{name}/weight"], self.weights[f"{name}/bias"])
+
+
+class _Top(nn.Module):  # type: ignore[misc]
+    """The last layers and the pooling."""
+
+    def __init__(self, layers: Layers) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict(
+            {str(n): _Layer(layer_weights(layers.weights, n), layers.architecture) for n in layers.numbers}
+        )
+        self.is_mean_pooled = layers.architecture.is_mean_pooled
+
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers.values():
+            hidden = layer(hidden, mask)
+        if self.is_mean_pooled:
+            weight = mask[..., None].to(hidden.dtype)
+            pooled = (hidden * weight).sum(1) / weight.sum(1)
+        else:
+            pooled = hidden[:, 0]
+        return functional.normalize(pooled, dim=-1)
+
+
+class _Run:
+    """One run over the epochs: model, heads and optimizer, and what the epochs so far led to."""
+
+    def __init__(self, drill: Drill, layers: Layers, recipe: Recipe) -> None:
+        self.drill, self.recipe = drill, recipe
+        self.top = _Top(layers)
+        self.seen = [np.unique(labels[drill.rows]) for labels in drill.labels]
+        # A class that is not among those seen has no place in the softmax.
+        self.numbers = [
+            torch.tensor(np.searchsorted(seen, labels).clip(max=len(seen) - 1))
+            for seen, labels in zip(self.seen, drill.labels, strict=True)
+        ]
+        start = _embed(self.top, drill.activations, drill.rows)
+        means = [
+            np.stack([start[labels[drill.rows] == label].mean(axis=0) for label in seen])
+            for seen, labels in zip(self.seen, drill.labels, strict=True)
+        ]
+        self.heads = nn.ParameterList([nn.Parameter(functional.normalize(torch.tensor(m), dim=-1)) for m in means])
+        self.optimizer = _optimizer(self.top, self.heads, recipe)
+        self.epoch = 0
+        self.losses: list[float] = []
+        self.best_epoch = 0
+        self.best = self._state()
+
+    @property
+    def n_steps(self) -> int:
+        return math.ceil(len(self.drill.rows) / self.recipe.batch)
+
+    @property
+    def is_over(self) -> bool:
+        """The loss on what is held out has not fallen for `PATIENCE` epochs."""
+        return len(self.losses) > PATIENCE and min(self.losses[-PATIENCE:]) > min(self.losses)
+
+    def one_epoch(self, step: Step | None) -> None:
+        torch.manual_seed(self.recipe.seed * 1000 + self.epoch)
+        total, done = self.n_steps * self.recipe.n_epochs, self.n_steps * self.epoch
+        loss = 0.0
+        for number, batch in enumerate(self._batches()):
+            found = self.step(batch, _pace((done + number) / total))
+            loss = found if not number else 0.95 * loss + 0.05 * found
+            if step is not None:
+                step(done + number + 1, total, loss)
+        self.epoch += 1
+        if len(self.drill.held_out):
+            self.losses.append(self._held_out_loss())
+        if not self.losses or self.losses[-1] == min(self.losses):
+            self.best_epoch, self.best = self.epoch, self._state()
+
+    def step(self, batch: Sequence[int], pace: float) -> float:
+        """One step down the gradient of a batch; the loss before it."""
+        self.top.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["full_lr"] * pace
+        loss = self._loss(self.top(*_padded(self.drill.activations, batch)), batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_([*self.top.parameters(), *self.heads], CLIP)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _loss(self, embeddings: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
+        """The mean cross-entropy, summed over the fields."""
+        losses = [
+            functional.cross_entropy(SCALE * embeddings @ functional.normalize(head, dim=-1).T, numbers[batch])
+            for head, numbers in zip(self.heads, self.numbers, strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+    def _held_out_loss(self) -> float:
+        with torch.inference_mode():
+            rows = self.drill.held_out.tolist()
+            return float(self._loss(torch.tensor(_embed(self.top, self.drill.activations, rows)), rows))
+
+    def _batches(self) -> list[list[int]]:
+        rng = random.Random(self.recipe.seed * 1000 + self.epoch)
+        order, size = self.drill.rows.tolist(), self.recipe.batch
+        rng.shuffle(order)
+        batches: list[list[int]] = []
+        for start in range(0, len(order), size * _BUCKET):
+            drawn = sorted(order[start : start + size * _BUCKET], key=self.drill.activations.length)
+            batches += [drawn[place : place + size] for place in range(0, len(drawn), size)]
+        rng.shuffle(batches)
+        return batches
+
+    def _state(self) -> dict[str, torch.Tensor]:
+        both = {**self.top.state_dict(), **{f"head {n}": head.detach() for n, head in enumerate(self.heads)}}
+        return {name: tensor.clone() for name, tensor in both.items()}
+
+    def _take(self, state: Mapping[str, torch.Tensor]) -> None:
+        self.top.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("head ")})
+        with torch.no_grad():
+            for n, head in enumerate(self.heads):
+                head.copy_(state[f"head {n}"])
+
+    def outcome(self) -> Tuned:
+        self._take(self.best)
+        return Tuned(
+            weights=_to_weights(self.top.state_dict()),
+            heads=[SCALE * functional.normalize(head.detach(), dim=-1).numpy() for head in self.heads],
+            seen=self.seen,
+            n_epochs=self.best_epoch,
+        )
+
+    def save(self, path: Path) -> None:
+        tensors = {f"now {name}": tensor for name, tensor in self._state().items()}
+        tensors |= {f"best {name}": tensor for name, tensor in self.best.items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer {number} {name}": tensor for name, tensor in state.items()}
+        told = {"epoch": self.epoch, "losses": self.losses, "best_epoch": self.best_epoch}
+        partial = path.with_suffix(".partial")
+        save_file(tensors, partial, {"run": json.dumps(told)})
+        partial.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Take up what was saved; where there is nothing, or it is broken, from the start."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                told = json.loads(file.metadata()["run"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except (OSError, SafetensorError, KeyError, ValueError):
+            return
+        parts: dict[str, dict[str, torch.Tensor]] = {"now": {}, "best": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(" ")
+            parts[part][rest] = tensor
+        self._take(parts["now"])
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in parts["optimizer"].items():
+            number, _, rest = name.partition(" ")
+            state.setdefault(int(number), {})[rest] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.epoch, self.losses, self.best_epoch = told["epoch"], told["losses"], told["best_epoch"]
+        self.best = parts["best"]
+
+
+def _optimizer(top: _Top, heads: nn.ParameterList, recipe: Recipe) -> torch.optim.Optimizer:
+    matrices = [parameter for parameter in top.parameters() if parameter.dim() > 1]
+    others = [parameter for parameter in top.parameters() if parameter.dim() == 1]
+    rate = recipe.learning_rate * (SGD_RATE if recipe.optimizer == "sgd" else 1.0)
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "full_lr": rate, "weight_decay": WEIGHT_DECAY},
+        {"params": others, "full_lr": rate, "weight_decay": 0.0},
+        {"params": list(heads), "full_lr": HEAD_RATE * rate, "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM)
+    return torch.optim.AdamW(groups, lr=rate)
+
+
+def _pace(share: float) -> float:
+    """The part of the full rate after this share of the steps: a linear warm-up, then half a cosine down to 0."""
+    if share < WARM_UP:
+        return (share + 1e-3) / (WARM_UP + 1e-3)
+    return 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
+
+
+def _embed(top: _Top, activations: Activations, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
+    top.eval()
+    order = sorted(range(len(rows)), key=lambda place: activations.length(int(rows[place])))
+    width = next(iter(top.parameters())).shape[-1]
+    found = np.empty((len(rows), width), np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(order), _EMBED_BATCH):
+            places = order[start : start + _EMBED_BATCH]
+            found[places] = top(*_padded(activations, [int(rows[place]) for place in places])).numpy()
+    return found
+
+
+def _padded(activations: Activations, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The activations of some rows as one batch, and which of its tokens are theirs."""
+    length = max(map(activations.length, rows))
+    batch = torch.zeros(len(rows), length, activations.values.shape[1])
+    mask = torch.zeros(len(rows), length, dtype=torch.bool)
+    for place, row in enumerate(rows):
+        own = activations[row]
+        batch[place, : len(own)] = torch.from_numpy(own.astype(np.float32))
+        mask[place, : len(own)] = True
+    return batch, mask
+
+
+def _to_weights(state: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.float32]]:
+    """`layers.4.weights.attention/self/query/weight` as `encoder.layer.4.attention.self.query.weight`."""
+    found = {}
+    for name, tensor in state.items():
+        _, layer, _, rest = name.split(".", 3)
+        found[f"encoder.layer.{layer}.{rest.replace('/', '.')}"] = tensor.detach().numpy().copy()
+    return found
+
+
+def _to_state(weights: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+    """The other way round."""
+    found = {}
+    for name, array in weights.items():
+        _, _, layer, rest = name.split(".", 3)
+        found[f"layers.{layer}.weights.{rest.replace('.', '/')}"] = torch.tensor(array)
+    return found
