@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from pilotfish.core.errors import ModelError, SpecialistError
+from pilotfish.core.errors import ModelConnectionError, ModelError, ModelStatusError, SpecialistError
 from pilotfish.core.item import Item
 from pilotfish.core.messages import ChatRequest, Message, Price, Usage
 from pilotfish.models.base import Model
@@ -24,6 +24,8 @@ from pilotfish.models.timed import timed_answer
 from pilotfish.scoring.answers import render
 from pilotfish.scoring.scorers import Score
 from pilotfish.specialists.specialist import Specialist
+
+_FATAL_STATUS = (401, 402, 403, 404)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +149,7 @@ class Distilled:
         if not self._only_first and not is_accepted:
             found = specialist.predict([text])
         return Response(
-            answer=render(specialist.card.shape, found.answers[0]),
+            answer=render(specialist.card.shape, found.answers[0], text),
             latency_s=time.perf_counter() - sent_s,
             certainty=float(found.certainty[0]),
             scope=float(found.scope[0]),
@@ -211,6 +213,13 @@ class Cascade:
         """Close both."""
         await self._first.aclose()
         await self._second.aclose()
+
+
+def is_fatal(error: Exception) -> bool:
+    """Whether every further call would fail alike: nobody there, or a key or name that is refused."""
+    if isinstance(error, ModelStatusError):
+        return error.status in _FATAL_STATUS
+    return isinstance(error, ModelConnectionError | SpecialistError)
 
 
 def last_text(item: Item) -> str:

@@ -8,23 +8,21 @@ known to `verdict.py`.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
 from typing import Any
 
 from pilotfish.core.measured import Measured
-from pilotfish.evals import money
+from pilotfish.evals import latency, money
 from pilotfish.evals.run_file import AnswerRow, ModelRow, SessionRow
-from pilotfish.stats import calibration
+from pilotfish.stats import calibration, repeats
 from pilotfish.stats.binomial import wilson
 from pilotfish.stats.paired import difference
-from pilotfish.stats.percentiles import percentile
 from pilotfish.stats.resampling import clustered_error
 
 FAILURES = ("parse", "refusal", "truncated", "timeout", "error")
-SHARES = (0.5, 0.9, 0.95, 0.99)
-LATENCIES = ("ttft", "tpot", "itl", "end_to_end")
+PASS_AT = (1, 2, 3, 5, 10, 100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +65,9 @@ class Money:
 class Axes:
     """One model, measured. `failures` counts answers by kind; `stability` is None without repeats.
 
+    `pass_any` and `pass_all` are by k, and empty without repeats or where scores are graded; `goodput` is None where no
+    limits were stated; `prompt_tokens` and `completion_tokens` are means of one request.
+
     `trust` says how far stated certainty can be trusted (None where none was stated).
     """
 
@@ -77,8 +78,14 @@ class Axes:
     quality: Measured
     failures: dict[str, int]
     stability: dict[str, float] | None
+    pass_any: dict[int, Measured]
+    pass_all: dict[int, Measured]
     latency: dict[str, dict[str, Measured]]
+    goodput: Measured | None
+    prompt_tokens: Measured
+    completion_tokens: Measured
     output_tokens_per_s: Measured
+    output_tokens_per_s_each: Measured
     requests_per_s: Measured
     load_s: Measured
     load: str
@@ -101,11 +108,17 @@ class Axes:
             "quality": {**self.quality.to_json(), "method": self.quality.method},
             "failures": self.failures,
             "stability": self.stability,
+            "pass_any_of": {str(k): figure.to_json() for k, figure in self.pass_any.items()},
+            "pass_all_of": {str(k): figure.to_json() for k, figure in self.pass_all.items()},
             "latency_s": {
                 name: {share: figure.to_json() for share, figure in found.items()}
                 for name, found in self.latency.items()
             },
+            "goodput": self.goodput.to_json() if self.goodput else None,
+            "prompt_tokens": self.prompt_tokens.to_json(),
+            "completion_tokens": self.completion_tokens.to_json(),
             "output_tokens_per_s": self.output_tokens_per_s.to_json(),
+            "output_tokens_per_s_each": self.output_tokens_per_s_each.to_json(),
             "requests_per_s": self.requests_per_s.to_json(),
             "load_s": self.load_s.to_json(),
             "load": self.load,
@@ -160,14 +173,14 @@ def axes(
     *,
     clusters: Mapping[str, str] | None = None,
     rent_usd_per_h: float | None = None,
+    limits_s: Mapping[str, float] | None = None,
 ) -> Axes:
-    """The five axes of one model from its rows and sessions. `clusters` maps items to theirs."""
+    """The five axes of one model from its rows and sessions. `clusters` maps items to theirs; `limits_s`: goodput's."""
     plain = [row for row in rows if not row.variant]
     scores = item_scores(plain)
     found = quality(list(scores.values()), None if clusters is None else [clusters[item] for item in scores])
     counts = Counter(row.failure for row in plain)
-    came = [row for row in plain if row.failure not in ("error", "timeout")]
-    tokens_per_s = _rate(sessions, [session.completion_tokens for session in sessions], "tokens/s", model)
+    tokens_per_s = latency.rate(sessions, [session.completion_tokens for session in sessions], "tokens/s", model)
     escalated = [row.is_escalated for row in plain if row.is_escalated is not None]
     return Axes(
         name=model.name,
@@ -177,9 +190,15 @@ def axes(
         quality=found,
         failures={kind: counts.get(kind, 0) for kind in FAILURES},
         stability=_stability(plain),
-        latency=_latency(came, model),
+        pass_any=_passes(plain, repeats.any_of, clusters),
+        pass_all=_passes(plain, repeats.all_of, clusters),
+        latency=latency.latencies(plain, model),
+        goodput=latency.goodput(plain, limits_s, model) if limits_s else None,
+        prompt_tokens=_mean_tokens([row.prompt_tokens for row in plain]),
+        completion_tokens=_mean_tokens([row.completion_tokens for row in plain]),
         output_tokens_per_s=tokens_per_s,
-        requests_per_s=_rate(sessions, [session.n for session in sessions], "requests/s", model),
+        output_tokens_per_s_each=latency.rate_each(plain),
+        requests_per_s=latency.rate(sessions, [session.n for session in sessions], "requests/s", model),
         load_s=_load_s(sessions, model),
         load=", ".join(dict.fromkeys(session.load for session in sessions)),
         warm_up=max((session.warm_up for session in sessions), default=0),
@@ -209,39 +228,28 @@ def _stability(rows: Sequence[AnswerRow]) -> dict[str, float] | None:
     }
 
 
-def _latency(rows: Sequence[AnswerRow], model: ModelRow) -> dict[str, dict[str, Measured]]:
-    """TTFT, TPOT, ITL and end to end in seconds, by percentile."""
-    timed = [row for row in rows if row.latency_s is not None]
-    values: dict[str, list[float]] = {
-        "ttft": [row.ttft_s for row in timed if row.ttft_s is not None],
-        "tpot": [tpot for row in timed if (tpot := _tpot_s(row)) is not None],
-        "itl": [gap / 1e3 for row in timed for gap in row.gaps_ms],
-        "end_to_end": [row.latency_s for row in timed if row.latency_s is not None],
+def _passes(
+    rows: Sequence[AnswerRow], chance: Callable[[int, int, int], float], clusters: Mapping[str, str] | None
+) -> dict[int, Measured]:
+    """By k, the mean of `chance(k, n, c)` over the items; up to the fewest repeats that an item has."""
+    items: defaultdict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        items[row.item].append(row.score)
+    fewest = min(map(len, items.values()), default=0)
+    if fewest < 2 or any(row.score not in (0.0, 1.0) for row in rows):
+        return {}
+    of = None if clusters is None else [clusters[item] for item in items]
+    return {
+        k: quality([chance(k, len(scores), int(sum(scores))) for scores in items.values()], of)
+        for k in sorted({*(k for k in PASS_AT if k < fewest), fewest})
     }
-    why = "n/a: answers come whole" if model.kind in ("specialist", "function") else "not recorded"
-    result = {}
-    for name in LATENCIES:
-        found = {f"p{100 * share:g}": percentile(values[name], share) for share in SHARES}
-        result[name] = found if values[name] else dict.fromkeys(found, none(why, "s"))
-    return result
 
 
-def _tpot_s(row: AnswerRow) -> float | None:
-    """Seconds per output token after the first; undefined for one token."""
-    if row.ttft_s is None or row.latency_s is None or row.completion_tokens is None or row.completion_tokens < 2:
-        return None
-    return (row.latency_s - row.ttft_s) / (row.completion_tokens - 1)
-
-
-def _rate(sessions: Sequence[SessionRow], counts: Sequence[int | None], unit: str, model: ModelRow) -> Measured:
-    wall_s = sum(session.wall_s for session in sessions)
-    total = sum(count for count in counts if count is not None)
-    if model.kind == "recording":
-        return none("n/a for a recording", unit)
-    if not wall_s or any(count is None for count in counts):
-        return none("no token counts" if "token" in unit else "not measured", unit)
-    n = sum(session.n for session in sessions)
-    return Measured(value=total / wall_s, unit=unit, n=n, method="total over wall time")
+def _mean_tokens(counts: Sequence[int | None]) -> Measured:
+    known = [count for count in counts if count is not None]
+    if not known or len(known) < len(counts):
+        return none("no token counts", "tokens")
+    return Measured(value=fmean(known), unit="tokens", n=len(known))
 
 
 def _load_s(sessions: Sequence[SessionRow], model: ModelRow) -> Measured:

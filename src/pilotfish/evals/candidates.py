@@ -2,7 +2,8 @@
 
 MODEL is an endpoint (`large`, or URL#model), a specialist (its folder, or a task of the home), a recording (FILE, or
 FILE#model), a function (`module:function`), or weights in this process (`weights:FOLDER`, a folder with a
-`config.json`). Nothing heavy is loaded here: a candidate opens when its turn comes, so that memory is its own.
+`config.json`, or a file called `*.gguf`). Nothing heavy is loaded here: a candidate opens when its turn comes, so that
+memory is its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pilotfish.config.settings import ModelSettings, Settings
 from pilotfish.core.errors import ConfigError, TaskError
@@ -26,14 +27,19 @@ from pilotfish.evals.recordings import Recording, read_recording
 from pilotfish.models.build import configured_model, large_model
 from pilotfish.models.http import HttpModel
 from pilotfish.specialists.card import NAME as SPECIALIST_CARD
-from pilotfish.specialists.encoder import Encoder
-from pilotfish.specialists.specialist import Specialist
+from pilotfish.specialists.load import load
+
+if TYPE_CHECKING:  # without an encoder nothing of what runs one is installed
+    from pilotfish.specialists.encoder import Encoder
 
 Kind = Literal["endpoint", "specialist", "recording", "function", "weights", "cascade"]
 
 FIRST_TIER = "first-tier:"
 
+_HASHED_BYTES = 1 << 24
+
 _ALIAS = re.compile(r"(?P<name>[\w.+-]+)=(?P<rest>.+)", re.DOTALL)
+_SUFFIXES = re.compile(r"(\.(jsonl?|csv|tsv|log|eval|gz))+$")
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -73,7 +79,7 @@ class Place:
 
     home: Path = Path()
     settings: Settings = field(default_factory=Settings)
-    open_encoder: Callable[[], Encoder] | None = None
+    open_encoder: Callable[[], Encoder | None] | None = None
     find_task: Callable[[str], FoundTask] | None = None
     gate: Callable[[float], Gate] | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
@@ -94,7 +100,7 @@ def candidate(text: str, place: Place) -> Candidate:
     raise ConfigError(
         f"{spec!r} is nothing that answers.",
         hint="Expected: large, URL#model, a recording (FILE or FILE#model), a specialist's folder, a task of the home, "
-        "module:function, weights:FOLDER, or two of them as A>B@CERTAINTY.",
+        "module:function, weights:FOLDER, a .gguf file, or two of them as A>B@CERTAINTY.",
     )
 
 
@@ -136,13 +142,23 @@ def _configured(spec: str, name: str, place: Place) -> Candidate | None:
     large = place.settings.large
     settings: ModelSettings
     if spec == "large" or (large.model and spec == large.model):
-        known, settings, model = large.model, large, large_model(large)
+        known, settings = large.model, large
     elif spec in place.settings.models:
         known, settings = spec, place.settings.models[spec]
-        model = configured_model(spec, settings, client_url=large.url)
     else:
         return None
     price = place.prices.get(name or known, settings.price)
+    if settings.weights:
+        return Candidate(
+            name=name or known,
+            kind="weights",
+            spec=spec,
+            sha256=_weights_sha256(settings.weights),
+            price=price,
+            is_local=True,
+            open=lambda: Asked(configured_model(known, settings, client_url=""), place.sampling, price),
+        )
+    model = large_model(large) if settings is large else configured_model(spec, settings, client_url=large.url)
     return Candidate(
         name=name or known,
         kind="endpoint",
@@ -169,7 +185,7 @@ def _specialist(spec: str, name: str, place: Place) -> Candidate | None:
 
     def opened() -> Answerer:
         assert place.open_encoder is not None
-        return Distilled(Specialist.load(folder, place.open_encoder()), gate, only_first=only_first)
+        return Distilled(load(folder, place.open_encoder()), gate, only_first=only_first)
 
     identity = sha256((folder / SPECIALIST_CARD).read_bytes() + spec[: len(FIRST_TIER) * only_first].encode())
     return Candidate(name=name or known, kind="specialist", spec=spec, sha256=identity, is_local=True, open=opened)
@@ -188,7 +204,7 @@ def _recording(spec: str, name: str, place: Place) -> Candidate | None:
     path, model = (Path(spec), "") if Path(spec).is_file() else _split(spec)
     if not path.is_file():
         return None
-    name = name or model or path.name.split(".")[0]
+    name = name or model or _SUFFIXES.sub("", path.name)
     price = place.prices.get(name)
     recording = read_recording(path, model, price=price)
     return Candidate(
@@ -218,16 +234,38 @@ def _weights(spec: str, name: str, place: Place) -> Candidate | None:
         weights = importlib.import_module("pilotfish.models.local_weights")
         return Asked(weights.LocalWeights(source, max_tokens=place.sampling.max_tokens), place.sampling)
 
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    identity = "".join(f"{path.name} {path.stat().st_size} " for path in files) or source
     return Candidate(
         name=name or folder.name,
         kind="weights",
         spec=spec,
-        sha256=sha256(identity.encode()),
+        sha256=_weights_sha256(source),
         is_local=True,
         open=opened,
     )
+
+
+def _gguf(spec: str, name: str, place: Place) -> Candidate | None:
+    path = Path(spec.removeprefix("weights:"))
+    if path.suffix != ".gguf" or not path.is_file():
+        return None
+    name = name or path.stem
+
+    def opened() -> Answerer:
+        gguf = importlib.import_module("pilotfish.models.local_gguf")
+        return Asked(gguf.LocalGguf(path, name=name), place.sampling)
+
+    with path.open("rb") as file:
+        head = file.read(_HASHED_BYTES)  # names and shapes of all tensors; the rest may be many gigabytes
+    identity = sha256(head + str(path.stat().st_size).encode())
+    return Candidate(name=name, kind="weights", spec=spec, sha256=identity, is_local=True, open=opened)
+
+
+def _weights_sha256(source: str) -> str:
+    """Of the names and sizes of the files in a folder; of a hub id itself."""
+    folder = Path(source)
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    identity = "".join(f"{path.name} {path.stat().st_size} " for path in files) or source
+    return sha256(identity.encode())
 
 
 def _function(spec: str, name: str, _place: Place) -> Candidate | None:
@@ -249,7 +287,7 @@ def _function(spec: str, name: str, _place: Place) -> Candidate | None:
     )
 
 
-_KINDS = (_endpoint, _recording, _specialist, _weights, _function)
+_KINDS = (_endpoint, _gguf, _recording, _specialist, _weights, _function)
 
 
 def _cascade(spec: str, name: str, place: Place) -> Candidate:

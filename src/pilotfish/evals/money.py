@@ -6,7 +6,23 @@ Costs of one's own hardware hold at a stated utilisation, since an idle machine 
 
 from __future__ import annotations
 
+from pilotfish.core.errors import ConfigError
+from pilotfish.core.messages import Price
+
 UTILISATIONS = (0.01, 0.1, 0.5, 1.0)
+
+
+def read_price(name: str, text: str) -> Price:
+    """`IN/OUT@SOURCE AND DATE`, US dollars per million tokens. Raises `ConfigError`."""
+    amounts, _, source = text.partition("@")
+    read, _, written = amounts.partition("/")
+    try:
+        return Price(input_usd_per_mtok=float(read), output_usd_per_mtok=float(written or read), source=source)
+    except ValueError as error:
+        raise ConfigError(
+            f"The price of {name!r} is {text!r}.",
+            hint="Write IN/OUT@SOURCE AND DATE, in US dollars per million tokens.",
+        ) from error
 
 
 def usd_per_correct(usd_per_task: float | None, accuracy: float | None) -> float | None:

@@ -22,7 +22,7 @@ from pilotfish.core.item import Item
 from pilotfish.core.messages import Message, Price, Usage
 from pilotfish.evals.answerers import Response, last_text
 from pilotfish.evals.data import DataSet
-from pilotfish.evals.run_file import KIND, AnswerRow, read_rows
+from pilotfish.evals.run_file import KIND, AnswerRow, Key, ScoreRow, enter, read_rows
 from pilotfish.scoring.scorers import Score
 from pilotfish.store.traffic import read_traffic
 
@@ -132,8 +132,11 @@ def _objects(path: Path) -> tuple[list[Any], str]:
     return objects, wrong
 
 
-def _keys_of(item: Item) -> tuple[str, str, str]:
-    return f"id:{item.id}", _messages_key(item.messages), f"text:{last_text(item)}"
+def _keys_of(item: Item) -> Iterator[str]:
+    """The surest first; the later ones, which take longer to make, only where they are asked for."""
+    yield f"id:{item.id}"
+    yield _messages_key(item.messages)
+    yield f"text:{last_text(item)}"
 
 
 def _messages_key(messages: Iterable[Message]) -> str:
@@ -155,7 +158,11 @@ def _traffic(path: Path, model: str) -> list[Entry]:
 
 
 def _own(_objects: list[Any], model: str, path: Path) -> Iterator[Entry]:
-    rows = [row for row in read_rows(path) if isinstance(row, AnswerRow) and not row.variant]
+    answers: dict[Key, AnswerRow] = {}
+    for found in read_rows(path):
+        if isinstance(found, AnswerRow | ScoreRow) and not found.variant:
+            enter(answers, found)
+    rows = list(answers.values())
     name = _only(model, (row.model for row in rows), path)
     for row in rows:
         if row.model == name:
@@ -172,7 +179,8 @@ def _own(_objects: list[Any], model: str, path: Path) -> Iterator[Entry]:
                     gaps_s=[gap / 1e3 for gap in row.gaps_ms],
                     usage=usage if has_usage else None,
                     cost_usd=row.cost_usd,
-                    score=Score(row.score, row.failure, row.note),
+                    finish_reason=row.finish_reason,
+                    score=Score(row.score, row.failure, row.note) if row.is_scored else None,
                     certainty=row.certainty,
                     is_escalated=row.is_escalated,
                 ),

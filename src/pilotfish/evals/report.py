@@ -16,8 +16,10 @@ from pilotfish.core.item import Item
 from pilotfish.core.measured import Measured
 from pilotfish.evals.answerers import last_text
 from pilotfish.evals.axes import Axes, axes, item_scores, quality
+from pilotfish.evals.judge import Labels, judge_reports
 from pilotfish.evals.run_file import AnswerRow, Head, RunFile
-from pilotfish.evals.verdict import Comparison, Paired, Rule, compare
+from pilotfish.evals.verdict import Comparison, Rule, compare, pairs
+from pilotfish.scoring.judging import JudgeReport
 from pilotfish.scoring.scorers import corpus_figures
 
 MOST_DISAGREEMENTS = 50
@@ -85,7 +87,8 @@ class Disagreement:
 class Report:
     """Everything that is known. `left_out` counts items that some recording does not hold.
 
-    `corpus` holds, per model, what is defined for all answers together only (BLEU with its signature, entity F1).
+    `corpus` holds, per model, what is defined for all answers together only (BLEU with its signature, entity F1);
+    `judge` how a model that judged did on the answers of each, and is empty where none did.
     """
 
     head: Head
@@ -98,6 +101,8 @@ class Report:
     disagreements: list[Disagreement]
     n_disagreements: int
     corpus: dict[str, dict[str, float | str]]
+    judge: dict[str, JudgeReport]
+    limits_s: dict[str, float]
     left_out: int
     is_clustered: bool
     command: str = ""
@@ -126,11 +131,22 @@ class Report:
             "disagreements": [asdict(row) for row in self.disagreements],
             "n_disagreements": self.n_disagreements,
             "corpus": self.corpus,
+            "limits_s": self.limits_s,
+            "judge": {name: asdict(found) for name, found in self.judge.items()},
             "environment": self.head.environment,
             "command": self.command,
             "run": self.run_path,
             "notes": self.notes,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What the user states beside the data: rents (USD an hour), people's labels, limits of latency (seconds)."""
+
+    rents: Mapping[str, float] = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
+    limits_s: Mapping[str, float] = field(default_factory=dict)
 
 
 def report(
@@ -139,11 +155,12 @@ def report(
     names: Sequence[str],
     rule: Rule,
     *,
-    rents: Mapping[str, float] | None = None,
+    stated: Stated | None = None,
     left_out: int = 0,
     command: str = "",
 ) -> Report:
     """The report on the models `names`, the first of which is the baseline. ValueError without items or models."""
+    stated = stated or Stated()
     wanted = {item.id: item for item in items}
     rows: dict[str, list[AnswerRow]] = {name: [] for name in names}
     for row in file.answers.values():
@@ -158,7 +175,8 @@ def report(
             rows[name],
             [session for session in file.sessions if session.model == name],
             clusters=clusters,
-            rent_usd_per_h=(rents or {}).get(name),
+            rent_usd_per_h=stated.rents.get(name),
+            limits_s=stated.limits_s,
         )
         for name in names
     ]
@@ -168,38 +186,21 @@ def report(
         head=file.head,
         rule=rule,
         models=found,
-        comparisons=compare(_pairs(names, scores, shared, clusters), rule) if shared else [],
+        comparisons=compare(pairs(names, scores, shared, clusters), rule) if shared else [],
         slices=slices,
         macros=macros,
         robustness=_robustness(wanted, rows),
         disagreements=[_disagreement(wanted[item], rows) for item in differing[:MOST_DISAGREEMENTS]],
         n_disagreements=len(differing),
         corpus={name: _corpus(file.head.scorer, wanted, found) for name, found in rows.items()},
+        judge=judge_reports((row for found in rows.values() for row in found if not row.variant), stated.labels),
+        limits_s=dict(stated.limits_s),
         left_out=left_out,
         is_clustered=clusters is not None,
         command=command,
         run_path=str(file.path),
         notes=_notes(names, shared, items),
     )
-
-
-def _pairs(
-    names: Sequence[str],
-    scores: Mapping[str, Mapping[str, float]],
-    shared: Sequence[str],
-    clusters: Mapping[str, str] | None,
-) -> list[Paired]:
-    baseline, *others = names
-    return [
-        Paired(
-            candidate=name,
-            baseline=baseline,
-            scores=[scores[name][item] for item in shared],
-            baseline_scores=[scores[baseline][item] for item in shared],
-            clusters=None if clusters is None else [clusters[item] for item in shared],
-        )
-        for name in others
-    ]
 
 
 def _notes(names: Sequence[str], shared: Sequence[str], items: Sequence[Item]) -> list[str]:

@@ -2,7 +2,9 @@
 
 Models take their turns, so that memory and energy belong to one of them; each is opened when its turn comes and
 closed after it. A model that cannot be reached, or refuses the key, stops the run before it fills the file with
-failures; later failures are rows and count as wrong. Statistics and reports are made from the file alone.
+failures; later failures are rows and count as wrong. What takes long to score is scored after the model's turn
+(`late_scores.py`), so that neither its speed nor its energy is that of the scorer. Statistics and reports are made from
+the file alone.
 """
 
 from __future__ import annotations
@@ -13,28 +15,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pilotfish.core.errors import (
-    ModelConnectionError,
-    ModelError,
-    ModelStatusError,
-    ModelTimeoutError,
-    SpecialistError,
-)
+from pilotfish.core.errors import ModelError, ModelTimeoutError, SpecialistError
 from pilotfish.core.item import Item
-from pilotfish.evals.answerers import Answerer, Response
+from pilotfish.evals.answerers import Answerer, Response, is_fatal
 from pilotfish.evals.candidates import Candidate
+from pilotfish.evals.late_scores import LateScorer, finished, score_late
 from pilotfish.evals.load_shape import LoadShape, drive
 from pilotfish.evals.own_process import in_own_process
 from pilotfish.evals.perturb import perturbed
 from pilotfish.evals.run_file import AnswerRow, ModelRow, RunFile, SessionRow
 from pilotfish.meters.base import Meter
 from pilotfish.meters.build import memory_meters, work_meters
-from pilotfish.scoring.score import Score, with_finish
+from pilotfish.scoring.score import Score
+from pilotfish.scoring.scorers import Scorer
 
-_FATAL_STATUS = (401, 402, 403, 404)
-_SLOW_SCORERS = ("unit_tests", "judge")
-
-Scorer = Callable[[Item, str], Score]
 Progress = Callable[[str, int, int], None]
 
 
@@ -67,15 +61,19 @@ class Job:
 def run(
     items: Sequence[Item],
     candidates: Sequence[Candidate],
-    scorer: tuple[str, Scorer],
+    scorer: Scorer | LateScorer,
     file: RunFile,
     options: Options,
     progress: Progress = lambda stage, done, total: None,
 ) -> None:
-    """Ask what the file does not hold yet. `scorer` is its name and the function.
+    """Ask what the file does not hold yet, and score what has no score yet.
 
-    Raises a `ModelError` where a model cannot be reached at all; everything answered so far is in the file.
+    Raises a `ModelError` where a model cannot be reached at all (everything answered so far is in the file), and
+    `DataError` before anybody is asked where a late scorer cannot score some item.
     """
+    if isinstance(scorer, LateScorer):
+        for item in items:
+            scorer.check(item)
     for candidate in candidates:
         file.add_model(
             ModelRow(
@@ -88,14 +86,14 @@ def run(
             )
         )
     for candidate in candidates:
-        jobs = _jobs(items, candidate, file, options)
-        if not jobs:
-            continue
-        turn = _Turn(candidate, scorer, file, options, progress)
-        if not candidate.is_local:
-            asyncio.run(turn.take(jobs))
-        elif in_own_process(lambda turn=turn, jobs=jobs: asyncio.run(turn.take(jobs))):  # type: ignore[misc]
-            file.catch_up()
+        if jobs := _jobs(items, candidate, file, options):
+            turn = _Turn(candidate, None if isinstance(scorer, LateScorer) else scorer, file, options, progress)
+            if not candidate.is_local:
+                asyncio.run(turn.take(jobs))
+            elif in_own_process(lambda turn=turn, jobs=jobs: asyncio.run(turn.take(jobs))):  # type: ignore[misc]
+                file.catch_up()
+        if isinstance(scorer, LateScorer):
+            score_late(items, candidate.name, scorer, file, seed=options.seed, progress=progress)
 
 
 def _jobs(items: Sequence[Item], candidate: Candidate, file: RunFile, options: Options) -> list[Job]:
@@ -116,19 +114,18 @@ def _price(candidate: Candidate) -> str:
 
 
 class _Turn:
-    """One model's turn."""
+    """One model's turn. Without a `scorer` its answers are scored later."""
 
     def __init__(
         self,
         candidate: Candidate,
-        scorer: tuple[str, Scorer],
+        scorer: Scorer | None,
         file: RunFile,
         options: Options,
         progress: Progress,
     ) -> None:
         self._candidate = candidate
-        self._score = scorer[1]
-        self._is_slow = scorer[0].startswith(_SLOW_SCORERS) or ":" in scorer[0]
+        self._score = scorer
         self._file = file
         self._options = options
         self._progress = progress
@@ -192,21 +189,18 @@ class _Turn:
         is_kept = not self._options.rescores or not response.answer
         score = response.score if is_kept else None
         if score is None:
-            score = await self._judged(job.item, response, error)
+            score = self._judged(job.item, response, error)
         self._file.add_answer(_row(self._candidate.name, job, response, score, time_s, error))
         self._n_done += 1
         if response.usage is not None:
             self._tokens = (self._tokens or 0) + response.usage.completion
         self._progress(f"asking {self._candidate.name}"[:28], self._n_done, self._n_total)
 
-    async def _judged(self, item: Item, response: Response, error: str) -> Score:
-        """The score of what was answered. A failure counts as wrong; an answer that is right is none, even if cut."""
+    def _judged(self, item: Item, response: Response, error: str) -> Score | None:
+        """The score of what was answered, a failure counting as wrong; None where it is scored later."""
         if response.failure in ("error", "timeout"):
             return Score(0.0, response.failure, error)
-        answer = response.answer
-        score = await asyncio.to_thread(self._score, item, answer) if self._is_slow else self._score(item, answer)
-        score = with_finish(score, response.finish_reason)
-        return Score(0.0, score.failure, score.note) if score.failure else score
+        return None if self._score is None else finished(self._score(item, response.answer), response.finish_reason)
 
     async def _answered(self, answerer: Answerer, job: Job, sent_s: float) -> tuple[Response, str]:
         """The response, or one that is a failure, and the error behind it."""
@@ -216,7 +210,7 @@ class _Turn:
         except (TimeoutError, ModelTimeoutError) as error:
             return Response(answer="", failure="timeout"), str(error) or f"none within {self._options.timeout_s:g} s"
         except (ModelError, SpecialistError) as error:
-            if not self._n_answered and _is_fatal(error):
+            if not self._n_answered and is_fatal(error):
                 raise
             return Response(answer="", failure="error"), str(error)
         self._n_answered += 1
@@ -229,18 +223,14 @@ def _started(meters: list[Meter]) -> list[Meter]:
     return meters
 
 
-def _is_fatal(error: Exception) -> bool:
-    """Whether every further call would fail alike: nobody there, or a key or name that is refused."""
-    if isinstance(error, ModelStatusError):
-        return error.status in _FATAL_STATUS
-    return isinstance(error, ModelConnectionError | SpecialistError)
-
-
-def _row(model: str, job: Job, response: Response, score: Score, time_s: float, error: str) -> AnswerRow:
+def _row(model: str, job: Job, response: Response, score: Score | None, time_s: float, error: str) -> AnswerRow:
     usage = response.usage
+    is_scored = score is not None
+    score = score or Score(0.0)
     return AnswerRow(
         model=model,
         item=job.item.id,
+        cluster=job.item.cluster,
         repeat=job.repeat,
         variant=job.variant,
         answer=response.answer,
@@ -258,4 +248,6 @@ def _row(model: str, job: Job, response: Response, score: Score, time_s: float, 
         is_escalated=response.is_escalated,
         time_s=round(time_s, 6),
         error=error,
+        finish_reason="" if response.finish_reason == "stop" else response.finish_reason,
+        is_scored=is_scored,
     )

@@ -1,9 +1,10 @@
 """The file of a run: one JSON object a line, only ever appended to, so that a killed run goes on where it stopped.
 
-The first line says what was asked (hashes of data, prompts and scorer). Then follow lines of three kinds: `model` (what
-answers, with its hash), `answer` (one per item, model, repeat and variant) and `session` (one uninterrupted stretch of
-work: wall time, memory, energy). Each is written whole by one system call. A torn last line is cut off when the file is
-opened again; a file of other data, prompts, scorer or model is refused, since its rows would be mixed silently.
+The first line says what was asked (hashes of data, prompts and scorer). Then follow lines of four kinds: `model` (what
+answers, with its hash), `answer` (one per item, model, repeat and variant), `score` (of an answer that was written
+before it was known) and `session` (one uninterrupted stretch of work: wall time, memory, energy). Each is written whole
+by one system call. A torn last line is cut off when the file is opened again; a file of other data, prompts, scorer or
+model is refused, since its rows would be mixed silently.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ LOCK_WAIT_S = 0.5
 
 
 class Head(msgspec.Struct, kw_only=True):
-    """What was asked. Equal heads may share a file."""
+    """What was asked. Equal heads may share a file. `source` is what `--on` named, as it was typed."""
 
     data: str
     data_sha256: str
@@ -35,6 +36,7 @@ class Head(msgspec.Struct, kw_only=True):
     scorer: str
     n_items: int
     sampling: str = ""
+    source: str = ""
     kind: str = KIND
     format: int = FORMAT
     environment: dict[str, str] = {}
@@ -59,11 +61,14 @@ class ModelRow(msgspec.Struct, kw_only=True, tag_field="row", tag="model"):
 class AnswerRow(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="row", tag="answer"):
     """One answer to one item. Times in seconds; `gaps_ms` are milliseconds between content chunks.
 
-    `time_s` is when the call was meant to be sent (seconds since the epoch). Unknown is None.
+    `time_s` is when the call was meant to be sent (seconds since the epoch). Unknown is None. `cluster` is the item's,
+    so that the file alone tells which items are not independent. `verdicts` are those of the model that judged it, in
+    the order given and swapped; empty where nobody did.
     """
 
     model: str
     item: str
+    cluster: str = ""
     repeat: int = 0
     variant: str = ""
     answer: str = ""
@@ -81,10 +86,31 @@ class AnswerRow(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="row
     is_escalated: bool | None = None
     time_s: float = 0.0
     error: str = ""
+    finish_reason: str = ""
+    is_scored: bool = True
+    verdicts: list[str] = []
 
     @property
     def key(self) -> tuple[str, str, int, str]:
         """What there is one answer of."""
+        return self.model, self.item, self.repeat, self.variant
+
+
+class ScoreRow(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="row", tag="score"):
+    """The score of an answer that was written before it."""
+
+    model: str
+    item: str
+    repeat: int = 0
+    variant: str = ""
+    score: float = 0.0
+    failure: str = ""
+    note: str = ""
+    verdicts: list[str] = []
+
+    @property
+    def key(self) -> tuple[str, str, int, str]:
+        """The answer that it belongs to."""
         return self.model, self.item, self.repeat, self.variant
 
 
@@ -103,7 +129,8 @@ class SessionRow(msgspec.Struct, kw_only=True, tag_field="row", tag="session"):
     readings: list[dict[str, Any]] = []
 
 
-Row = ModelRow | AnswerRow | SessionRow
+Row = ModelRow | AnswerRow | ScoreRow | SessionRow
+Key = tuple[str, str, int, str]
 _rows = msgspec.json.Decoder(Row)
 _heads = msgspec.json.Decoder(Head)
 _encode = msgspec.json.Encoder().encode
@@ -119,7 +146,7 @@ class RunFile:
         """Raises `ConfigError` where the file belongs to another run, `StoreError` where it is in use or broken."""
         self.path = path
         self.models: dict[str, ModelRow] = {}
-        self.answers: dict[tuple[str, str, int, str], AnswerRow] = {}
+        self.answers: dict[Key, AnswerRow] = {}
         self.sessions: list[SessionRow] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -155,6 +182,11 @@ class RunFile:
         self._write(row)
         self.answers[row.key] = row
 
+    def add_score(self, row: ScoreRow) -> None:
+        """Append the score of an answer that is there."""
+        self._write(row)
+        enter(self.answers, row)
+
     def add_session(self, row: SessionRow) -> None:
         """Append one stretch of work."""
         self._write(row)
@@ -187,10 +219,20 @@ class RunFile:
         for row in _decoded(data, self.path.name):
             if isinstance(row, ModelRow):
                 self.models[row.name] = row
-            elif isinstance(row, AnswerRow):
-                self.answers.setdefault(row.key, row)
-            else:
+            elif isinstance(row, SessionRow):
                 self.sessions.append(row)
+            else:
+                enter(self.answers, row)
+
+
+def enter(answers: dict[Key, AnswerRow], row: AnswerRow | ScoreRow) -> None:
+    """Put an answer, or the score of one, among the `answers`."""
+    if isinstance(row, AnswerRow):
+        answers.setdefault(row.key, row)
+    elif (known := answers.get(row.key)) is not None:
+        answers[row.key] = msgspec.structs.replace(
+            known, score=row.score, failure=row.failure, note=row.note, verdicts=row.verdicts, is_scored=True
+        )
 
 
 def _locked(file: int) -> bool:
@@ -205,6 +247,12 @@ def _locked(file: int) -> bool:
             time.sleep(0.02)
         else:
             return True
+
+
+def read_head(path: Path) -> Head:
+    """What was asked in a run file that nobody writes. Raises `StoreError` where it is none."""
+    with path.open("rb") as file:
+        return _head(file.readline(), path.name)
 
 
 def read_rows(path: Path) -> Iterator[Row]:

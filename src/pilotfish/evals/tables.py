@@ -6,7 +6,8 @@ energy has a column of its own. Colours, charts and widths belong to whoever dra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pilotfish.core.measured import Measured
@@ -15,6 +16,7 @@ from pilotfish.evals.axes import FAILURES, Axes, Energy
 from pilotfish.evals.plan import Plan
 from pilotfish.evals.report import Report
 from pilotfish.evals.verdict import Comparison
+from pilotfish.evals.wording import amount, p_value, per_cent, plain, share, size, time, usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ def tables(report: Report) -> list[Table]:
     found = [
         _verdicts(report),
         _quality(report),
+        _repeats(report),
+        _judge(report),
         _corpus(report),
         *(make(report) for axis, make in _AXES.items() if axis not in silent),
         _hosting(report),
@@ -86,49 +90,6 @@ def plan_table(found: Plan) -> Table:
     )
 
 
-def share(figure: Measured, digits: int = 1) -> str:
-    """A share with its interval, in per cent."""
-    if figure.value is None:
-        return figure.why_none or "-"
-    text = f"{100 * figure.value:.{digits}f} %"
-    if figure.low is not None and figure.high is not None:
-        text += f" ({100 * figure.low:.{digits}f} to {100 * figure.high:.{digits}f})"
-    return text
-
-
-def time(figure: Measured) -> str:
-    """A time in milliseconds with its interval."""
-    if figure.value is None:
-        return figure.why_none or "-"
-    text = f"{_ms(figure.value)} ms"
-    if figure.low is not None and figure.high is not None:
-        text += f" ({_ms(figure.low)} to {_ms(figure.high)})"
-    return text
-
-
-def amount(figure: Measured, unit: str = "") -> str:
-    """A plain figure with its unit, or why there is none."""
-    if figure.value is None:
-        return figure.why_none or "-"
-    return f"{figure.value:.3g} {unit or figure.unit}"
-
-
-def size(figure: Measured) -> str:
-    """Bytes as MB and MiB, both labelled."""
-    if figure.value is None:
-        return figure.why_none or "-"
-    return f"{figure.value / 1e6:,.0f} MB ({figure.value / 2**20:,.0f} MiB)"
-
-
-def _ms(value_s: float) -> str:
-    value = 1e3 * value_s
-    return f"{value:.3f}" if value < 1 else f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
-
-
-def _p(value: float) -> str:
-    return f"{value:.4f}" if value >= 0.0001 else "<0.0001"
-
-
 def _verdicts(report: Report) -> Table:
     rows = []
     for found in report.comparisons:
@@ -140,8 +101,8 @@ def _verdicts(report: Report) -> Table:
                 f"{100 * found.bootstrap.low:+.1f} to {100 * found.bootstrap.high:+.1f}",
                 f"{100 * found.lower:+.1f}",
                 f"+{found.discordant[0]} -{found.discordant[1]}" if found.discordant else "-",
-                _p(found.p_adjusted),
-                _p(found.mcnemar.mid_p) if found.mcnemar else "-",
+                p_value(found.p_adjusted),
+                p_value(found.mcnemar.mid_p) if found.mcnemar else "-",
                 f"{100 * found.detectable:.1f}",
             ]
         )
@@ -184,14 +145,56 @@ def _quality(report: Report) -> Table:
     return Table(title="Quality", columns=["model", "score", "n", *FAILURES, "flips"], rows=rows, notes=[note, *macros])
 
 
+def _repeats(report: Report) -> Table:
+    rows, ks = [], sorted({k for model in report.models for k in model.pass_any if k > 1})
+    for model in report.models:
+        if model.stability:
+            found = [figures.get(k) for k in ks for figures in (model.pass_any, model.pass_all)]
+            cells = ["n/a: graded scores" if figure is None else share(figure) for figure in found]
+            spread = f"{100 * model.stability['between_run_sd']:.2f} points"
+            rows.append([model.name, f"{model.stability['repeats']:.0f}", spread, *cells])
+    columns = ["model", "repeats", "between runs", *(f"{what} of {k}" for k in ks for what in ("any", "all"))]
+    notes = ["Between runs: the standard deviation of their means."]
+    if ks:
+        notes.append("Any: pass@k, at least one of k answers is right. All: pass^k, every one is. Both without bias.")
+    return Table(title="Repeats", columns=columns, rows=rows, notes=notes)
+
+
+def _judge(report: Report) -> Table:
+    rows = [
+        [
+            model,
+            f"{found.n:,}",
+            f"{found.n_unreadable:,}",
+            per_cent(found.same_in_both_orders),
+            per_cent(found.prefers_first),
+            f"{found.n_human:,}",
+            per_cent(found.agreement),
+            "-" if found.kappa is None else f"{found.kappa:.3f}",
+        ]
+        for model, found in report.judge.items()
+    ]
+    columns = [
+        "answers of",
+        "pairs",
+        "unreadable",
+        "same in both orders",
+        "first preferred",
+        "labelled",
+        "agrees",
+        "kappa",
+    ]
+    note = (
+        "A judge that does not mind the order prefers the first in half of all cases. Agrees, kappa: with the labels "
+        "that people gave (--human)."
+    )
+    return Table(title="How far the judge can be trusted", columns=columns, rows=rows, notes=[note])
+
+
 def _corpus(report: Report) -> Table:
     names = list(dict.fromkeys(name for found in report.corpus.values() for name in found))
-    rows = [[model, *(_plain(found.get(name)) for name in names)] for model, found in report.corpus.items() if found]
+    rows = [[model, *(plain(found.get(name)) for name in names)] for model, found in report.corpus.items() if found]
     return Table(title="Over all answers together", columns=["model", *names], rows=rows)
-
-
-def _plain(value: float | str | None) -> str:
-    return "-" if value is None else value if isinstance(value, str) else f"{value:.4g}"
 
 
 def _latency(report: Report) -> Table:
@@ -201,37 +204,72 @@ def _latency(report: Report) -> Table:
         ends = [time(latency["end_to_end"][name]) for name in ("p50", "p90", "p95", "p99")]
         firsts = [time(latency[name]["p50"]) for name in ("ttft", "tpot", "itl")]
         n = f"{latency['end_to_end']['p50'].n:,}"
-        rows.append([model.name, *ends, n, *firsts, amount(model.requests_per_s), amount(model.output_tokens_per_s)])
+        rates = [model.requests_per_s, model.output_tokens_per_s, model.output_tokens_per_s_each]
+        goodput = [share(model.goodput)] if model.goodput else []
+        rows.append([model.name, *ends, n, *firsts, *map(amount, rates), *goodput])
     loads = "; ".join(f"{model.name}: {model.load}, {model.warm_up} warm-up calls" for model in report.models)
-    columns = ["model", "p50", "p90", "p95", "p99", "n", "TTFT p50", "TPOT p50", "ITL p50", "requests", "tokens"]
-    return Table(title="Latency, end to end and per token", columns=columns, rows=rows, notes=[f"Load: {loads}."])
+    columns = ["model", "p50", "p90", "p95", "p99", "n", "TTFT p50", "TPOT p50", "ITL p50"]
+    columns += ["requests", "tokens, all clients", "tokens, each", *(["goodput"] if report.limits_s else [])]
+    notes = [f"Load: {loads}."]
+    if report.limits_s:
+        limits = ", ".join(f"{name} {1e3 * limit_s:g} ms" for name, limit_s in report.limits_s.items())
+        notes.append(f"Goodput: the share of all requests that kept within {limits}.")
+    return Table(title="Latency, end to end and per token", columns=columns, rows=rows, notes=notes)
 
 
 def _memory_energy(report: Report) -> Table:
     has_estimate = any(model.energy_estimate for model in report.models)
-    columns = ["model", "peak memory", "device memory", "opening it", "J/request", "J/output token", "J/correct", "how"]
+    columns = ["model", "peak memory", "device memory", "opening it"]
+    columns += ["J/request", "J/output token", "J/token", "J/correct", "how"]
     rows = []
     for model in report.models:
         for energy in model.energy:
-            row = [model.name, size(model.memory), size(model.device_memory), time(model.load_s), *_joules(energy)]
+            row = [model.name, *(_or_dash(figure, size) for figure in (model.memory, model.device_memory))]
+            row += [_or_dash(model.load_s, time), *_joules(energy)]
             if has_estimate:
                 estimate = model.energy_estimate
                 row.append(amount(estimate.j_per_request, "J (estimate)") if estimate else "-")
             rows.append(row)
     notes = [f"{model.name}, memory: {model.memory.method}." for model in report.models if model.memory.method]
+    notes += _reasons(report)
     if has_estimate:
         columns = [*columns, "estimated J/request"]
         how = next(model.energy_estimate.total_j.method for model in report.models if model.energy_estimate)
         notes.append(f"The estimate is no measurement: {how}.")
+    notes += [
+        f"{model.name}, a request: {model.prompt_tokens.value:.1f} tokens in, {model.completion_tokens.value:.1f} out."
+        for model in report.models
+        if model.prompt_tokens.value is not None and model.completion_tokens.value is not None
+    ]
     return Table(title="Memory and energy", columns=columns, rows=rows, notes=notes)
+
+
+def _or_dash(figure: Measured, text: Callable[[Measured], str]) -> str:
+    return "-" if figure.value is None else text(figure)
+
+
+def _reasons(report: Report) -> list[str]:
+    """Why figures are missing, each reason once with the models that it holds for."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for model in report.models:
+        figures = {"memory": model.memory, "device memory": model.device_memory, "energy": model.energy[0].total_j}
+        for what, figure in figures.items():
+            if figure.value is None:
+                found[f"{what}: {figure.why_none}."].append(model.name)
+    everyone = len(report.models)
+    return [
+        why[0].upper() + why[1:] if len(names) == everyone else f"{', '.join(names)}, {why}"
+        for why, names in found.items()
+    ]
 
 
 def _joules(energy: Energy) -> list[str]:
     if energy.total_j.value is None:
-        return [energy.total_j.why_none.partition(" (")[0], "-", "-", energy.total_j.why_none]
+        return [energy.total_j.why_none.partition(" (")[0].partition(":")[0], "-", "-", "-", "-"]
     each = [
         amount(energy.j_per_request, "J"),
         amount(energy.j_per_output_token, "J"),
+        amount(energy.j_per_token, "J"),
         amount(energy.j_per_correct, "J"),
     ]
     return [*each, energy.total_j.method]
@@ -241,8 +279,8 @@ def _money(report: Report) -> Table:
     rows = [
         [
             model.name,
-            _usd(model.money.usd_per_task),
-            _usd(model.money.usd_per_correct),
+            usd(model.money.usd_per_task),
+            usd(model.money.usd_per_correct),
             model.money.price or "-",
             share(model.escalated) if model.escalated else "-",
         ]
@@ -250,10 +288,6 @@ def _money(report: Report) -> Table:
     ]
     columns = ["model", "USD/answer", "USD/correct answer", "USD per million tokens", "escalated"]
     return Table(title="Money", columns=columns, rows=rows)
-
-
-def _usd(figure: Measured) -> str:
-    return figure.why_none or "-" if figure.value is None else f"{figure.value:.3g}"
 
 
 def _hosting(report: Report) -> Table:

@@ -14,7 +14,7 @@ independent items could have missed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean
 from typing import Literal
@@ -64,6 +64,26 @@ class Paired:
     def is_binary(self) -> bool:
         """Whether the exact test applies: every score is 0 or 1, and no cluster."""
         return self.clusters is None and all(value in (0.0, 1.0) for value in (*self.scores, *self.baseline_scores))
+
+
+def pairs(
+    names: Sequence[str],
+    scores: Mapping[str, Mapping[str, float]],
+    shared: Sequence[str],
+    clusters: Mapping[str, str] | None,
+) -> list[Paired]:
+    """Each model but the first against the first, on the `shared` items; `scores` are by model and item."""
+    baseline, *others = names
+    return [
+        Paired(
+            candidate=name,
+            baseline=baseline,
+            scores=[scores[name][item] for item in shared],
+            baseline_scores=[scores[baseline][item] for item in shared],
+            clusters=None if clusters is None else [clusters[item] for item in shared],
+        )
+        for name in others
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,9 +235,9 @@ def _sentence(word: Word, evidence: _Evidence, p_adjusted: float, more: int | No
     pair, gap = evidence.pair, 100.0 * evidence.found.mean
     found = f"{gap:+.1f} points on {evidence.found.n:,} items"
     if word == "better":
-        return f"{pair.candidate} is better than {pair.baseline}: {found}, p = {p_adjusted:.3g}."
+        return f"{pair.candidate} is better than {pair.baseline}: {found}, {_p(p_adjusted)}."
     if word == "worse":
-        return f"{pair.candidate} is worse than {pair.baseline}: {found}, p = {p_adjusted:.3g}."
+        return f"{pair.candidate} is worse than {pair.baseline}: {found}, {_p(p_adjusted)}."
     if word == "non-inferior":
         less = " A loss is shown, but a smaller one." if gap < 0 and p_adjusted <= rule.alpha else ""
         return f"{pair.candidate} is non-inferior to {pair.baseline} within {rule.margin:g}: {found}.{less}"
@@ -225,3 +245,7 @@ def _sentence(word: Word, evidence: _Evidence, p_adjusted: float, more: int | No
         f"Not enough data to tell {pair.candidate} from {pair.baseline}: {found}; about {more:,} more items would "
         f"decide (margin {rule.margin:g}, power {rule.power:g})."
     )
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.4f}" if value >= 0.0001 else "p < 0.0001"

@@ -1,8 +1,8 @@
 """The catalogue: well-known models with their configurations, each with its source and the date it was entered.
 
-A data file beside this module, read when asked for. Shapes were entered by hand from the sources they name and held
-against instantiated models (the tests), not fetched from those addresses on that date. What a maker has not published
-stands there as undisclosed, with the source that says nothing; it never gets a number.
+A data file beside this module, read when asked for. Everything was entered from memory, by the sources named; those
+addresses could not be read on that date. `checked` says what a shape was held against elsewhere, and is empty where
+there was nothing. What a maker has not published stands there as undisclosed; it never gets a number.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Fact:
 
     @property
     def cited(self) -> str:
-        """Source and date."""
-        return f"{self.source}, {self.date}"
+        """Source and date, and that nobody here has read it."""
+        return f"{self.source}, {self.date} (from memory)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One model. `config` is None exactly where `undisclosed` says why."""
+    """One model. `config` is None exactly where `undisclosed` says why; `checked` is what else tells the same shape."""
 
     name: str
     title: str
@@ -42,6 +42,7 @@ class Entry:
     released: str
     source: str
     entered: str
+    checked: str
     config: Mapping[str, Any] | None
     undisclosed: str
     facts: tuple[Fact, ...]
@@ -98,6 +99,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         released=row["released"],
         source=row["source"],
         entered=row["entered"],
+        checked=row.get("checked", ""),
         config=row.get("config"),
         undisclosed=row.get("undisclosed", ""),
         facts=tuple(Fact(**fact) for fact in row["facts"]),

@@ -13,7 +13,7 @@ from pilotfish.sizing.reading import Config
 from pilotfish.sizing.skeleton import Skeleton
 
 ROTARY, LEARNED, ALIBI = "rotary", "learned", "ALiBi"
-BPE, UNIGRAM = "BPE", "unigram"
+BPE = "BPE"
 
 
 def _base(c: Config) -> dict[str, Any]:

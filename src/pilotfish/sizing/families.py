@@ -15,8 +15,11 @@ from pilotfish.sizing.encoders import ENCODERS
 from pilotfish.sizing.mixtures import MIXTURES
 from pilotfish.sizing.reading import Config
 from pilotfish.sizing.skeleton import build
+from pilotfish.sizing.sparse_encoders import SPARSE_ENCODERS
 
-KNOWN = tuple(sorted([*DECODERS, *MIXTURES, *ENCODERS, *ENCODER_DECODERS]))
+_WHOLE = {**ENCODERS, **SPARSE_ENCODERS, **ENCODER_DECODERS}
+
+KNOWN = tuple(sorted([*DECODERS, *MIXTURES, *_WHOLE]))
 """The model types whose parameters are counted exactly."""
 
 
@@ -24,7 +27,7 @@ def architecture(config: Config) -> Architecture | None:
     """The architecture, or None where the family is unknown. Raises `UserError` where a known family's sizes are
     missing or absurd."""
     kind = config.model_type
-    whole = ENCODERS.get(kind) or ENCODER_DECODERS.get(kind)
+    whole = _WHOLE.get(kind)
     if whole is not None:
         return whole(config)
     options = DECODERS.get(kind) or MIXTURES.get(kind)

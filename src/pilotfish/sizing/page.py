@@ -94,6 +94,7 @@ def _memory(a: Architecture, sheet: Sheet) -> str:
         svg.note(f"weights in {use.number_type}: {size(weights)}", "top left", COLOURS[0]),
         svg.note(f"with activations: {size(top)}", "top right", COLOURS[1]),
         *(svg.tick(at, f"{n:,}", "bottom") for at, n in _ticks(x, lengths)),
+        svg.note("tokens of context", "bottom right"),
     ]
     kept = "with the KV cache" if cache[-1] else "no KV cache: it reads the whole text at once"
     return svg.figure(pieces, f"Memory against context (doubling), batch {use.batch}: weights, then {kept}")
@@ -112,6 +113,7 @@ def _work(a: Architecture) -> str:
         pieces.append(svg.curve(places, colour))
         pieces.append(svg.label((0.02, 0.95 - 0.1 * i), f"{kind}: {flops_text(row[-1])} at the end", colour=colour))
     pieces += [svg.tick(at, f"{n:,}", "bottom") for at, n in _ticks(x, found.lengths)]
+    pieces.append(svg.note("tokens of context", "bottom right"))
     whose = "of the decoder " if a.kind == "encoder-decoder" else ""
     label = f"Operations {whose}for one token against the tokens it sees (both doubling): as it is, or as it would be"
     return svg.figure(pieces, label)

@@ -76,6 +76,10 @@ def _origin(subject: Subject) -> list[Fact]:
     found.word("date", "entered on" if subject.entry else "read on", subject.date, how="published")
     if subject.entry is not None:
         found.word("released", "released", subject.entry.released, how="published")
+    if subject.entry is not None and subject.entry.config is not None:
+        found.word(
+            "checked", "checked against", subject.entry.checked or None, "entered from memory, held against nothing"
+        )
     return found.facts
 
 
@@ -237,7 +241,7 @@ def _machine(a: Architecture, use: Use, context: int, here: Memory, speed: Speed
         found.word("gpu", "GPU", None, "nvidia-smi names none")
     rate = None if speed.bandwidth is None else f"{speed.bandwidth / 1e9:.1f} GB/s on {speed.measured}"
     found.word("bandwidth", "memory bandwidth", rate, speed.why_none or "not measured", "measured")
-    bound, why = _bound(a, use, context, speed)
+    bound, why = at_most_tokens_per_s(a, use, context, speed)
     text = None if bound is None else f"{bound:,.1f} tokens/s"
     found.word("tokens_per_s_bound", f"at most, in {name} on the CPU", text, why, "estimate")
     return found.facts
@@ -263,9 +267,9 @@ def _largest(a: Architecture, use: Use, context: int, free: int | None) -> str |
     return None
 
 
-def _bound(a: Architecture, use: Use, context: int, speed: Speed) -> tuple[float | None, str]:
+def at_most_tokens_per_s(a: Architecture, use: Use, context: int, speed: Speed) -> tuple[float | None, str]:
     """Tokens a second if reading memory were all that takes time: each step reads the active weights once and every
-    sequence's cache, and writes one token for each sequence."""
+    sequence's cache, and writes one token for each sequence. Else None and why."""
     if a.kind == "encoder":
         return None, "an encoder writes no tokens"
     if speed.bandwidth is None:

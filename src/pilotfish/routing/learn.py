@@ -1,0 +1,290 @@
+"""Learning a gain from outcomes, with what so many outcomes can bear.
+
+First each signal must show its worth: that it orders this workload's gains better than chance, at 5 % over all signals
+together (Holm). From 50 outcomes on the signals of the answer that have shown it are weighed; the prompt comes in from
+300 on, trees and the heads of an encoder from 800 on, since with fewer they cost more than they bring
+(../shared/reference/routing.md). Which of these is best is told out of fold, and it must be better than chance there
+too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, pvariance
+from typing import Any, Literal
+
+from pilotfish.core.errors import MissingExtraError
+from pilotfish.core.outcome import Outcome
+from pilotfish.routing import fit, prompt
+from pilotfish.routing.gain import UNUSUAL_ENDING, Gain
+from pilotfish.routing.signals import BY_NAME, SIGNALS, ending
+from pilotfish.stats import resampled_curves, routing
+from pilotfish.stats.paired import holm
+
+try:
+    import numpy as np
+    from numpy.typing import NDArray
+except ImportError as error:
+    raise MissingExtraError("learn", "numpy") from error
+
+Floats = NDArray[np.float64]
+Kind = Literal["answer", "prompt", "answer and prompt"]
+Progress = Callable[[str, int, int], None]
+
+FEWEST = 50
+PROMPT_FROM = 300
+MORE_FROM = 800
+ALPHA = 0.05
+FOLDS = 5
+
+_SIGNAL_ROWS = 20.0
+_PROMPT_ROWS = 300.0
+"""Pseudo-rows that hold each weight at zero: signals were chosen because they tell, features of the prompt were not."""
+
+_ENDINGS = 64
+_FOLD_DRAWS, _DRAWS = 1_000, 4_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """Outcomes to learn from, of a smaller and a larger model; `embeddings` [n, d] are an encoder's, of the prompts."""
+
+    outcomes: Sequence[Outcome]
+    smaller: str
+    larger: str
+    embeddings: NDArray[np.floating[Any]] | None = None
+    encoder_sha256: str = ""
+
+    @property
+    def gains(self) -> Floats:
+        """What the larger model is better by."""
+        return np.array([o.tried[self.larger].score - o.tried[self.smaller].score for o in self.outcomes])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """What a signal is worth on these outcomes: its APGR, its p-value after Holm, and whether, or why not, it is
+    used."""
+
+    name: str
+    cost: str
+    apgr: float | None
+    p: float | None
+    is_used: bool
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learnt:
+    """A gain with its needs out of fold, one an outcome. `gain` is None where nothing is shown, and `why_none` says so.
+
+    `p` is that of "no better than chance" out of fold, times the number of kinds that were tried.
+    """
+
+    gain: Gain | None
+    kind: Kind
+    needs: tuple[float, ...]
+    apgr: float | None
+    p: float
+    worths: tuple[Worth, ...]
+    why_none: str = ""
+
+
+def learn(material: Material, *, seed: int = 0, progress: Progress | None = None) -> Learnt:
+    """The best gain that the outcomes can bear."""
+    table = _Table(material)
+    gains = material.gains
+    worths = table.worths(np.arange(len(gains)), _DRAWS, seed)
+    kinds = _kinds(len(gains), any(worth.is_used for worth in worths))
+    folds = np.random.default_rng(seed).permutation(len(gains)) % FOLDS
+    found: list[tuple[float, Kind, Floats]] = []
+    for done, kind in enumerate(kinds):
+        needs = np.empty(len(gains))
+        for fold in range(FOLDS):
+            if progress is not None:
+                progress("learning the gain", FOLDS * done + fold, FOLDS * len(kinds))
+            own = folds == fold
+            needs[own] = table.needs(table.fit(kind, np.flatnonzero(~own), seed), np.flatnonzero(own))
+        found.append((_value(kind, needs, material), kind, needs))
+    if progress is not None:
+        progress("learning the gain", 1, 1)
+    if not found:
+        return Learnt(
+            gain=None,
+            kind="answer",
+            needs=(),
+            apgr=None,
+            p=1.0,
+            worths=worths,
+            why_none=_too_few(len(gains)),
+        )
+    _, kind, needs = max(found, key=lambda one: one[0])
+    p = min(1.0, len(found) * resampled_curves.better_than_chance(needs.tolist(), gains.tolist(), seed=seed))
+    shown = p <= ALPHA
+    return Learnt(
+        gain=table.fit(kind, np.arange(len(gains)), seed) if shown else None,
+        kind=kind,
+        needs=tuple(needs.tolist()),
+        apgr=routing.apgr(needs.tolist(), gains.tolist()),
+        p=p,
+        worths=worths,
+        why_none="" if shown else f"out of fold the best of {len(found)} is no better than chance (p = {p:.2g})",
+    )
+
+
+def _too_few(n: int) -> str:
+    if n < FEWEST:
+        return f"{n:,} outcomes to learn from; {FEWEST} are the fewest"
+    return f"no signal is better than chance, and the prompt is looked at from {PROMPT_FROM} outcomes on"
+
+
+def _kinds(n: int, has_signals: bool) -> list[Kind]:
+    if n < FEWEST:
+        return []
+    kinds: list[Kind] = ["answer"] if has_signals else []
+    if n >= PROMPT_FROM:
+        kinds += ["prompt", "answer and prompt"] if has_signals else ["prompt"]
+    return kinds
+
+
+def _value(kind: Kind, needs: Floats, material: Material) -> float:
+    """What a kind is worth out of fold: the mean quality over its costs above a random choice between the two."""
+    small, large = (
+        [outcome.tried[name].cost_usd for outcome in material.outcomes] for name in (material.smaller, material.larger)
+    )
+    gains, weak = material.gains.tolist(), [o.tried[material.smaller].score for o in material.outcomes]
+    kept, sent = [0.0] * len(gains), [1.0] * len(gains)
+    if None not in small and None not in large:
+        kept = [cost or 0.0 for cost in small]
+        both = 0.0 if kind == "prompt" else 1.0
+        sent = [(cost or 0.0) + both * own for cost, own in zip(large, kept, strict=True)]
+    points = routing.cost_curve(needs.tolist(), weak, gains, kept, sent)
+    mixed = routing.hull([routing.Point(fmean(kept), fmean(weak)), _reference(kept, sent, kind, weak, gains)])
+    return routing.over_hull(points, mixed) or 0.0
+
+
+def _reference(
+    kept: Sequence[float], sent: Sequence[float], kind: Kind, weak: Sequence[float], gains: Sequence[float]
+) -> routing.Point:
+    """The larger model alone, which needs no answer of the smaller."""
+    cost = fmean(sent) - (fmean(kept) if kind != "prompt" else 0.0)
+    return routing.Point(cost, fmean(weak) + fmean(gains))
+
+
+class _Table:
+    """Everything that can be known of the outcomes, read once."""
+
+    def __init__(self, material: Material) -> None:
+        self._material = material
+        self._gains = material.gains
+        tried = [outcome.tried[material.smaller] for outcome in material.outcomes]
+        pairs = list(zip(material.outcomes, tried, strict=True))
+        self._signals = {signal.name: [signal.read(*pair) for pair in pairs] for signal in SIGNALS}
+        self._ends = [None if one.text is None else ending(one.text) for one in tried]
+        self._prompts = np.array([prompt.features(outcome.prompt) for outcome in material.outcomes])
+        self._tasks = [outcome.task for outcome in material.outcomes]
+
+    def worths(self, rows: NDArray[np.intp], draws: int, seed: int) -> tuple[Worth, ...]:
+        """What each signal is worth on some rows."""
+        gains = self._gains[rows].tolist()
+        columns = {name: [values[i] for i in rows] for name, values in self._signals.items()}
+        columns[UNUSUAL_ENDING] = list(self._unusual(rows, rows))
+        known = {name: [v for v in values if v is not None] for name, values in columns.items()}
+        told = [name for name, values in known.items() if len(values) == len(rows) and len(set(values)) > 1]
+        raw = [resampled_curves.better_than_chance(known[name], gains, permutations=draws, seed=seed) for name in told]
+        adjusted = dict(zip(told, holm(raw), strict=True))
+        return tuple(self._worth(name, known[name], gains, adjusted.get(name)) for name in columns)
+
+    def _worth(self, name: str, values: list[float], gains: list[float], p: float | None) -> Worth:
+        cost = BY_NAME[name].cost if name in BY_NAME else "text"
+        if p is not None:
+            why = "" if p <= ALPHA else f"not better than chance here (p = {p:.2g} after Holm)"
+            return Worth(name=name, cost=cost, apgr=routing.apgr(values, gains), p=p, is_used=p <= ALPHA, why_not=why)
+        why = "the same for all" if len(values) == len(gains) else f"known for {len(values):,} of {len(gains):,}"
+        return Worth(name=name, cost=cost, apgr=None, p=None, is_used=False, why_not=why)
+
+    def fit(self, kind: Kind, rows: NDArray[np.intp], seed: int) -> Gain:
+        """The gain of a kind, learnt on some rows: the mean of its parts, then an offset a task."""
+        names: tuple[str, ...] = ()
+        if kind != "prompt":
+            names = tuple(worth.name for worth in self.worths(rows, _FOLD_DRAWS, seed) if worth.is_used)
+        reads_prompt = kind != "answer"
+        endings = self._endings(rows) if UNUSUAL_ENDING in names else {}
+        values = self._rows(names, reads_prompt, rows, rows)
+        gains = self._gains[rows]
+        gain = Gain(signals=names, reads_prompt=reads_prompt, endings=endings, intercept=float(gains.mean()))
+        if values.shape[1]:
+            weights, intercept = fit.line(values, gains, _PROMPT_ROWS if reads_prompt else _SIGNAL_ROWS)
+            gain = replace(gain, weights=tuple(weights.tolist()), intercept=intercept)
+        if len(self._gains) >= MORE_FROM and values.shape[1]:
+            gain = self._more(gain, values, rows, seed)
+        return replace(gain, tasks=self._offsets(gain, rows))
+
+    def _more(self, gain: Gain, values: Floats, rows: NDArray[np.intp], seed: int) -> Gain:
+        """Trees, and the heads of an encoder, in equal parts with the line."""
+        heads, embeddings = None, self._material.embeddings
+        if gain.reads_prompt and embeddings is not None:
+            scores = [
+                [self._material.outcomes[i].tried[name].score for i in rows]
+                for name in (self._material.smaller, self._material.larger)
+            ]
+            heads = fit.heads(embeddings[rows], scores[0], scores[1], self._material.encoder_sha256)
+        part = 1.0 / (2 + (heads is not None))
+        return replace(
+            gain,
+            weights=tuple(part * weight for weight in gain.weights),
+            intercept=part * (gain.intercept + float(self._gains[rows].mean())),
+            trees=fit.boosted(values, self._gains[rows], seed),
+            trees_part=part,
+            heads=None if heads is None else replace(heads, part=part),
+        )
+
+    def needs(self, gain: Gain, rows: NDArray[np.intp]) -> Floats:
+        """What a gain says of some rows."""
+        outcomes, embeddings = self._material.outcomes, self._material.embeddings
+        found = [
+            gain(
+                outcomes[i],
+                outcomes[i].tried[self._material.smaller],
+                None if embeddings is None else embeddings[i].tolist(),
+            )
+            for i in rows
+        ]
+        return np.array([np.inf if value is None else value for value in found])
+
+    def _rows(
+        self, names: Sequence[str], reads_prompt: bool, rows: NDArray[np.intp], taught: NDArray[np.intp]
+    ) -> Floats:
+        columns = [
+            self._unusual(rows, taught) if name == UNUSUAL_ENDING else [self._signals[name][i] for i in rows]
+            for name in names
+        ]
+        signals = np.array(columns, np.float64).T if columns else np.empty((len(rows), 0))
+        return np.hstack([signals, self._prompts[rows]]) if reads_prompt else signals
+
+    def _endings(self, rows: NDArray[np.intp]) -> dict[str, int]:
+        return dict(Counter(end for i in rows if (end := self._ends[i]) is not None).most_common(_ENDINGS))
+
+    def _unusual(self, rows: NDArray[np.intp], taught: NDArray[np.intp]) -> list[float | None]:
+        endings = self._endings(taught)
+        total = sum(endings.values()) + 1.0
+        return [
+            None if end is None else -float(np.log((endings.get(end, 0) + 1.0) / total))
+            for end in (self._ends[i] for i in rows)
+        ]
+
+    def _offsets(self, gain: Gain, rows: NDArray[np.intp]) -> dict[str, float]:
+        """Each task's mean of what the gain leaves over, drawn to zero as far as tasks differ by chance alone."""
+        left: defaultdict[str, list[float]] = defaultdict(list)
+        for i, need in zip(rows, self.needs(gain, rows), strict=True):
+            if np.isfinite(need):
+                left[self._tasks[i]].append(float(self._gains[i] - need))
+        several = {task: values for task, values in left.items() if len(values) > 1}
+        if len(several) < 2:
+            return {}
+        noise = {task: max(pvariance(values), 1e-4) / (len(values) - 1) for task, values in several.items()}
+        means = {task: fmean(values) for task, values in several.items()}
+        between = max(0.0, pvariance(list(means.values())) - fmean(noise.values()))
+        return {task: mean * between / (between + noise[task]) for task, mean in means.items()}
