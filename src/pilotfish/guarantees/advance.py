@@ -20,12 +20,14 @@ from pilotfish.guarantees.attempt import Attempt, attempt, expect
 from pilotfish.guarantees.fitting import Options
 from pilotfish.guarantees.new_answers import Serving
 from pilotfish.guarantees.pace import BETTER, HURRY, Pace, proving_rows
-from pilotfish.specialists.encoder import Encoder
 from pilotfish.students.distil import Progress
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from pilotfish.specialists.encoder import Encoder
+    from pilotfish.students.recipe import Tuning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +35,16 @@ class Workshop:
     """What learning works with: the promise, the encoder, the folder specialists are written to.
 
     `n_votes` answers of the reference make the one that counts; where it is a majority, `n_provable` more requests may
-    be asked often enough for one.
+    be asked often enough for one. Without an encoder n-grams learn alone; with `tuning` its last layers may learn too.
     """
 
     claim: Claim
-    encoder: Encoder
+    encoder: Encoder | None
     folder: Path
     progress: Progress | None = None
     n_votes: int = 1
     n_provable: float = math.inf
+    tuning: Tuning | None = None
 
 
 def n_drawn(pace: Pace, examples: Sequence[Example]) -> int:
@@ -67,6 +70,7 @@ def advance(
     `serving` is what serves the task now. Changes `pace`.
     """
     options = Options(embeddings=embeddings, progress=workshop.progress, n_votes=workshop.n_votes)
+    options["tuning"] = workshop.tuning
     if pace.fresh_since_s is not None:
         options["fresh_since_s"] = pace.fresh_since_s
     is_proven = pace.proving_since_s is not None and n_drawn(pace, examples) >= proving_rows(workshop.claim.max_risk)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from pilotfish.core.certificate import Certificate, Claim, Refusal, Shortage
+from pilotfish.core.certificate import SCORERS, Certificate, Claim, Refusal, Shortage, text_scorers
 from pilotfish.core.errors import UserError
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
@@ -27,7 +27,7 @@ from pilotfish.guarantees.split import Split, data_sha256, split, unbiased_rows_
 from pilotfish.guarantees.tiers import MIN_COVERAGE
 from pilotfish.routing.policy import Policy, policy_of
 from pilotfish.scoring.answers import disagreement
-from pilotfish.specialists.encoder import Encoder
+from pilotfish.specialists.load import load
 from pilotfish.specialists.specialist import Predictions, Specialist
 from pilotfish.stats import binomial, spending, weighted
 from pilotfish.students.distil import Fitted
@@ -35,6 +35,8 @@ from pilotfish.students.distil import Fitted
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from pilotfish.specialists.encoder import Encoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ def attempt(
     claim: Claim,
     *,
     number: int,
-    encoder: Encoder,
+    encoder: Encoder | None,
     folder: Path,
     **options: Unpack[Options],
 ) -> Attempt:
@@ -111,9 +113,10 @@ def attempt(
         refusal = _wait(task, claim, number, expected)
     if refusal is not None:
         return Attempt(verdict=refusal, fitted=fitted, expected_coverage=expected)
-    specialist = Specialist.load(fitted.folder, encoder)
+    specialist = load(fitted.folder, encoder)
     rows = [examples[i] for i in parts.calibration]
     evidence = _evidence(specialist, student.look, rows, None if embeddings is None else embeddings[parts.calibration])
+    whole = task.shape.retrieval if task.shape.is_retrieved else None
     terms = Terms(
         task_id=task.id,
         task_name=task.name,
@@ -125,6 +128,7 @@ def attempt(
         request_ids=tuple(row.request_id for row in rows),
         asked_again=asked_again(current),
         n_votes=n_votes,
+        scorers=SCORERS if whole is None else text_scorers(whole.min_overlap),
         n_answers=None if "calibrate_after_s" in options else sum(row.is_unbiased for row in current),
     )
     verdict = certify(evidence, claim, terms)
@@ -137,7 +141,7 @@ def expect(
     claim: Claim,
     *,
     number: int,
-    encoder: Encoder,
+    encoder: Encoder | None,
     folder: Path,
     n_calibration: int,
     **options: Unpack[Options],

@@ -5,13 +5,16 @@ tosses the coin and asks the reference is the gateway's business. Each task that
 `Audit`; its JSON state survives a restart, so a restart cannot hide a broken promise.
 
 Per answer the loss is that of an audited local answer. Per traffic every row that the coin drew counts, and its
-loss is 1 where it was answered locally and differently, 0 where it was deferred or agreed.
+loss is 1 where it was answered locally and differently, 0 where it was deferred or agreed. Per loss (a route's
+promise) too, and the loss is the reference's score less that of the answer given, in [-1, 1]: the watch sees it
+shrunk to [0, 1].
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 from pilotfish.core.certificate import Certificate, Claim
@@ -28,6 +31,27 @@ LEAST_RATE = 0.01
 MOST_RATE = 0.1
 
 
+Change = Callable[[dict[str, Any] | None], dict[str, Any]]
+"""Makes the next state of an audit from the one that is kept, None at its start."""
+
+
+def observe(certificate: Certificate, keep: Callable[[Change], None], *, loss: float, is_local: bool) -> Audit | None:
+    """The audit of `certificate` with one more audited request; None where another certificate is in force by now.
+
+    `keep` applies a change to the state in one transaction, so that the evidence of all workers is of one sequence.
+    """
+    found: list[Audit] = []
+
+    def change(state: dict[str, Any] | None) -> dict[str, Any]:
+        audit = Audit.from_json(state) if state else Audit.start(certificate)
+        audit.observe(loss=loss, is_local=is_local)
+        found.append(audit)
+        return audit.to_json()
+
+    keep(change)
+    return found[0] if found else None
+
+
 class Audit:
     """The audits of one certificate so far."""
 
@@ -36,7 +60,9 @@ class Audit:
     ) -> None:
         """A fresh audit; what the numbers mean is said at `stats.betting.Watch.start`."""
         self.claim = claim
-        self.watch = Watch.start(claim.max_risk, quiet_risk=quiet_risk, false_alarm=false_alarm, horizon=horizon)
+        quiet = self._seen(claim.max_risk / 2.0 if quiet_risk is None else quiet_risk)
+        most = self._seen(claim.max_risk)
+        self.watch = Watch.start(most, quiet_risk=quiet, false_alarm=false_alarm, horizon=horizon)
         self.n = 0
         self.losses = 0.0
         self.withdrawn_at = 0
@@ -49,6 +75,9 @@ class Audit:
         were withdrawn within 6,000 audits. Its 80 % upper bound kept them to 3 % or less (`benchmarks/audits.py`).
         """
         claim = certificate.claim
+        if claim.per == "loss":
+            # The bound itself: the losses seen are low by the choice of the threshold here, too.
+            return cls(claim, quiet_risk=min(max(certificate.bound, claim.max_risk / 4), claim.max_risk))
         base = certificate.n_served if claim.per == "answer" else certificate.n
         likely = binomial.upper(math.ceil(certificate.errors), base, 0.2) if base else claim.max_risk
         return cls(claim, quiet_risk=min(max(likely, claim.max_risk / 4), claim.max_risk))
@@ -61,14 +90,14 @@ class Audit:
     def observe(self, *, loss: float, is_local: bool) -> bool:
         """Takes the next row that the coin drew; returns `withdraws`.
 
-        `loss` in [0, 1] is that of the local answer, `is_local` whether it was served.
+        `loss` in [0, 1] (per loss in [-1, 1]) is that of the local answer, `is_local` whether it was served.
         """
         if self.claim.per == "answer" and not is_local:
             return self.withdraws
         loss = loss if is_local else 0.0
         self.n += 1
         self.losses += loss
-        if self.watch.update(loss) and not self.withdrawn_at:
+        if self.watch.update(self._seen(loss)) and not self.withdrawn_at:
             self.withdrawn_at = self.n
         return self.withdraws
 
@@ -89,10 +118,14 @@ class Audit:
         """The share of requests to audit: as `asked`, else what weighs its cost against the time to detection."""
         if asked is not None:
             return asked
+        if self.claim.per == "loss":
+            return MOST_RATE
         return min(MOST_RATE, max(LEAST_RATE, math.sqrt(2 * self.needed / BREACH_EVERY)))
 
     def evidence(self, rate: float) -> str:
         """The state in one plain sentence, at an audit rate of `rate`."""
+        if self.claim.per == "loss":
+            return self._evidence_of_loss()
         if not self.n:
             return f"No audit yet; {self.power(rate)}."
         low, high = binomial.wilson(self.losses, self.n)
@@ -102,6 +135,20 @@ class Audit:
             return f"Withdrawn after {self.withdrawn_at:,} audits: {seen}, which is too much for {limit:.3g} %."
         share = min(1.0, self.watch.evidence) * 100
         return f"{seen}; the evidence against the promise is at {share:.2g} % of what withdraws it; {self.power(rate)}."
+
+    def _evidence_of_loss(self) -> str:
+        if not self.n:
+            return "No audit yet."
+        seen = f"{self.n:,} audited rows lost {100 * self.losses / self.n:.2g} points on average"
+        if self.withdraws:
+            limit = self.claim.max_risk * 100
+            return f"Withdrawn after {self.withdrawn_at:,} audits: {seen}, too much for {limit:.3g}."
+        share = min(1.0, self.watch.evidence) * 100
+        return f"{seen}; the evidence against the promise is at {share:.2g} % of what withdraws it."
+
+    def _seen(self, loss: float) -> float:
+        """A loss, or a risk, as the watch sees it: in [0, 1]."""
+        return (1.0 + loss) / 2.0 if self.claim.per == "loss" else loss
 
     def power(self, rate: float) -> str:
         """How soon a broken promise is noticed at an audit rate of `rate`.

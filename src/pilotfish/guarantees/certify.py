@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pilotfish.core.certificate import SCORERS, Certificate, Claim, FirstTier, Refusal, Shortage
-from pilotfish.guarantees import drift, tiers
+from pilotfish.guarantees import drift, kept_curve, tiers
 from pilotfish.guarantees.consistency import Repeated, standard_floor, why
 from pilotfish.guarantees.split import unbiased_rows_for
 from pilotfish.guarantees.tiers import MIN_COVERAGE, Rows, joint
@@ -92,8 +92,8 @@ class Terms:
     """What a certificate says beside its numbers. `attempt` counts all attempts ever made for the task.
 
     `asked_again` is how often the reference differed from itself, `n_votes` how many of its answers make the one that
-    counts. `n_answers` is how many unbiased answers the calibration rows were split from; without it a refusal counts
-    calibration rows.
+    counts; `scorers` say how two answers are compared, by that number. `n_answers` is how many unbiased answers the
+    calibration rows were split from; without it a refusal counts calibration rows.
     """
 
     task_id: str
@@ -107,6 +107,7 @@ class Terms:
     asked_again: Repeated = Repeated(0, 0)
     n_votes: int = 1
     n_answers: int | None = None
+    scorers: Mapping[int, str] = field(default_factory=lambda: SCORERS)
 
 
 def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Refusal:
@@ -142,7 +143,7 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         start_certainty=order[0] if order else rows.points[0].threshold,
         procedure=(WEIGHTED_PROCEDURE if unequal else PROCEDURE[claim.per]) + (_TWO_TIERS if planned.first else ""),
         split_rule=terms.split_rule,
-        scorer=SCORERS[terms.n_votes],
+        scorer=terms.scorers[terms.n_votes],
         data_sha256=terms.data_sha256,
         artefact_sha256=terms.artefact_sha256,
         created_at=terms.created_at,
@@ -154,6 +155,7 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
             if naive
             else None,
             "baseline": _baseline(planned, evidence),
+            "curve": kept_curve.to_json(rows, choice.threshold, naive),
         },
         first=first_tier(evidence.first.rows, planned.first) if evidence.first and planned.first else None,
     )

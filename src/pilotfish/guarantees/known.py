@@ -14,10 +14,12 @@ from pilotfish.core.log_row import RepeatRow, RequestRow
 from pilotfish.core.task import AnswerShape
 from pilotfish.guarantees.consistency import with_votes
 from pilotfish.scoring import answers
+from pilotfish.scoring.retrieved import read_text
 from pilotfish.store.base import Log
 from pilotfish.store.home import Home
 from pilotfish.tasks.find import newest
 from pilotfish.tasks.recognise import Recogniser
+from pilotfish.tasks.shapes import Given, settle_shape
 
 
 def known_examples(home: Home, n_votes: int = 1) -> dict[str, list[Example]]:
@@ -36,19 +38,45 @@ def known_examples(home: Home, n_votes: int = 1) -> dict[str, list[Example]]:
             texts[found.task_id].append((found.text, row.reference_answer, row))
     examples = {}
     for found_id, known in texts.items():
-        shape = answers.settle(answer for _, answer, _ in known)
+        given = [Given(text=text, answer=answer, key_id=row.key_id, time_s=row.time_s) for text, answer, row in known]
+        record = home.registry.task(found_id)
+        before = record.shape if record is not None else None
+        shape = settle_shape(
+            given,
+            before=before,
+            is_shared=home.learning.share_answers,
+            min_overlap=home.learning.answer_overlap,
+        )
         examples[found_id] = [
             with_votes(example(text, answer, row, shape, again.get(row.request_id, [])), n_votes)
             for text, answer, row in known
+            if is_of(shape, row)
         ]
     return examples
 
 
+def is_of(shape: AnswerShape, row: RequestRow) -> bool:
+    """Whether a row is an example of a task: of retrieved answers, only those of the key that may have them."""
+    return not shape.is_retrieved or (shape.retrieval is not None and shape.retrieval.is_for(row.key_id))
+
+
+def is_void(shape: AnswerShape, said: str, time_s: float) -> bool:
+    """Whether an answer of that time is a past answer that was forgotten since."""
+    value = read_text(said) if shape.is_retrieved else None
+    return value is not None and shape.retrieval is not None and shape.retrieval.has_forgotten(value, time_s)
+
+
 def example(text: str, answer: str, row: RequestRow, shape: AnswerShape, again: Sequence[RepeatRow]) -> Example:
-    """One logged request as an example, its answer and those it got when asked `again` read in `shape`."""
+    """One logged request as an example, its answer and those it got when asked `again` read in `shape`.
+
+    An answer that was forgotten since is none: no local answer can agree with it. The row stays, as rows that certify
+    are never chosen by their answers.
+    """
 
     def read(said: str | None) -> tuple[str, ...] | None:
-        return answers.parse(shape, said) if said is not None and shape.is_closed else None
+        if said is None or not shape.is_closed or is_void(shape, said, row.time_s):
+            return None
+        return answers.parse(shape, said)
 
     further = tuple(read(item.reference_answer) for item in again)
     return Example(

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from pilotfish.config.settings import ConsistencySettings
 from pilotfish.core.certificate import Certificate, Claim, Refusal
@@ -22,11 +22,14 @@ from pilotfish.guarantees.advance import Workshop, advance, n_drawn, replaces
 from pilotfish.guarantees.known import known_examples
 from pilotfish.guarantees.new_answers import NewAnswers, Serving, answerable, new_since, untaught
 from pilotfish.guarantees.pace import Pace
-from pilotfish.specialists.encoder import Encoder
 from pilotfish.store.base import Event, TaskRecord
 from pilotfish.store.home import Home
 from pilotfish.students.distil import Progress
 from pilotfish.tasks.find import find_tasks
+
+if TYPE_CHECKING:  # without an encoder, and without fine-tuning, nothing of what either needs is installed
+    from pilotfish.specialists.encoder import Encoder
+    from pilotfish.students.recipe import Tuning
 
 NEVER = ConsistencySettings()
 """The large model is never asked the same again."""
@@ -43,20 +46,31 @@ class Outcome:
     seconds: float
 
 
+class Options(TypedDict, total=False):
+    """What learning can do without.
+
+    With `only` (a task id) an attempt is made for that one, due or not. `consistency` says whether promises are about
+    majorities. With `tuning` an encoder may be fine-tuned.
+    """
+
+    only: str
+    progress: Progress | None
+    consistency: ConsistencySettings
+    tuning: Tuning | None
+
+
 def learn(
     home: Home,
     claim: Claim,
     pace: Pace,
-    load_encoder: Callable[[], Encoder],
-    *,
-    only: str = "",
-    progress: Progress | None = None,
-    consistency: ConsistencySettings = NEVER,
+    load_encoder: Callable[[], Encoder | None],
+    **options: Unpack[Options],
 ) -> list[Outcome]:
-    """Do what is due for every closed task; with `only` (a task id) make an attempt for that one, due or not.
+    """Do what is due for every closed task. `pace` is what a task starts with that has none yet.
 
-    `pace` is what a task starts with that has none yet, `consistency` says whether promises are about majorities.
+    Where `load_encoder` gives none, n-grams learn alone.
     """
+    only, consistency = options.get("only", ""), options.get("consistency", NEVER)
     tasks = find_tasks(home)
     examples = known_examples(home, consistency.n_votes)
     spent = Counter(row.task_id for row in home.log.repeats() if row.is_sampled)
@@ -80,8 +94,9 @@ def learn(
             claim=claim,
             encoder=load_encoder(),
             folder=home.specialists,
-            progress=progress,
+            progress=options.get("progress"),
             n_votes=consistency.n_votes,
+            tuning=options.get("tuning"),
         )
         if consistency.n_votes > 1:
             n_provable = (consistency.calls - spent[task.id]) / (consistency.n_votes - 1)
@@ -124,6 +139,10 @@ def _step(home: Home, workshop: Workshop, task: Task, due: _Due) -> Outcome | No
         _write_beside(verdict, tried.fitted.folder)
     if adopted and tried.fitted is not None:
         shape = answerable(task.shape, tried.fitted.classes)
+        # What was forgotten while it was being learnt is forgotten still.
+        current = home.registry.task(record.task_id)
+        if current is not None and current.shape.retrieval is not None:
+            shape = shape.forgetting(current.shape.retrieval.forgotten)
         pace.adopted(tried.taught_until_s, untaught(shape, known, tried.taught_until_s).most)
         home.registry.update_task(record.task_id, shape=shape, pace=pace.to_json())
     seconds = time.perf_counter() - started

@@ -24,13 +24,16 @@ MOST_VALUES = 1024
 class NewAnswers:
     """The new values among the answers known since a specialist was taught.
 
-    `shape` lists the values that it answers. `n_known` answers were seen, `n_rows` of them with a
+    `shape` lists the values that it answers; of a field that is extracted none is new.
+    `n_known` answers were seen, `n_rows` of them with a
     new value, the most frequent of which came `most` times.
     """
 
     def __init__(self, shape: AnswerShape) -> None:
-        self._fields = [(field.name, frozenset(field.values)) for field in shape.fields]
+        self._fields = [(field.name, None if field.is_extracted else frozenset(field.values)) for field in shape.fields]
         self._counts: Counter[tuple[str, str]] = Counter()
+        # Of whole texts many are given once and never again; those were there when the certificate was earned, too.
+        self._least = 2 if shape.is_retrieved else 1
         self.n_known = 0
         self.n_rows = 0
         self.most = 0
@@ -39,11 +42,11 @@ class NewAnswers:
         """Count one answer of the reference; one that has not the task's shape has no new value."""
         self.n_known += 1
         new = self._new_in(answer)
-        self.n_rows += bool(new)
         for item in new:
             if item in self._counts or len(self._counts) < MOST_VALUES:
                 self._counts[item] += 1
                 self.most = max(self.most, self._counts[item])
+        self.n_rows += self._is_new(new)
 
     @property
     def share(self) -> float:
@@ -52,7 +55,8 @@ class NewAnswers:
 
     def share_of(self, examples: Sequence[Example]) -> float:
         """The share of these rows that have a new value: the specialist is wrong on them where it answers."""
-        return sum(bool(self._new_in(row.answer)) for row in examples) / len(examples) if examples else 0.0
+        n_new = sum(self._is_new(self._new_in(row.answer)) for row in examples)
+        return n_new / len(examples) if examples else 0.0
 
     def listed(self, at_least: int = 2) -> list[tuple[str, str, int]]:
         """(field, value, how often), most frequent first; a value seen once may be a slip of the pen."""
@@ -68,10 +72,17 @@ class NewAnswers:
             f"{n:,} of the {self.n_known:,} answers known since it was taught."
         )
 
+    def _is_new(self, values: Sequence[tuple[str, str]]) -> bool:
+        return any(self._least == 1 or self._counts[item] >= self._least for item in values)
+
     def _new_in(self, answer: tuple[str, ...] | None) -> list[tuple[str, str]]:
         if answer is None or len(answer) != len(self._fields):
             return []
-        return [(name, value) for (name, known), value in zip(self._fields, answer, strict=True) if value not in known]
+        return [
+            (name, value)
+            for (name, known), value in zip(self._fields, answer, strict=True)
+            if known is not None and value not in known
+        ]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,24 +1,24 @@
 """A certificate as a page that a manager can read and print, and a statistician can check.
 
-Pure text out of a certificate and its calibration rows, which the caller has recomputed (`verify.py`): the curve is
-never stored. Every text that came from a user's log is escaped; the pieces are those of `pages/`.
+Pure text out of a certificate and its calibration rows, which the caller has recomputed (`verify.py`), or the
+thinned curve that the certificate keeps. Every text that came from a user's log is escaped; the pieces are those of
+`pages/`.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from html import escape
 
 from pilotfish.core.certificate import FULL_TIER_NEVER, Certificate, Claim
 from pilotfish.guarantees.audit import Audit
 from pilotfish.guarantees.certify import promise
 from pilotfish.guarantees.consistency import from_json
+from pilotfish.guarantees.kept_curve import thinned
 from pilotfish.pages import html, svg
 from pilotfish.stats import binomial, sequence
 from pilotfish.stats.sequence import Curve, Point
 
-_STEPS = 120
 _BAND = 0.95
 _NEVER = "nothing of the full mixture"
 _PLAIN = (
@@ -63,7 +63,7 @@ def chart(certificate: Certificate, rows: Curve) -> str:
     claim = certificate.claim
     chosen = rows.at([certificate.min_certainty])[0]
     marked = [chosen, _naive(rows, claim)]
-    points = _thinned(rows, marked)
+    points = thinned(rows, [point.threshold for point in marked])
     bands = [binomial.clopper_pearson(round(p.errors), _base(p, rows, claim), _BAND) for p in points]
     scale = min(1.0, max(3 * claim.max_risk, *(1.2 * _risk(p, rows, claim) for p in [*marked, points[-1]])))
     across = [point.n_served / rows.n_rows for point in points]
@@ -226,14 +226,6 @@ def _base(point: Point, rows: Curve, claim: Claim) -> int:
 
 def _risk(point: Point, rows: Curve, claim: Claim) -> float:
     return point.errors / _base(point, rows, claim)
-
-
-def _thinned(rows: Curve, marked: Sequence[Point]) -> list[Point]:
-    """At most a few more than `_STEPS` points, at equal steps of coverage, with those marked and the last."""
-    step = max(1, rows.n_rows // _STEPS)
-    kept = {point.n_served // step: point for point in rows.points}
-    found = {point.n_served: point for point in [*kept.values(), *marked]}
-    return [found[n_served] for n_served in sorted(found)]
 
 
 def _threshold(certainty: float, digits: str) -> str:

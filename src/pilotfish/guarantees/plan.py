@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pilotfish.core.certificate import Claim
 from pilotfish.core.example import Example
@@ -18,8 +19,11 @@ from pilotfish.guarantees.certify import Evidence, answers_needed, expected_cove
 from pilotfish.guarantees.consistency import Repeated, asked_again
 from pilotfish.guarantees.fitting import look
 from pilotfish.guarantees.split import calibration_size, split
-from pilotfish.specialists.encoder import Encoder
-from pilotfish.students.distil import Progress, distil
+from pilotfish.students.distil import Progress
+from pilotfish.students.teach import teach
+
+if TYPE_CHECKING:
+    from pilotfish.specialists.encoder import Encoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +59,7 @@ def plan(
     claims: Sequence[Claim],
     *,
     number: int,
-    encoder: Encoder,
+    encoder: Encoder | None,
     fresh_since_s: float | None = None,
     progress: Progress | None = None,
 ) -> Plan:
@@ -69,7 +73,7 @@ def plan(
     parts = split(examples)
     rows = [examples[i] for i in parts.fit if examples[i].is_unbiased]
     with tempfile.TemporaryDirectory(prefix="pilotfish-plan-") as folder:
-        fold = distil(rows, task, encoder, Path(folder), progress=progress).out_of_fold
+        fold = teach(rows, task, encoder, Path(folder), progress=progress).out_of_fold
     seen = look(fold)
     return Plan(
         n_now=sum(row.is_unbiased for row in examples),

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pilotfish.core.certificate import Certificate
 from pilotfish.core.errors import SpecialistError, TaskError
 from pilotfish.core.example import UNBIASED, Example
 from pilotfish.core.task import AnswerShape
-from pilotfish.guarantees import drift
+from pilotfish.guarantees import drift, kept_curve
 from pilotfish.guarantees.certify import Design, choose, first_tier, statistics
 from pilotfish.guarantees.consistency import with_votes
 from pilotfish.guarantees.known import example, repeated
@@ -24,12 +24,15 @@ from pilotfish.guarantees.split import data_sha256
 from pilotfish.guarantees.tiers import Rows
 from pilotfish.routing.policy import policy_of
 from pilotfish.scoring.answers import disagreement
-from pilotfish.specialists.encoder import Encoder
+from pilotfish.specialists.load import load
 from pilotfish.specialists.specialist import Predictions, Specialist
-from pilotfish.stats import spending, weighted
+from pilotfish.stats import sequence, spending, weighted
 from pilotfish.stats.sequence import Curve
 from pilotfish.store.home import Home
 from pilotfish.tasks.recognise import Recogniser, task_id
+
+if TYPE_CHECKING:
+    from pilotfish.specialists.encoder import Encoder
 
 # Bounds are exact to 1e-12; anything above is a different number.
 _TOLERANCE = 1e-10
@@ -54,7 +57,7 @@ class Recomputed(NamedTuple):
     rows: Curve | None
 
 
-def recompute(home: Home, certificate_id: str, encoder: Encoder) -> Recomputed:
+def recompute(home: Home, certificate_id: str, encoder: Encoder | None) -> Recomputed:
     """A certificate of a home's registry, however old, recomputed from the home's log and specialist folder.
 
     A specialist that cannot be loaded is a difference, not an error. `TaskError` where there is no such certificate.
@@ -65,7 +68,7 @@ def recompute(home: Home, certificate_id: str, encoder: Encoder) -> Recomputed:
         raise TaskError(f"There is no certificate {certificate_id!r}.")
     found = _registered(home, certificate, certificate_id)
     try:
-        specialist = Specialist.load(home.specialists / certificate.artefact_sha256[:16], encoder)
+        specialist = load(home.specialists / certificate.artefact_sha256[:16], encoder)
     except SpecialistError as error:
         found.append(_differs("artefact_sha256", certificate.artefact_sha256, error.message))
         rows = logged(home, certificate, record.shape)
@@ -135,7 +138,18 @@ def examine(certificate: Certificate, examples: Sequence[Example], specialist: S
     stated = certificate.details.get("baseline")
     if stated is not None and stated != drift.recounted(stated, statistics(full, first, gates.first)):
         found.append(_differs("details.baseline", "the scores drift is watched against", "others"))
+    if not _keeps(certificate, curve):
+        found.append(_differs("details.curve", "the curve of these rows", "another"))
     return Recomputed(found, curve)
+
+
+def _keeps(certificate: Certificate, rows: Curve) -> bool:
+    """Whether the curve it keeps is that of its rows; true of older ones, which keep none."""
+    if "curve" not in certificate.details:
+        return True
+    naive = sequence.naive(rows, certificate.claim.max_risk, per_traffic=certificate.claim.per == "traffic")
+    again: object = kept_curve.to_json(rows, certificate.min_certainty, naive)
+    return bool(certificate.details["curve"] == again)
 
 
 def _said(said: Predictions, rows: Sequence[Example]) -> Rows:

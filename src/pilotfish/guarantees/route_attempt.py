@@ -1,0 +1,210 @@
+"""One attempt at a route: learn from some outcomes, certify on the others with the very object that would decide.
+
+Which outcomes teach is told by a hash of their ids, so that the same ones teach however a file is ordered. Each model
+before the reference becomes a step; one whose gain nothing foretells decides by nothing, which can still be proven
+where the model is as good as the reference. A refused route keeps nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from statistics import fmean, median
+from typing import TYPE_CHECKING
+
+from pilotfish.core.certificate import Certificate, Claim, Refusal
+from pilotfish.core.errors import DataError
+from pilotfish.core.ids import fingerprint
+from pilotfish.core.outcome import Outcome
+from pilotfish.evals.outcomes import outcomes_sha256
+from pilotfish.guarantees.loss import Workload, certify_loss, threshold_of
+from pilotfish.routing.gain import Gain
+from pilotfish.routing.learn import Learnt, Material, Progress, learn
+from pilotfish.routing.replay import Trail, recorded, trail
+from pilotfish.routing.route import Cost, Route, Step
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FIT_SHARE = 0.4
+MOST_FIT = 3000
+"""More outcomes than this teach next to nothing (measured), and prove something."""
+
+SPLIT_RULE = "the outcomes whose hashed ids are least teach (40 %, at most 3,000), the others calibrate"
+
+Embed = Callable[[Sequence[str]], "NDArray[np.float32]"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """An encoder for prompts, by what it does and by its hash."""
+
+    embed: Embed
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteAttempt:
+    """What came of it. `learnt` has one entry a model before the reference; `calibration` are the outcomes that
+    proved."""
+
+    route: Route
+    verdict: Certificate | Refusal
+    learnt: tuple[Learnt, ...]
+    n_fit: int
+    calibration: tuple[Outcome, ...]
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether anything may be kept from the reference."""
+        return self.route.threshold is not None
+
+
+def split(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
+    """Those that teach, and those that calibrate."""
+    ranked = sorted(outcomes, key=lambda outcome: hashlib.sha256(outcome.request_id.encode()).digest())
+    n = min(MOST_FIT, round(FIT_SHARE * len(ranked)))
+    return ranked[:n], ranked[n:]
+
+
+def attempt_route(
+    outcomes: Sequence[Outcome],
+    models: Sequence[str],
+    claim: Claim,
+    *,
+    number: int = 1,
+    name: str = "",
+    encoded: Encoded | None = None,
+    progress: Progress | None = None,
+) -> RouteAttempt:
+    """A route through `models`, the smallest first and the reference last, certified or refused.
+
+    `number` counts every attempt ever made for this workload, whose `name` tells it from others. Outcomes that lack
+    one of the models are left out. Raises `DataError` where fewer than two are left to learn from.
+    """
+    usable = [outcome for outcome in outcomes if all(model in outcome.tried for model in models)]
+    fit, rows = split(usable)
+    if len(fit) < 2 or not rows:
+        raise DataError(
+            f"{len(usable):,} outcomes have answers of all of {', '.join(models)}; that is too few to learn."
+        )
+    embeddings = None if encoded is None else encoded.embed([outcome.prompt for outcome in fit])
+    learnt = [
+        learn(
+            Material(
+                outcomes=fit,
+                smaller=model,
+                larger=models[-1],
+                embeddings=embeddings,
+                encoder_sha256="" if encoded is None else encoded.sha256,
+            ),
+            progress=progress,
+        )
+        for model in models[:-1]
+    ]
+    route = _route(fit, models, learnt)
+    workload = Workload(
+        id=fingerprint("route", name, *models),
+        name=name or " > ".join(models),
+        attempt=number,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        split_rule=SPLIT_RULE,
+        scorer="recorded scores",
+        data_sha256=outcomes_sha256(rows),
+        route_id=route.id,
+        request_ids=tuple(row.request_id for row in rows),
+    )
+    verdict = certify_loss(fold_trails(route, fit, learnt, embeddings), trails(route, rows, encoded), claim, workload)
+    if isinstance(verdict, Certificate):
+        route = replace(route, threshold=threshold_of(verdict))
+    return RouteAttempt(route=route, verdict=verdict, learnt=tuple(learnt), n_fit=len(fit), calibration=tuple(rows))
+
+
+def trails(route: Route, outcomes: Sequence[Outcome], encoded: Encoded | None = None) -> list[Trail]:
+    """What the route says of each outcome. Embeds the prompts one by one where it reads embeddings, as live.
+
+    Raises `DataError` where the route needs an encoder that is not given, or outcomes lack one of its models.
+    """
+    needed = {step.gain.heads.encoder_sha256 for step in route.steps if step.gain.heads is not None}
+    if needed and (encoded is None or needed != {encoded.sha256}):
+        raise DataError(
+            "The route reads embeddings of another encoder.", hint="Name the one it learnt with: --encoder."
+        )
+    names = {*(step.model for step in route.steps), route.reference}
+    missing = sorted({name for outcome in outcomes for name in names - outcome.tried.keys()})
+    if missing:
+        raise DataError(f"Some outcomes have no answer of {', '.join(missing)}, which the route asks.")
+    embeddings = encoded.embed([outcome.prompt for outcome in outcomes]) if needed and encoded is not None else None
+    return _trails(route, outcomes, embeddings)
+
+
+def _route(fit: Sequence[Outcome], models: Sequence[str], learnt: Sequence[Learnt]) -> Route:
+    steps = []
+    for place, (model, found) in enumerate(zip(models, learnt, strict=False)):
+        gain = found.gain
+        if gain is None:
+            gains = [outcome.tried[models[-1]].score - outcome.tried[model].score for outcome in fit]
+            gain = Gain(intercept=fmean(gains))
+        steps.append(
+            Step(
+                model=model,
+                gain=gain,
+                reads_answer=bool(gain.signals),
+                cost=_cost(fit, model),
+                further=_cost(fit, models[place + 1]),
+            )
+        )
+    known = [usd for outcome in fit if (usd := steps[0].further.of(outcome.prompt)) is not None]
+    return Route(
+        steps=tuple(steps),
+        reference=models[-1],
+        unit_usd=fmean(known) if known and fmean(known) > 0.0 else None,
+        learnt={"outcomes": len(fit), "kinds": [found.kind if found.gain else "" for found in learnt]},
+    )
+
+
+def _cost(outcomes: Sequence[Outcome], model: str) -> Cost:
+    """What the model's answers cost here: a straight line over the prompt's length, where that falls nowhere to
+    nothing."""
+    tried = [(len(outcome.prompt), outcome.tried[model]) for outcome in outcomes]
+    times = [one.latency_s for _, one in tried if one.latency_s is not None]
+    latency_s = median(times) if times else None
+    known = [(length, one.cost_usd) for length, one in tried if one.cost_usd is not None]
+    if len(known) < len(tried):
+        return Cost(latency_s=latency_s)
+    middle, mean = fmean(length for length, _ in known), fmean(usd for _, usd in known)
+    spread = math.fsum((length - middle) ** 2 for length, _ in known)
+    slope = math.fsum((length - middle) * (usd - mean) for length, usd in known) / spread if spread else 0.0
+    slope = min(max(slope, 0.0), mean / middle if middle else 0.0)
+    return Cost(usd=mean - slope * middle, usd_per_character=slope, latency_s=latency_s)
+
+
+def fold_trails(
+    route: Route, fit: Sequence[Outcome], learnt: Sequence[Learnt], embeddings: NDArray[np.float32] | None = None
+) -> list[Trail]:
+    """The outcomes that taught, ordered by their needs out of fold, on the scale of the needs that the route says.
+
+    Each fold's gain has a scale of its own, and a threshold must mean the same share for the one that serves.
+    """
+    found = _trails(route, fit, embeddings)
+    columns = []
+    for place, one in enumerate(learnt):
+        said = sorted(row.needs[place] for row in found)
+        if one.gain is None:
+            columns.append(said)
+            continue
+        outside = [route.per_cost(place, need, row.prompt) for need, row in zip(one.needs, fit, strict=True)]
+        column = [0.0] * len(said)
+        for rank, i in enumerate(sorted(range(len(outside)), key=outside.__getitem__)):
+            column[i] = said[rank]
+        columns.append(column)
+    return [recorded(route, row, needs) for row, needs in zip(fit, zip(*columns, strict=True), strict=True)]
+
+
+def _trails(route: Route, outcomes: Sequence[Outcome], embeddings: NDArray[np.float32] | None) -> list[Trail]:
+    vectors: Sequence[Sequence[float] | None] = [None] * len(outcomes) if embeddings is None else embeddings.tolist()
+    return [trail(route, outcome, vector) for outcome, vector in zip(outcomes, vectors, strict=True)]
