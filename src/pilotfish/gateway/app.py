@@ -31,16 +31,21 @@ from pilotfish.gateway.counts import Counts
 from pilotfish.gateway.degraded import Degraded
 from pilotfish.gateway.door import ADMIN_VARIABLE, Door
 from pilotfish.gateway.embedder import Embedder
+from pilotfish.gateway.feedback import Feedback
 from pilotfish.gateway.learner import Learner
+from pilotfish.gateway.live_route import LiveRoute
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.load import SpecialistFolder
 from pilotfish.gateway.local import Inference
 from pilotfish.gateway.names import Names
+from pilotfish.gateway.pairs import Pairs
 from pilotfish.gateway.privacy_guard import PrivacyGuard
 from pilotfish.gateway.records import Records
 from pilotfish.gateway.repeats import Budget, Repeats
+from pilotfish.gateway.routed import Routed
 from pilotfish.gateway.rows import RowMaker
 from pilotfish.gateway.running import Running
+from pilotfish.gateway.site.site import Site
 from pilotfish.gateway.spans import open_spans
 from pilotfish.models.base import Model
 from pilotfish.models.build import further_models, large_model
@@ -65,14 +70,18 @@ class Gateway:
         running: Running,
         *,
         door: Door,
+        feedback: Feedback,
+        site: Site,
     ) -> None:
         self._door = door
+        self._site = site
         self.running = running
         self._answerers = running.answerers
         self._counts = running.records.counts
         self._is_loopback = _is_this_machine(running.settings.server.host)
         self._routes: dict[str, tuple[str, _Answer]] = {
             **{"/v1" + form.path: ("POST", partial(running.chat.answer, form)) for form in FORMATS},
+            feedback.path: ("POST", feedback.answer),
             "/v1/models": ("GET", self._list_models),
             "/openapi.json": ("GET", self._tell_interface),
             "/health/live": ("GET", self._tell_health),
@@ -82,37 +91,38 @@ class Gateway:
             "/pilotfish/status": ("GET", self._tell_status),
         }
 
+    def end(self) -> None:
+        """Let live pages end, which would else keep the server from ending."""
+        self._site.end()
+
     async def __call__(self, scope: asgi.Message, receive: asgi.Receive, send: asgi.Send) -> None:
         """Answer one ASGI event stream; whatever escapes becomes a 500 that tells nothing."""
         if scope["type"] != "http":
             raise RuntimeError(f"The gateway speaks no {scope['type']}.")
-        has_begun = False
-
-        def sending(message: asgi.Message) -> Awaitable[None]:
-            nonlocal has_begun
-            has_begun = True
-            return send(message)
-
-        connection = scope.get("extensions", {}).get(asgi.CONNECTION)
-        if connection is not None:
-            receive = asgi.Watched(receive, connection)
+        exchange = scope.get("extensions", {}).get(asgi.EXCHANGE)
+        if exchange is not None:
+            receive = asgi.Watched(receive, exchange.connection)
+        replying = asgi.Replying(send, exchange)
         try:
-            await self._route(scope, receive, sending)
+            await self._route(scope, receive, replying)
         except RequestError as error:
             self._counts.note_error(error.code)
-            if not has_begun:
-                await asgi.respond(send, *error_bodies.reply(error, _format_at(scope["path"])))
+            if not replying.has_begun:
+                await asgi.respond(replying, *error_bodies.reply(error, _format_at(scope["path"])))
         except Exception as error:  # noqa: BLE001 - the outer layer
             self._counts.note_error("internal_error")
             _log.exception("A request failed.")
-            if not has_begun:
-                await asgi.respond(send, *error_bodies.reply(error, _format_at(scope["path"])))
+            if not replying.has_begun:
+                await asgi.respond(replying, *error_bodies.reply(error, _format_at(scope["path"])))
 
     async def _route(self, scope: asgi.Message, receive: asgi.Receive, send: asgi.Send) -> None:
         headers = asgi.read_headers(scope["headers"])
         method, path = scope["method"], scope["path"]
         if self._is_loopback and (stranger := _stranger(headers)):
             await self._refuse(send, path, error_bodies.foreign_site(stranger))
+            return
+        if self._site.has(path):
+            await self._site.answer(scope, headers, receive, send)
             return
         visit = self._door.admit(path, headers.credential)
         allowed, answer = self._routes.get(path) or self._one_model(path)
@@ -171,25 +181,27 @@ async def open_gateway(
 ) -> AsyncGenerator[Gateway, None]:
     """A running gateway: log, registry, specialists and learner are open inside and closed after.
 
-    Of several worker processes only the one that `is_first` imports the log, learns, and asks requests again: a budget
-    is kept in memory, and which worker a request comes to has nothing to do with its content. `reference` stands in
-    for the large model of the settings. Raises `ConfigError` or `StoreError` where the gateway cannot start.
+    Of several worker processes only the one that `is_first` imports the log, learns, collects, and asks requests
+    again: a budget is kept in memory, and which worker a request comes to has nothing to do with its content.
+    `reference` stands in for the large model of the settings. Raises `ConfigError` or `StoreError` where the gateway
+    cannot start.
     """
     reference = reference or large_model(settings.large)
-    guard = PrivacyGuard(settings.privacy)
     async with contextlib.AsyncExitStack() as stack:
         models = further_models(settings)
-        for model in (reference, *models.values()):
+        every = {reference.card.name: reference, **models}
+        for model in every.values():
             stack.push_async_callback(model.aclose)
-        home, importer, records = await _open_records(stack, settings, (reference, *models.values()), is_first=is_first)
-        door = _open_door(stack, settings, home.folder, {reference.card.name: reference, **models})
+        home, importer, records = await _open_records(stack, settings, tuple(every.values()), is_first=is_first)
+        door = _open_door(stack, settings, home.folder, every)
         inference, tasks, embedder = await _open_specialists(stack, settings, home)
-        consistency = settings.consistency if is_first else dataclasses.replace(settings.consistency, calls=0)
-        budget = Budget(consistency, home.log.repeats())
-        repeats = Repeats(consistency, reference=reference, records=records, budget=budget)
-        audits = Audits(reference=reference, tasks=tasks, log=home.log, records=records, repeats=repeats)
+        routed = _open_routed(stack, settings, home.folder, models, embedder)
+        repeats, audits, pairs = _further_calls(
+            settings, home, models=every, tasks=tasks, routed=routed, records=records, is_first=is_first
+        )
         answerers = Answerers(
             names=Names(reference=reference, models=models, aliases=settings.aliases, tasks=tasks),
+            routed=routed,
             degraded=Degraded(settings.large.degraded, models),
             embedder=embedder,
         )
@@ -197,14 +209,15 @@ async def open_gateway(
             answerers=answerers,
             tasks=tasks,
             audits=audits,
+            pairs=pairs,
             records=records,
-            privacy=guard,
+            privacy=PrivacyGuard(settings.privacy),
             max_body_bytes=int(settings.server.max_body_mb * 1e6),
         )
         learner = Learner(settings, home.folder, log=home.log, tasks=tasks)
-        for part in (repeats, audits, chat, learner):
+        for part in (repeats, audits, pairs, chat, learner):
             stack.push_async_callback(part.aclose)
-        for work in (tasks.run(), door.run(), *((learner.run(),) if is_first else ())):
+        for work in (tasks.run(), door.run(), routed.live.run(), *((learner.run(),) if is_first else ())):
             stack.callback(asyncio.ensure_future(work).cancel)
         running = Running(
             settings=settings,
@@ -214,12 +227,15 @@ async def open_gateway(
             learner=learner,
             audits=audits,
             repeats=repeats,
+            pairs=pairs,
             inference=inference,
             records=records,
             registry=home.registry,
+            log=home.log,
             importer=importer,
         )
-        yield Gateway(running, door=door)
+        site = stack.enter_context(contextlib.closing(Site(running, door)))
+        yield Gateway(running, door=door, feedback=Feedback(settings, log=home.log, writer=records.writer), site=site)
 
 
 async def _open_records(
@@ -256,11 +272,49 @@ async def _open_specialists(
     inference = Inference()
     stack.callback(inference.close)
     specialists = SpecialistFolder(home.specialists, cache=load.cache(), encoder=settings.learning.encoder)
-    tasks = LiveTasks(home.registry, settings, inference=inference, load=specialists.load)
+    tasks = LiveTasks(home.registry, settings, inference=inference, load=specialists.load, log=home.log)
     await tasks.refresh()
     embedder = Embedder(specialists.encoder_name, specialists.encoder, is_listed=specialists.has_libraries)
     stack.callback(embedder.close)
     return inference, tasks, embedder
+
+
+def _open_routed(
+    stack: contextlib.AsyncExitStack, settings: Settings, folder: Path, models: Mapping[str, Model], embedder: Embedder
+) -> Routed:
+    """What decides on open-ended requests, with its routes open for as long as `stack`."""
+    routes = store.open_routes(folder)
+    stack.callback(routes.close)
+    return Routed(
+        live=LiveRoute(routes, settings.routing, reference=settings.large.model, models=models),
+        settings=settings.routing,
+        models=models,
+        embedder=embedder,
+        timeout_s=settings.large.timeout_s,
+    )
+
+
+def _further_calls(
+    settings: Settings,
+    home: Home,
+    *,
+    models: Mapping[str, Model],
+    tasks: LiveTasks,
+    routed: Routed,
+    records: Records,
+    is_first: bool,
+) -> tuple[Repeats, Audits, Pairs]:
+    """What asks models besides the one that answers: the reference again, the reference too, a smaller one too.
+
+    The reference comes first among `models`.
+    """
+    reference = next(iter(models.values()))
+    consistency = settings.consistency if is_first else dataclasses.replace(settings.consistency, calls=0)
+    budget = Budget(consistency, home.log.repeats())
+    repeats = Repeats(consistency, reference=reference, records=records, budget=budget)
+    audits = Audits(reference=reference, tasks=tasks, log=home.log, records=records, repeats=repeats)
+    pairs = Pairs(settings.routing, routed=routed, models=models, records=records, log=home.log, collects=is_first)
+    return repeats, audits, pairs
 
 
 def _open_door(stack: contextlib.AsyncExitStack, settings: Settings, folder: Path, models: Mapping[str, Model]) -> Door:

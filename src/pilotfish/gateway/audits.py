@@ -7,17 +7,19 @@ audits speak against its certificate is withdrawn at once. Nothing here can dela
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
-from typing import Any
+from functools import partial
 
+from pilotfish.core.certificate import Certificate
 from pilotfish.core.log_row import AuditRow
 from pilotfish.gateway.background import Background
 from pilotfish.gateway.live_tasks import LiveTask, LiveTasks
 from pilotfish.gateway.records import Records
 from pilotfish.gateway.repeats import Draw, Repeats, hear
 from pilotfish.gateway.rows import Outcome, Turn
-from pilotfish.guarantees.audit import Audit
+from pilotfish.guarantees.audit import observe
 from pilotfish.models.base import Model
 from pilotfish.scoring import answers
 from pilotfish.store.base import Log
@@ -67,6 +69,7 @@ class Audits:
                     reference_answer=None,
                     status=503,
                     error="too many audits were pending",
+                    task_id=live.record.task_id,
                 )
                 self._writer.append(row)
                 self._counts.note_audit(live.record.name, row)
@@ -82,50 +85,36 @@ class Audits:
     async def _ask(self, turn: Turn, live: LiveTask, drawn: Draw) -> None:
         heard = await hear(self._reference, self._rows, turn, turn.request)
         text, error = heard.text, heard.error
-        row = AuditRow(request_id=turn.request_id, time_s=time.time(), **heard.figures)
-        self._writer.append(row)
+        row = AuditRow(request_id=turn.request_id, time_s=time.time(), task_id=live.record.task_id, **heard.figures)
         self._counts.note_audit(live.record.name, row)
         self._counts.note_spent(self._reference.card.name, row)
         self._tasks.note_reference(live, text)
+        certificate = live.certificate
+        assert certificate is not None
+        said, loss = [text], None
+        try:
+            if not error and certificate.n_votes > 1:
+                said += await self._repeats.ask_again(turn, certificate.n_votes - 1, drawn)
+            loss = None if error else _loss(turn, live, certificate, said)
+        finally:
+            # Also where it is cancelled: what the answer has cost stays known.
+            self._writer.append(dataclasses.replace(row, loss=loss))
         if error:
             self._repeats.give_back(turn, drawn)
             return
-        certificate = live.certificate
-        assert certificate is not None
-        said = [text]
-        if certificate.n_votes > 1:
-            said += await self._repeats.ask_again(turn, certificate.n_votes - 1, drawn)
-        await self._compare(turn, live, said)
-        if certificate.n_votes == 1 and drawn.n:
-            await self._repeats.ask_again(turn, drawn.n, drawn)
-
-    async def _compare(self, turn: Turn, live: LiveTask, said: list[str | None]) -> None:
-        """Record the loss against what the certificate is about; with fewer answers than that it is no evidence."""
-        prediction, certificate, shape = turn.decision.prediction, live.certificate, live.record.shape
-        assert certificate is not None
-        if prediction is not None and len(said) == certificate.n_votes:
-            expected = answers.majority([None if text is None else answers.parse(shape, text) for text in said])
-            loss = answers.disagreement(prediction.values, expected)
+        if loss is not None:
             if loss > 0:
                 self._counts.note_difference(live.record.name)
             await self._record(live, loss=loss, is_local=True)
+        if certificate.n_votes == 1 and drawn.n:
+            await self._repeats.ask_again(turn, drawn.n, drawn)
 
     async def _record(self, live: LiveTask, *, loss: float, is_local: bool) -> None:
         certificate = live.certificate
         assert certificate is not None
-        audits: list[Audit] = []
-
-        def observed(state: dict[str, Any] | None) -> dict[str, Any]:
-            audit = Audit.from_json(state) if state else Audit.start(certificate)
-            audit.observe(loss=loss, is_local=is_local)
-            audits.append(audit)
-            return audit.to_json()
-
-        # In the registry, one after the other: the evidence of all workers is that of one sequence.
-        self._tasks.change_audit(live, observed)
-        if not audits:
+        audit = observe(certificate, partial(self._tasks.change_audit, live), loss=loss, is_local=is_local)
+        if audit is None:
             return
-        audit = audits[0]
         if not audit.withdraws:
             self._tasks.note_audit(live)
         else:
@@ -134,3 +123,12 @@ class Audits:
 
     def _n_known(self, task_id: str) -> int:
         return sum(count.n_reference_known for count in self._log.task_counts() if count.task_id == task_id)
+
+
+def _loss(turn: Turn, live: LiveTask, certificate: Certificate, said: list[str | None]) -> float | None:
+    """The loss against what the certificate is about; None with fewer answers than that, which are no evidence."""
+    prediction, shape = turn.decision.prediction, live.record.shape
+    if prediction is None or len(said) != certificate.n_votes:
+        return None
+    expected = answers.majority([None if text is None else answers.parse(shape, text) for text in said])
+    return answers.disagreement(prediction.values, expected)

@@ -1,7 +1,8 @@
 """The live path of one request, whatever its wire format: read, name, decide, answer or relay, log.
 
-A reply goes out before anything is written down. Whatever fails locally defers to the reference; a client
-that leaves cancels the work upstream at once. Bytes are relayed as they come and read afterwards.
+A reply ends once its row is written, so that a kill loses no row of an answered request. Whatever fails locally
+defers to the reference; a client that leaves cancels the work upstream at once. Bytes are relayed as they come and
+read afterwards.
 """
 
 from __future__ import annotations
@@ -9,45 +10,45 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-import time
 from dataclasses import dataclass
 from functools import partial
 
 from pilotfish.core import ids
-from pilotfish.core.errors import ModelFormatError, PilotfishError, RequestError
+from pilotfish.core.errors import PilotfishError, RequestError
 from pilotfish.core.log_row import RequestRow
 from pilotfish.core.messages import ChatRequest, Usage
 from pilotfish.core.receipt import Reason
 from pilotfish.core.task import Mode
-from pilotfish.gateway import asgi, error_bodies, receipts
+from pilotfish.gateway import asgi, error_bodies, receipts, relay
 from pilotfish.gateway.audits import Audits
 from pilotfish.gateway.degraded import Degraded
+from pilotfish.gateway.door import Visit
 from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.names import Names, check_task
+from pilotfish.gateway.pairs import Pairs
 from pilotfish.gateway.privacy_guard import Guarded, PrivacyGuard
 from pilotfish.gateway.records import Records
+from pilotfish.gateway.routed import Routed
 from pilotfish.gateway.rows import Outcome, Turn, for_log
+from pilotfish.gateway.tried import Said
 from pilotfish.models.wire.embeddings import EMBEDDINGS
 from pilotfish.models.wire.format import NOTHING_BOUGHT, ClientRequest, Format
 from pilotfish.routing.cascade import Decision, decide, local_answer, local_name, local_stream
 from pilotfish.tasks.fingerprint import instructions_row
 from pilotfish.tasks.recognise import Recognised
 
-KEEP_BYTES = 8 << 20
-"""Of a stream that are kept for the log; a longer one is relayed whole and logged without its text."""
-
 MAX_SEEN = 50_000
 """Instructions ids remembered as written; beyond, they are forgotten and written again, which the log folds."""
-
-_LEFT = Outcome(status=error_bodies.CLIENT_LEFT, error="the client left")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answerers:
-    """Who may answer beside the specialists: models by their names, who stands in for one that is down, the encoder."""
+    """Who may answer beside the specialists: models by their names, those that a route asks, who stands in for one that
+    is down, the encoder."""
 
     names: Names
+    routed: Routed
     degraded: Degraded
     embedder: Embedder
 
@@ -65,15 +66,18 @@ class Chat:
         answerers: Answerers,
         tasks: LiveTasks,
         audits: Audits,
+        pairs: Pairs,
         records: Records,
         privacy: PrivacyGuard,
         max_body_bytes: int,
     ) -> None:
         self._names = answerers.names
+        self._routed = answerers.routed
         self._degraded = answerers.degraded
         self._embedder = answerers.embedder
         self._tasks = tasks
         self._audits = audits
+        self._pairs = pairs
         self._writer = records.writer
         self._rows = records.rows
         self._counts = records.counts
@@ -92,35 +96,47 @@ class Chat:
             body = await asgi.read_body(receive, headers.content_length, self._max_body_bytes)
             if body is None:
                 return
-            privacy = self._privacy
-            guarded = Guarded(body=body) if privacy.is_off else await privacy.check(body, partial(self._task_of, form))
+            privacy, own = self._privacy, headers.visit.privacy
+            if privacy.is_off and own == "allow":
+                guarded = Guarded(body=body)
+            else:
+                guarded = await privacy.check(body, partial(self._task_of, form), own)
             request = form.decode_request(guarded.body, headers.forwarded)
             named = request.model or "auto"
-            turn = self._turn(request_id, request, guarded)
+            turn = self._turn(request_id, request, guarded, headers.visit)
         except RequestError as error:
             self._counts.note_error(error.code)
             status, reply_headers, reply_body = error_bodies.reply(error, form)
             await asgi.respond(send, status, reply_headers + receipts.request_id_only(request_id), reply_body)
             return
-        turn.visit, turn.named = headers.visit, named
+        turn.named = named
+        held = asgi.Held(send)
         try:
-            turn.visit.check_model(named, turn.model)
+            self._note(turn, await self._reply(turn, receive, held))
+        finally:
+            await held.release()
+
+    async def _reply(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
+        try:
+            turn.visit.check_model(turn.named, turn.model)
             await self._decide(turn)
-            if turn.may_leave and not turn.decision.is_local and turn.decision.reason != "encoder":
-                turn.visit.reserve(turn.model, guarded.body)
+            is_routed = self._routed.live.route is not None and not turn.decision.is_local
+            said = await self._routed.decide(turn, receive) if is_routed else None
+            if said is None and turn.may_leave and not turn.decision.is_local and turn.decision.reason != "encoder":
+                turn.visit.reserve(turn.model, turn.privacy.body)
         except RequestError as error:
-            self._note(turn, await self._fail(turn, error, send))
-            return
+            return await self._fail(turn, error, send)
         if turn.decision.is_local:
             outcome = await self._answer_locally(turn, send)
             self.n_local += 1
-        elif turn.decision.reason == "encoder":
-            outcome = await self._embed(turn, send)
-        elif not turn.may_leave:
-            outcome = await self._refuse(turn, send)
-        else:
-            outcome = await self._answer_remotely(turn, receive, send)
-        self._note(turn, outcome)
+            return outcome
+        if turn.routing is not None and (said is not None or turn.routing.is_left or turn.routing.kept):
+            return await self._answer_smaller(turn, said, receive, send)
+        if turn.decision.reason == "encoder":
+            return await self._embed(turn, send)
+        if not turn.may_leave:
+            return await self._refuse(turn, send)
+        return await self._answer_remotely(turn, receive, send)
 
     async def aclose(self) -> None:
         """Wait for the shadows still running, so that their rows are written."""
@@ -137,7 +153,7 @@ class Chat:
         live = self._tasks.get(recognised.task_id)
         return (recognised.task_id, live.record.name) if live is not None else (recognised.task_id,)
 
-    def _turn(self, request_id: str, request: ClientRequest, guarded: Guarded) -> Turn:
+    def _turn(self, request_id: str, request: ClientRequest, guarded: Guarded, visit: Visit) -> Turn:
         is_for_encoder = request.format is EMBEDDINGS and request.model == self._embedder.name
         named = self._names.own if is_for_encoder else self._names.resolve(request.model)
         if guarded.is_local_only:
@@ -146,13 +162,16 @@ class Chat:
         task_id = recognised.task_id if recognised is not None and recognised.text is not None else ""
         check_task(named, task_id)
         live = self._tasks.get(task_id)
-        mode = live.mode if live is not None else "observe"
+        is_theirs = live is None or live.is_for(visit.key_id)
+        mode = live.mode if live is not None and is_theirs else "observe"
         if guarded.is_local_only and live is None:
             # Instructions that no task knows are the client's own, and a name made from them would tell of them.
             recognised, task_id = None, ""
         if not is_for_encoder:
             request.model = named.sent
         reason = _reason_without_specialist(request, recognised, mode, is_own=named.is_own)
+        if reason == "observing" and live is not None and live.mode != mode:
+            reason = "other-key"
         if guarded.is_local_only:
             reason = "private"
         return Turn(
@@ -168,14 +187,14 @@ class Chat:
             target=named.target,
             price=named.price,
             privacy=guarded,
+            visit=visit,
         )
 
     async def _decide(self, turn: Turn) -> None:
         live = turn.live
         if turn.mode == "serve" and live is not None and live.predict is not None and turn.recognised is not None:
-            turn.decision = await decide(
-                turn.request, turn.recognised.text, live.predict, live.policy, live.predict_first
-            )
+            decision = await decide(turn.request, turn.recognised.text, live.predict, live.policy, live.predict_first)
+            turn.decision = self._tasks.checked(live, decision)
 
     async def _answer_locally(self, turn: Turn, send: asgi.Send) -> Outcome:
         prediction, live = turn.decision.prediction, turn.live
@@ -184,7 +203,7 @@ class Chat:
         turn.model = local_name(live.record.name)
         if turn.request.stream:
             events = local_stream(prediction, turn.model, turn.request)
-            await self._start_stream(turn, send)
+            await relay.start_stream(turn, send)
             await send({"type": "http.response.body", "body": turn.privacy.restored_stream(b"".join(events))})
         else:
             answer = local_answer(prediction, turn.model, turn.request)
@@ -207,10 +226,29 @@ class Chat:
         turn.decision, turn.model = Decision(reason="private"), ""
         return await self._fail(turn, turn.privacy.refusal(), send)
 
-    async def _answer_remotely(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
-        relay = self._relay_stream if turn.request.stream else self._relay
+    async def _answer_smaller(self, turn: Turn, said: Said | None, receive: asgi.Receive, send: asgi.Send) -> Outcome:
+        """What a route lets a smaller model answer; the reference after all where that fails before its first byte."""
+        assert turn.routing is not None
+        if turn.routing.is_left:
+            return relay.LEFT
+        if said is not None:
+            return await relay.give(turn, said, send)
         try:
-            return await relay(turn, receive, send)
+            outcome = await relay.relay(turn, receive, send)
+        except PilotfishError:
+            turn.visit.end()
+            self._routed.back(turn, self._names.own.target)
+        else:
+            return dataclasses.replace(outcome, reference_answer=None)
+        try:
+            turn.visit.reserve(turn.model, turn.privacy.body)
+        except RequestError as error:
+            return await self._fail(turn, error, send)
+        return await self._answer_remotely(turn, receive, send)
+
+    async def _answer_remotely(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
+        try:
+            return await relay.relay(turn, receive, send)
         except PilotfishError as error:
             failure = error
         prediction = self._degraded.prediction(turn, failure)
@@ -222,75 +260,27 @@ class Chat:
             turn.target, turn.model, turn.price = stand_in, stand_in.card.name, stand_in.card.price
             turn.request.model = ""
             try:
-                outcome = await relay(turn, receive, send)
+                outcome = await relay.relay(turn, receive, send)
             except PilotfishError as error:
                 return await self._fail(turn, error, send)
         else:
             return await self._fail(turn, failure, send)
         # What it says is not the reference's word, and must never be learnt as if it were.
-        return dataclasses.replace(outcome, reference_answer=None, error=outcome.error or _said(failure))
-
-    async def _relay(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
-        failure: PilotfishError | None = None
-        with asgi.Departure(receive) as departure:
-            try:
-                answer = await turn.target.answer(turn.request)
-            except PilotfishError as error:
-                failure = error
-        if departure.is_gone:
-            return _LEFT
-        if failure is not None:
-            raise failure
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers] or [asgi.JSON]
-        await asgi.respond(send, 200, headers + receipts.headers(turn.receipt), turn.privacy.restored(answer.body))
-        return Outcome(answer=answer.text, reference_answer=answer.text, usage=answer.usage)
-
-    async def _relay_stream(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
-        kept: list[bytes] = []
-        n_bytes = 0
-        failure: PilotfishError | None = None
-        pieces = turn.target.stream(turn.request)
-        restorer = turn.privacy.stream()
-        with asgi.Departure(receive) as departure:
-            try:
-                async for piece in pieces:
-                    if not n_bytes:
-                        await self._start_stream(turn, send)
-                    n_bytes += len(piece)
-                    if n_bytes <= KEEP_BYTES:
-                        kept.append(piece)
-                    shown = piece if restorer is None else restorer.feed(piece)
-                    await send({"type": "http.response.body", "body": shown, "more_body": True})
-            except PilotfishError as error:
-                failure = error
-            finally:
-                await pieces.aclose()
-        if not departure.is_gone:
-            if not n_bytes:
-                raise failure or ModelFormatError(f"{turn.model} answered an empty stream.", model=turn.model)
-            # After the first byte an error can only be an event of the stream.
-            last = b""
-            if failure is not None:
-                last = turn.request.format.encode_error_event(error_bodies.fault_of(failure), b"".join(kept))
-            await send({"type": "http.response.body", "body": (restorer.end() if restorer else b"") + last})
-        return _stream_outcome(turn.request.format, kept, n_bytes, failure, is_gone=departure.is_gone)
-
-    async def _start_stream(self, turn: Turn, send: asgi.Send) -> None:
-        turn.begun_s = time.perf_counter()
-        headers = asgi.EVENTS + receipts.headers(turn.receipt)
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        return dataclasses.replace(outcome, reference_answer=None, error=outcome.error or relay.what(failure))
 
     async def _fail(self, turn: Turn, error: PilotfishError, send: asgi.Send) -> Outcome:
         status, headers, body = error_bodies.reply(error, turn.request.format)
         await asgi.respond(send, status, headers + receipts.headers(turn.receipt), turn.privacy.restored(body))
-        return Outcome(status=status, error=_said(error))
+        return Outcome(status=status, error=relay.what(error))
 
     def _note(self, turn: Turn, outcome: Outcome) -> None:
-        """Everything that happens after the reply."""
+        """Everything that happens once the outcome is known: the client waits for the last bytes of its reply."""
         self.n_requests += 1
         if outcome.status in (200, error_bodies.CLIENT_LEFT) or outcome.answer is not None:
             is_answered = outcome.status != error_bodies.CLIENT_LEFT
             turn.visit.settle(outcome.usage, answer=outcome.answer, is_answered=is_answered)
+        if outcome.status == 200:
+            self._routed.note(turn, outcome.answer)
         outcome = for_log(turn, outcome)
         found = None if turn.privacy.is_local_only else turn.recognised
         if found is not None and self._rows.keeps_text and found.instructions_id not in self._seen:
@@ -307,8 +297,10 @@ class Chat:
             task.add_done_callback(self._shadows.discard)
             return
         self._writer.append(row)
-        self._tasks.note_reference(turn.live, outcome.reference_answer)
+        if turn.mode == "serve":
+            self._tasks.note_reference(turn.live, outcome.reference_answer)
         self._audits.note(turn, outcome)
+        self._pairs.note(turn, outcome)
 
     async def _shadow(self, turn: Turn, row: RequestRow) -> None:
         """Run the specialist beside, unseen; the row is written whatever becomes of it."""
@@ -333,10 +325,6 @@ class Chat:
             self._writer.append(row)
 
 
-def _said(error: PilotfishError) -> str:
-    return f"{error.code}: {error}"
-
-
 def _reason_without_specialist(
     request: ChatRequest, recognised: Recognised | None, mode: Mode, *, is_own: bool
 ) -> Reason:
@@ -349,19 +337,3 @@ def _reason_without_specialist(
     if request.is_tool_loop:
         return "tool-loop"
     return "shadow" if mode == "shadow" else "observing"
-
-
-def _stream_outcome(
-    form: Format, kept: list[bytes], n_bytes: int, failure: PilotfishError | None, *, is_gone: bool
-) -> Outcome:
-    if n_bytes > KEEP_BYTES:
-        return Outcome(error="the stream was too long to be logged")
-    summary = form.decode_stream(b"".join(kept))
-    error = _said(failure) if failure is not None else summary.error
-    return Outcome(
-        answer=summary.text,
-        reference_answer=summary.text if summary.is_whole and failure is None else None,
-        usage=summary.usage,
-        status=error_bodies.CLIENT_LEFT if is_gone else error_bodies.status_of(failure) if failure is not None else 200,
-        error=_LEFT.error if is_gone else error,
-    )

@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pilotfish.core import errors
-from pilotfish.core.log_row import AuditRow, RepeatRow, RequestRow
+from pilotfish.core.log_row import AuditRow, RepeatRow, RequestRow, TriedRow
 from pilotfish.gateway import error_bodies
 from pilotfish.gateway.door import MOST_TOKENS
 from pilotfish.gateway.rows import Turn
+from pilotfish.gateway.tried import Said
 
 BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -61,9 +62,13 @@ class Spent:
         self.prompt = self.completion = self.unknown_tokens = self.unknown_cost = 0
         self.cost_usd = 0.0
 
-    def see(self, row: RequestRow | AuditRow | RepeatRow) -> None:
-        """Count one request. Numbers that no model gives, from a broken server, are none."""
-        prompt, completion, cost_usd = row.prompt_tokens, row.completion_tokens or 0, row.cost_usd
+    def see(self, row: RequestRow | AuditRow | RepeatRow | TriedRow) -> None:
+        """Count one request."""
+        self.add(row.prompt_tokens, row.completion_tokens, row.cost_usd)
+
+    def add(self, prompt: int | None, completion: int | None, cost_usd: float | None) -> None:
+        """Count tokens and their cost. Numbers that no model gives, from a broken server, are none."""
+        completion = completion or 0
         if prompt is None or not (0 <= prompt <= MOST_TOKENS and 0 <= completion <= MOST_TOKENS):
             self.unknown_tokens += 1
             cost_usd = None
@@ -107,10 +112,15 @@ class Counts:
                 self.spent.get(row.model, self.spent[OTHER]).see(row)
         if row.local_s is not None:
             self.decision.see(row.local_s)
+        for said in turn.routing.given_up if turn.routing is not None else ():
+            self.note_given_up(said)
         if turn.begun_s is not None:
             self.first_byte.see(turn.begun_s - turn.started_s)
         if row.error:
             self.note_error(code_of(row))
+        self._note_privacy(turn)
+
+    def _note_privacy(self, turn: Turn) -> None:
         if turn.privacy.is_local_only:
             self.privacy["local"] += 1
         elif turn.privacy.restorer is not None:
@@ -120,8 +130,14 @@ class Counts:
         """Count an error by its code, also of what never became a request."""
         self.errors[code if code in CODES else OTHER] += 1
 
-    def note_spent(self, model: str, row: AuditRow | RepeatRow) -> None:
-        """Count what asking the reference once more has cost."""
+    def note_given_up(self, said: Said) -> None:
+        """Count what an answer has cost that was not given."""
+        tried = said.tried
+        spent = self.spent.get(said.model, self.spent[OTHER])
+        spent.add(tried.input_tokens, tried.output_tokens, tried.cost_usd)
+
+    def note_spent(self, model: str, row: AuditRow | RepeatRow | TriedRow) -> None:
+        """Count what asking a model once more has cost."""
         self.spent.get(model, self.spent[OTHER]).see(row)
 
     def note_audit(self, task: str, row: AuditRow) -> None:

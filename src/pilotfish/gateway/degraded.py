@@ -16,6 +16,7 @@ from pilotfish.core.errors import (
     ModelTimeoutError,
     PilotfishError,
 )
+from pilotfish.core.task import NO_PAST_ANSWER
 from pilotfish.gateway.rows import Turn
 from pilotfish.models.base import Model
 from pilotfish.routing.cascade import Prediction
@@ -37,8 +38,11 @@ class Degraded:
 
     def prediction(self, turn: Turn, error: PilotfishError) -> Prediction | None:
         """What the task's certified specialist said and would have deferred as uncertain, None where it may not."""
+        said = turn.decision.prediction
         is_allowed = self._is_specialist and turn.mode == "serve" and turn.decision.reason == "uncertain"
-        return turn.decision.prediction if is_allowed and self._may_replace(turn, error) else None
+        # Of past answers none may suit.
+        is_answer = said is not None and said.values != (NO_PAST_ANSWER,)
+        return said if is_allowed and is_answer and self._may_replace(turn, error) else None
 
     def _may_replace(self, turn: Turn, error: PilotfishError) -> bool:
         if turn.decision.reason in ("other-model", "tool-loop") or not is_down(error):

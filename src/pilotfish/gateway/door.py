@@ -25,6 +25,7 @@ import msgspec
 from pilotfish.core.errors import ConfigError, KeyRefusedError, LimitError, NotAllowedError, StoreError
 from pilotfish.core.key import KeyRecord, unit_of, window_end_s, window_of
 from pilotfish.core.messages import Price, Usage
+from pilotfish.core.privacy import PrivacyMode
 from pilotfish.store.base import Exceeded, Keys, Tallies
 
 ADMIN_VARIABLE = "PILOTFISH_ADMIN_KEY"
@@ -72,6 +73,11 @@ class Visit:
         """What the log calls its key."""
         return None
 
+    @property
+    def privacy(self) -> PrivacyMode:
+        """What may at most be done with it where it holds personal data."""
+        return "allow"
+
     def may_use(self, *_names: str) -> bool:
         """Whether it may use a model that goes by these names."""
         return True
@@ -109,6 +115,10 @@ class _KeyVisit(Visit):
     @property
     def key_id(self) -> str | None:
         return self._known.record.key_id
+
+    @property
+    def privacy(self) -> PrivacyMode:
+        return self._known.record.privacy
 
     def may_use(self, *names: str) -> bool:
         models = self._known.record.models
@@ -215,6 +225,20 @@ class Door:
             self._admit_admin(credential)
         return OPEN
 
+    @property
+    def pages_need_admin(self) -> bool:
+        """Whether the web pages ask for the admin key: wherever any key is asked for, since they show texts."""
+        return bool(self._admin) or self._needs_key
+
+    @property
+    def admin_sha256(self) -> bytes:
+        """The hash of the admin key, empty where there is none."""
+        return self._admin
+
+    def is_admin(self, credential: bytes) -> bool:
+        """Whether this is the admin key; never where there is none."""
+        return hmac.compare_digest(self._admin or _NOBODY, sha256(credential).digest())
+
     def look(self) -> None:
         """Take over what has changed in the registry. Raises `StoreError` where it cannot be read."""
         self._looked_s = time.monotonic()
@@ -263,7 +287,7 @@ class Door:
     def _admit_admin(self, credential: bytes) -> None:
         if not self._admin and self._is_loopback:
             return
-        if not hmac.compare_digest(self._admin or _NOBODY, sha256(credential).digest()):
+        if not self.is_admin(credential):
             raise KeyRefusedError
 
 
@@ -298,6 +322,11 @@ class _Asked(msgspec.Struct):
 
 
 _asked = msgspec.json.Decoder(_Asked)
+
+
+def most_usd(price: Price, body: bytes) -> float:
+    """What a request is likely to cost at most."""
+    return _cost_usd(price, _prompt_tokens(body), _completion_tokens(body)[0])
 
 
 def _completion_tokens(body: bytes) -> tuple[int, bool]:

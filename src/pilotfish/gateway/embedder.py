@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from pilotfish.core.errors import ModelError, UnknownModelError, UserError
+from pilotfish.core.errors import ModelError, SpecialistError, UnknownModelError, UserError
 from pilotfish.models.wire.embeddings import TextsToEmbed, encode_embeddings, texts_to_embed
 
 MAX_WAITING = 64
@@ -23,6 +23,10 @@ class TextEncoder(Protocol):
     @property
     def dimension(self) -> int:
         """Of its vectors."""
+
+    @property
+    def sha256(self) -> str:
+        """Its identity."""
 
     def encode(self, texts: Sequence[str]) -> Any:  # noqa: ANN401 - an array, whose library is not known here
         """Its float32 vectors, a row each."""
@@ -58,9 +62,29 @@ class Embedder:
         finally:
             self._n_waiting -= 1
 
+    async def vector(self, text: str, sha256: str) -> list[float] | None:
+        """The embedding of one text by the encoder of this hash; None where another is loaded, none can be, or too
+        many wait."""
+        if self._n_waiting >= self._max_waiting:
+            return None
+        self._n_waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._vector, text, sha256)
+        except (UserError, SpecialistError):
+            return None
+        finally:
+            self._n_waiting -= 1
+
     def close(self) -> None:
         """End the thread after what it is doing."""
         self._threads.shutdown(cancel_futures=True)
+
+    def _vector(self, text: str, sha256: str) -> list[float] | None:
+        encoder = self._load()
+        if encoder.sha256 != sha256:
+            return None
+        found: list[float] = encoder.encode([text])[0].tolist()
+        return found
 
     def _embed(self, raw: bytes) -> tuple[bytes, int]:
         try:

@@ -111,7 +111,7 @@ class Learner:
         if grown:
             self._find_at.update({name: math.ceil(known[name] * self._settings.learning.growth) for name in grown})
             self._found_s = time.monotonic()
-            home = open_home(self._home)
+            home = open_home(self._home, self._settings.learning)
             with contextlib.closing(home.registry):
                 find_tasks(home)
 
@@ -173,8 +173,11 @@ def environment(settings: Settings) -> dict[str, str]:
         "QUALITY_CONFIDENCE": settings.quality.confidence,
         "QUALITY_PER": settings.quality.per,
         "LEARNING_ENCODER": settings.learning.encoder,
+        "LEARNING_FINETUNE": settings.learning.finetune,
         "LEARNING_FIRST_AFTER": settings.learning.first_after,
         "LEARNING_GROWTH": settings.learning.growth,
+        "LEARNING_ANSWER_OVERLAP": settings.learning.answer_overlap,
+        "LEARNING_SHARE_ANSWERS": str(settings.learning.share_answers).lower(),
         "CONSISTENCY_CALLS": settings.consistency.calls,
         "CONSISTENCY_ANSWERS": settings.consistency.answers,
     }

@@ -19,15 +19,16 @@ from typing import Any
 from pilotfish.config.settings import Settings
 from pilotfish.core.certificate import Certificate
 from pilotfish.core.errors import MissingExtraError, SpecialistError, StoreError
-from pilotfish.core.task import AnswerShape, Mode
+from pilotfish.core.task import EVERYONE, AnswerShape, Mode, Retrieval
 from pilotfish.gateway.local import Inference, Predictor
+from pilotfish.gateway.past_answers import PastAnswers
 from pilotfish.guarantees.drift import Drift
 from pilotfish.guarantees.new_answers import NewAnswers
 from pilotfish.guarantees.pace import Pace
 from pilotfish.routing.cascade import Decision, Predict, Prediction
 from pilotfish.routing.policy import Gates, Policy, policy_of
 from pilotfish.scoring import answers
-from pilotfish.store.base import Event, Registry, TaskRecord
+from pilotfish.store.base import Event, Log, Registry, TaskRecord
 from pilotfish.tasks.recognise import Recogniser
 
 Load = Callable[[str], Predictor]
@@ -64,12 +65,18 @@ class LiveTask:
     coin: float = 0.0
     drift: Drift | None = None
 
+    def is_for(self, key_id: str | None) -> bool:
+        """Whether a client with this key may have its answers: past answers go to nobody else than got them."""
+        shape = self.record.shape
+        return not shape.is_retrieved or (shape.retrieval is not None and shape.retrieval.is_for(key_id))
+
 
 class LiveTasks:
     """All tasks of one registry, kept up with it."""
 
-    def __init__(self, registry: Registry, settings: Settings, *, inference: Inference, load: Load) -> None:
+    def __init__(self, registry: Registry, settings: Settings, *, inference: Inference, load: Load, log: Log) -> None:
         """Without the promise that `settings` may ask for nothing is ever served."""
+        self._past = PastAnswers(log, settings.learning.answer_days)
         self._registry = registry
         self._settings = settings
         self._claim = settings.quality.claim
@@ -101,6 +108,7 @@ class LiveTasks:
         """Take over what has changed in the registry, whichever process changed it."""
         async with self._refreshing:
             await self._refresh()
+        await self._look_back()
 
     async def run(self) -> None:
         """Notice at once what others changed of who serves; cancel to end. The rest waits for the next `refresh`."""
@@ -109,8 +117,14 @@ class LiveTasks:
             try:
                 if self._is_outdated():
                     await self.refresh()
+                await self._look_back()
             except StoreError as error:
                 _log.warning("Changes of tasks wait: %s", error)
+
+    async def _look_back(self) -> None:
+        due = self._past.due(live.record for live in self.all() if live.mode == "serve")
+        if due:
+            await asyncio.to_thread(self._past.read, due)
 
     def _is_outdated(self) -> bool:
         """Whether a task serves otherwise than here. Audits and drift change the registry too, and are not urgent."""
@@ -148,7 +162,16 @@ class LiveTasks:
         if live is not None and live.mode == "serve" and text is not None and self._settings.log.keep_text:
             shape = live.record.shape
             new = self._new.setdefault(live.record.certificate_id, NewAnswers(shape))
-            new.see(answers.parse(shape, text))
+            values = answers.parse(shape, text)
+            new.see(values)
+            self._past.note(live.record, values)
+
+    def checked(self, live: LiveTask, decision: Decision) -> Decision:
+        """The decision, unless it would give a past answer again that may be given no more."""
+        said = decision.prediction
+        if said is None or not live.record.shape.is_retrieved or not self._past.is_stale(live.record, said.values[0]):
+            return decision
+        return dataclasses.replace(decision, reason="stale")
 
     def n_new(self, record: TaskRecord) -> int:
         """How often the most frequent new answer was seen since this gateway runs (the learner counts in the log)."""
@@ -280,6 +303,8 @@ class LiveTasks:
         )
         if mode == "serve" and not is_promised:
             mode = "observe"
+        if not self._allows(record.shape.retrieval):
+            mode = "observe"
         if mode == "observe" or not record.specialist_sha256:
             return LiveTask(record=record, mode="observe")
         policy = _NEVER if certificate is None else policy_of(certificate)
@@ -296,6 +321,15 @@ class LiveTasks:
             drift=drift,
         )
 
+    def _allows(self, retrieval: Retrieval | None) -> bool:
+        """Whether the settings still give past answers to those, and on that likeness, they were learnt for."""
+        if retrieval is None:
+            return True
+        learning = self._settings.learning
+        return retrieval.min_overlap >= learning.answer_overlap and (
+            learning.share_answers or retrieval.owner != EVERYONE
+        )
+
     def _predict_with(
         self, record: TaskRecord, run: Callable[[Predictor, AnswerShape, str], Awaitable[Prediction | None]]
     ) -> Predict:
@@ -305,8 +339,8 @@ class LiveTasks:
         return partial(run, predictor, record.shape)
 
 
-def _standing(record: TaskRecord) -> tuple[str, str, str]:
-    return record.mode, record.certificate_id, record.specialist_sha256
+def _standing(record: TaskRecord) -> tuple[object, ...]:
+    return record.mode, record.certificate_id, record.specialist_sha256, record.shape.retrieval
 
 
 async def _fail(error: SpecialistError, text: str) -> Prediction | None:

@@ -10,7 +10,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pilotfish.core.errors import SpecialistError
+from pilotfish.config.settings import NO_ENCODER
+from pilotfish.core.errors import SpecialistError, UserError
 from pilotfish.gateway.local import Predictor
 
 if TYPE_CHECKING:
@@ -38,9 +39,12 @@ class SpecialistFolder:
         Raises `SpecialistError` where its folder is missing, changed or another's, `MissingExtraError` where
         the libraries are not installed.
         """
-        from pilotfish.specialists.specialist import Specialist  # noqa: PLC0415
+        from pilotfish.specialists import load  # noqa: PLC0415
+        from pilotfish.specialists.card import read_folder  # noqa: PLC0415
 
-        specialist = Specialist.load(self._folder / sha256[:16], self.encoder())
+        folder = read_folder(self._folder / sha256[:16])
+        # One with an encoder of its own, or with none, leaves the shared one where it is.
+        specialist = load.of(folder, self.encoder() if folder.card.shares_encoder else None)
         if specialist.sha256 != sha256:
             raise SpecialistError(f"The folder {sha256[:16]} holds another specialist than the registry names.")
         specialist.predict(["warm-up"])
@@ -54,16 +58,18 @@ class SpecialistFolder:
 
     @property
     def has_libraries(self) -> bool:
-        """Whether what runs the encoder is installed; nothing of it is imported."""
-        return all(importlib.util.find_spec(module) is not None for module in NEEDED)
+        """Whether there is to be an encoder, and what runs it is installed; nothing of it is imported."""
+        return self._source != NO_ENCODER and all(importlib.util.find_spec(module) is not None for module in NEEDED)
 
     def encoder(self) -> Encoder:
         """The encoder, loaded once, from any thread.
 
-        Raises `UserError` where its weights are missing, `SpecialistError` where it cannot be loaded.
+        Raises `UserError` where its weights are missing or none is wanted, `SpecialistError` where it cannot be loaded.
         """
         from pilotfish.students.encoder_cache import open_encoder  # noqa: PLC0415
 
+        if self._source == NO_ENCODER:
+            raise UserError("There is no encoder here.", hint="Name one in [learning] encoder.")
         with self._lock:
             if self._encoder is None:
                 self._encoder = open_encoder(self._cache, self._source)

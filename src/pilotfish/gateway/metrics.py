@@ -53,6 +53,7 @@ FAMILIES: dict[str, tuple[str, str, str]] = {
     "pilotfish_audits_total": ("counter", "task, outcome", "Audits that were made, that failed, that differed."),
     "pilotfish_audits_pending": ("gauge", "", "Audits under way."),
     "pilotfish_repeats_pending": ("gauge", "", "Requests being asked again."),
+    "pilotfish_pairs_pending": ("gauge", "", "Requests of which a second model is being heard."),
     "pilotfish_withdrawals_total": ("counter", "task", "Certificates that audits have withdrawn, in the whole home."),
     "pilotfish_drift_alarms_total": ("counter", "task", "Times that scores told of drift, in the whole home."),
     "pilotfish_attempts_total": (
@@ -165,6 +166,7 @@ def _of_now(running: Running) -> Iterator[tuple[str, list[Sample]]]:
     plain: dict[str, float] = {
         "pilotfish_audits_pending": running.audits.n_pending,
         "pilotfish_repeats_pending": running.repeats.n_pending,
+        "pilotfish_pairs_pending": running.pairs.n_pending,
         "pilotfish_log_gaps_total": running.records.writer.n_gaps,
         "pilotfish_learner_runs_total": learner.n_runs,
         "pilotfish_learner_running": int(learner.status["is_running"]),

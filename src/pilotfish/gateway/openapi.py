@@ -17,6 +17,17 @@ from pilotfish.models.wire.formats import FORMATS
 _ERROR = {"$ref": "#/components/schemas/Error"}
 _OBJECT = {"type": "object"}
 _NOT_READY = {"description": "What it is", "content": {"application/json": {"schema": _OBJECT}}}
+_MARK = {
+    "type": "object",
+    "required": ["request_id"],
+    "additionalProperties": False,
+    "properties": {
+        "request_id": {"type": "string"},
+        "score": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        "thumbs": {"enum": ["up", "down", None]},
+        "comment": {"type": ["string", "null"]},
+    },
+}
 _READS: dict[str, dict[str, Any]] = {
     "/v1/models": {"summary": "The models that have a name here"},
     "/v1/models/{model}": {"summary": "One of them", "parameters": ["model"]},
@@ -52,6 +63,10 @@ _REFUSALS = {
     "503": "The model is left alone for a moment, or too many wait for the encoder",
     "504": "The model did not answer in time",
 }
+_KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+}
 _OF_THE_MODEL = {
     "description": "The model's own error: its status, headers and body as they came",
     "content": {"application/json": {"schema": {"type": "object"}}},
@@ -62,6 +77,7 @@ _OF_THE_MODEL = {
 def document() -> bytes:
     """The document as JSON."""
     paths: dict[str, Any] = {"/v1" + form.path: {"post": _post(form)} for form in FORMATS}
+    paths["/v1/feedback"] = {"post": _feedback()}
     paths |= {path: {"get": _get(**described)} for path, described in _READS.items()}
     both = {"anyOf": [_error("error"), _error("type", "error")]}
     return encode(
@@ -69,7 +85,9 @@ def document() -> bytes:
             "openapi": "3.1.0",
             "info": {"title": "Pilotfish", "version": version("pilotfish")},
             "paths": paths,
-            "components": {"schemas": {"Error": both}},
+            "components": {"schemas": {"Error": both}, "securitySchemes": _KEYS},
+            # None is needed on loopback as long as there is none.
+            "security": [{}, *({name: []} for name in _KEYS)],
         }
     )
 
@@ -93,6 +111,18 @@ def _post(form: Format) -> dict[str, Any]:
             "200": {"description": "The answer; events where `stream` asks for them", "content": answers},
             **_refusals(*_REFUSALS),
             "default": _OF_THE_MODEL,
+        },
+    }
+
+
+def _feedback() -> dict[str, Any]:
+    return {
+        "operationId": "feedback",
+        "summary": "Mark the answer to a request: a score, or thumbs",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _MARK}}},
+        "responses": {
+            "200": {"description": "The mark is kept", "content": {"application/json": {"schema": _OBJECT}}},
+            **_refusals("400", "401", "403", "404", "405", "408", "413", "415", "429", "500"),
         },
     }
 

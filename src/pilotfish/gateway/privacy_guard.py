@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -30,6 +31,9 @@ Scan = Callable[[str, float], list[Finding]]
 
 TaskOf = Callable[[bytes], tuple[str, ...]]
 """The id and the name of the task that a body belongs to; nothing where there is none."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -73,11 +77,8 @@ class Guarded:
             return None
         if self.masker is None:
             return text
-        try:
-            return self.masker.text(text)
-        except Exception as error:  # noqa: BLE001 - fails closed
-            _report(error)
-            return None
+        found = _closed(self.masker.text, text)
+        return None if isinstance(found, Exception) else found
 
     def refusal(self) -> PilotfishError:
         """The error for a request that must stay here and that nothing here answers."""
@@ -116,14 +117,13 @@ class PrivacyGuard:
             mode = stricter(mode, self._mode_of(task_of(body)))
         if mode == "allow" and not self._tasks:
             return Guarded(body=body)
-        try:
-            masked, masker = mask_body(body, self._scan_until(time.perf_counter() + self._timeout_s))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RequestError("The request body could not be parsed as a JSON object.") from error
-        except Exception as error:  # noqa: BLE001 - fails closed
-            _report(error)
-            what = str(error) if isinstance(error, UnscannableError) else "something on which the detectors failed"
+        found = _closed(mask_body, body, self._scan_until(time.perf_counter() + self._timeout_s))
+        if isinstance(found, (msgspec.DecodeError, UnicodeDecodeError)):
+            raise RequestError("The request body could not be parsed as a JSON object.") from found
+        if isinstance(found, Exception):
+            what = str(found) if isinstance(found, UnscannableError) else "something on which the detectors failed"
             return self._sensitive(what, body, mode)
+        masked, masker = found
         # A task that was learnt from masked texts is known by them.
         if self._tasks and masked is not body:
             mode = stricter(mode, self._mode_of(task_of(masked)))
@@ -159,6 +159,15 @@ class PrivacyGuard:
         return lambda text: self._scan(text, deadline_s)
 
 
-def _report(error: Exception) -> None:
-    """Into the gateway's own output, without the message of the error, which could hold a text."""
-    _log.error("The privacy detectors failed (%s); the request counts as sensitive.", type(error).__name__)
+def _closed(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | Exception:
+    """What `work` gives, or whatever went wrong: nothing that fails here may let a text pass.
+
+    The gateway's own output is told without the message of the error, which could hold a text.
+    """
+    try:
+        return work(*given, **named)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - fails closed
+        _log.error("The privacy detectors failed (%s); the request counts as sensitive.", type(error).__name__)
+        return error

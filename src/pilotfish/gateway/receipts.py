@@ -19,12 +19,14 @@ _UNSAFE = re.compile(r"[^\x20-\x7e]")
 
 
 def headers(receipt: Receipt) -> Headers:
-    """The receipt's headers; model, task, certificate, tier and privacy only where there is one."""
+    """The receipt's headers; model, task, certificate, tier, privacy and route only where there is one."""
     task = receipt.task_name or receipt.task_id if receipt.task_id else ""
     same = _same(receipt.model[:MAX_NAME], receipt.reason, task[:MAX_NAME], receipt.certificate_id, receipt.tier)
     rows = [(b"x-pilotfish-request-id", receipt.request_id.encode()), *same]
     if receipt.privacy:
         rows.append((b"x-pilotfish-privacy", receipt.privacy.encode()))
+    if receipt.route:
+        rows.append((b"x-pilotfish-route", _safe(receipt.route)))
     return rows
 
 

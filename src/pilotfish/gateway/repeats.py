@@ -277,7 +277,7 @@ async def ask(reference: Model, request: ChatRequest) -> tuple[str | None, Usage
         answer = await reference.answer(request)
         return answer.text, answer.usage
     data = b"".join([piece async for piece in reference.stream(request)])
-    summary = format_of(request).decode_stream(data)
+    summary = await format_of(request).read_stream(data)
     if not summary.is_whole:
         raise ModelError(summary.error or "The stream was cut.", model=reference.card.name)
     return summary.text, summary.usage

@@ -19,6 +19,7 @@ from pilotfish.core.task import Mode
 from pilotfish.gateway.door import OPEN, Visit
 from pilotfish.gateway.live_tasks import LiveTask
 from pilotfish.gateway.privacy_guard import Guarded
+from pilotfish.gateway.tried import Routing, cost_usd
 from pilotfish.models.base import Model
 from pilotfish.models.wire.format import NOTHING_BOUGHT, ClientRequest
 from pilotfish.routing.cascade import Decision
@@ -37,7 +38,8 @@ class Turn:
     is no task. `mode` is what is done with the task right now. `is_audited` is the coin, drawn before anything
     else was decided. `target` is the model that answers where no specialist does, `price` what its tokens cost.
     `privacy` says what of it may leave and be written down. `named` is the model as the client named it, `begun_s` when
-    a stream's reply began, on the clock of `started_s`.
+    a stream's reply began, on the clock of `started_s`. `routing` is what a route did, None where none was asked; then
+    `is_audited` is the route's coin, and `coin` its probability.
     """
 
     request_id: str
@@ -55,6 +57,8 @@ class Turn:
     visit: Visit = OPEN
     named: str = ""
     begun_s: float | None = None
+    routing: Routing | None = None
+    coin: float = 0.0
     time_s: float = field(default_factory=time.time)
     started_s: float = field(default_factory=time.perf_counter)
 
@@ -68,6 +72,9 @@ class Turn:
         """Why the reference's answer is known, or is not. What must stay here never teaches and is never audited."""
         if self.privacy.is_local_only:
             return "local" if self.decision.is_local else "none"
+        if self.routing is not None and self.decision.reason != "degraded":
+            # What a route sends to whom depends on what it says: only its coin does not.
+            return "audit" if self.is_audited else "none"
         if not self.task_id or self.decision.reason in _OUTSIDE:
             return "none"
         if self.mode != "serve":
@@ -86,10 +93,17 @@ class Turn:
             reason=self.decision.reason,
             task_id=self.task_id,
             task_name=live.record.name if live is not None else "",
-            certificate_id=live.record.certificate_id if live is not None and self.decision.is_local else "",
+            certificate_id=self._certificate_id,
             tier=prediction.tier if prediction is not None and self.decision.is_local else None,
             privacy=self.privacy.note,
+            route="" if self.routing is None else self.routing.note,
         )
+
+    @property
+    def _certificate_id(self) -> str:
+        if self.routing is not None:
+            return self.routing.certificate_id if self.decision.reason == "kept" else ""
+        return self.live.record.certificate_id if self.live is not None and self.decision.is_local else ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,7 +157,7 @@ class RowMaker:
         recognised, live, prediction = turn.recognised, turn.live, turn.decision.prediction
         keeps = self._keeps_text and not turn.privacy.is_local_only
         sampling = turn.sampling
-        is_live = live is not None and live.mode != "observe"
+        is_live = live is not None and turn.mode != "observe"
         is_certified = is_live and turn.decision.reason != "degraded"
         return RequestRow(
             request_id=turn.request_id,
@@ -154,7 +168,7 @@ class RowMaker:
             model=turn.model,
             reason=turn.decision.reason,
             sampling=sampling,
-            probability=live.coin if live is not None and sampling == "audit" else 1.0,
+            probability=_probability(turn) if sampling == "audit" else 1.0,
             input=_user_text(turn.request.messages) if keeps else None,
             answer=outcome.answer if keeps else None,
             reference_answer=outcome.reference_answer if keeps and recognised is not None else None,
@@ -172,21 +186,32 @@ class RowMaker:
             is_stream=turn.request.stream,
             settings_sha256=self._settings_sha256,
             specialist_sha256=live.record.specialist_sha256 if live is not None and is_live else "",
-            certificate_id=live.record.certificate_id if live is not None and is_certified else "",
+            certificate_id=_certificate_id(turn, is_certified=is_certified),
             key_id=turn.visit.key_id,
             server=turn.request.server,
             tries=turn.request.tries,
             price_source=turn.price.source if turn.price is not None and turn.request.tries else "",
+            route=turn.routing.to_json() if turn.routing is not None else "",
+            tried_usd=turn.routing.tried_usd if turn.routing is not None else 0.0,
         )
 
 
+def _probability(turn: Turn) -> float:
+    if turn.routing is not None:
+        return turn.coin
+    return turn.live.coin if turn.live is not None else 1.0
+
+
+def _certificate_id(turn: Turn, *, is_certified: bool) -> str:
+    """The certificate that the decision stood under, whoever answered."""
+    if turn.routing is not None:
+        is_decided = not turn.routing.stays and turn.decision.reason != "degraded"
+        return turn.routing.certificate_id if is_decided else ""
+    return turn.live.record.certificate_id if turn.live is not None and is_certified else ""
+
+
 def _cost_usd(usage: Usage | None, price: Price | None) -> float | None:
-    if usage is None or usage == NOTHING_BOUGHT:
-        return None if usage is None else 0.0
-    try:
-        return price.cost_usd(usage) if price is not None else None
-    except OverflowError:  # no number to reckon with
-        return None
+    return 0.0 if usage == NOTHING_BOUGHT else cost_usd(usage, price)
 
 
 def _user_text(messages: list[Message]) -> str | None:

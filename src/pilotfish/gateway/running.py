@@ -20,9 +20,10 @@ from pilotfish.gateway.chat import Answerers, Chat
 from pilotfish.gateway.learner import Learner
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.local import Inference
+from pilotfish.gateway.pairs import Pairs
 from pilotfish.gateway.records import Records
 from pilotfish.gateway.repeats import Repeats
-from pilotfish.store.base import Registry
+from pilotfish.store.base import Log, Registry
 from pilotfish.store.sqlite_import import Importer
 
 
@@ -37,9 +38,11 @@ class Running:
     learner: Learner
     audits: Audits
     repeats: Repeats
+    pairs: Pairs
     inference: Inference
     records: Records
     registry: Registry
+    log: Log
     importer: Importer | None
     started_s: float = field(default_factory=time.time)
 
@@ -57,6 +60,7 @@ class Running:
             "learner": self.learner.status,
             "models": self.answerers.names.states(),
             "consistency": self.repeats.status,
+            "routing": {**self.answerers.routed.live.status, "collecting": self.pairs.status},
             "tasks": [
                 {
                     "id": live.record.task_id,

@@ -13,6 +13,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 import uvicorn
@@ -72,33 +73,22 @@ def serving(settings: Settings, *, reference: Model | None = None) -> Iterator[i
     """
     is_ready = threading.Event()
     ports: list[int] = []
-    failures: list[BaseException] = []
 
     def on_ready(port: int) -> None:
         ports.append(port)
         is_ready.set()
 
     server = _Server(on_ready)
-
-    def run() -> None:
+    with ThreadPoolExecutor(1, thread_name_prefix="pilotfish-gateway") as thread:
+        served = thread.submit(_run, server, settings, reference)
+        served.add_done_callback(lambda _served: is_ready.set())
         try:
-            _run(server, settings, reference)
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            failures.append(error)
+            is_ready.wait()
+            if ports:
+                yield ports[0]
         finally:
-            is_ready.set()
-
-    thread = threading.Thread(target=run, name="pilotfish-gateway")
-    thread.start()
-    is_ready.wait()
-    try:
-        if not failures:
-            yield ports[0]
-    finally:
-        server.stop()
-        thread.join()
-    if failures:
-        raise failures[0]
+            server.stop()
+        served.result()
 
 
 class _Server:
@@ -135,7 +125,7 @@ class _Server:
                     timeout_graceful_shutdown=GRACE_S,
                 )
                 port = listener.getsockname()[1]
-                self._server = _Uvicorn(config, lambda: self._start(port))
+                self._server = _Uvicorn(config, on_started=lambda: self._start(port), on_ending=gateway.end)
                 self._server.should_exit = self._is_stopped
                 await self._server.serve(sockets=[listener])
         _log.info("The gateway has ended.", extra={"fields": {"event": "stop", "port": port}})
@@ -146,9 +136,12 @@ class _Server:
 
 
 class _Uvicorn(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, on_started: Callable[[], None], on_ending: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._on_started = on_started
+        self._on_ending = on_ending
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End gracefully, at a second signal without waiting for the requests under way.
@@ -163,6 +156,11 @@ class _Uvicorn(uvicorn.Server):
         """Tell when requests are answered."""
         await super().startup(sockets)
         self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell it first to what would never end."""
+        self._on_ending()
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Look at the connections once a second; uvicorn calls this every tenth of one."""

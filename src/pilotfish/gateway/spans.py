@@ -133,7 +133,7 @@ def attributes(turn: Turn, row: RequestRow) -> dict[str, Any]:
         "pilotfish.reason": row.reason,
         "pilotfish.mode": row.mode,
         "pilotfish.task": turn.live.record.name if turn.live is not None else "",
-        "pilotfish.certificate": row.certificate_id if row.reason == "certified" else "",
+        "pilotfish.certificate": row.certificate_id if row.reason in ("certified", "kept") else "",
         "pilotfish.tier": row.tier if row.reason == "certified" else None,
         "pilotfish.stream": row.is_stream,
         "pilotfish.first_byte_s": turn.begun_s - turn.started_s if turn.begun_s is not None else None,

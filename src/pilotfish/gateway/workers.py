@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -91,11 +92,14 @@ class Workers:
             exit_code = 0
         except PilotfishError as error:
             tell(error.message, error.hint)
-        except BaseException:  # noqa: BLE001 - the end of a process that must not go on as its parent
-            _log.exception("A worker failed.")
-            tell("A worker of the gateway failed at its start.", "What failed stands above.")
         finally:
-            os._exit(exit_code)
+            # This process must not go on as its parent, whatever failed and whoever is left to tell.
+            try:
+                if (failure := sys.exception()) is not None:
+                    _log.error("A worker failed.", exc_info=failure)
+                    tell("A worker of the gateway failed at its start.", "What failed stands above.")
+            finally:
+                os._exit(exit_code)
 
     def _look_after(self) -> None:
         while self._pids and not self._is_ending:

@@ -10,6 +10,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,10 +23,13 @@ from pilotfish.replay.recorded import TaskTraffic, by_task
 from pilotfish.replay.report import Longer, Report, cost
 from pilotfish.replay.timeline import Embeddings, Replayed, Setup, Timeline
 from pilotfish.scoring import answers
-from pilotfish.specialists.encoder import Encoder
-from pilotfish.specialists.specialist import Specialist
+from pilotfish.specialists.load import load
 from pilotfish.store.traffic import Traffic
 from pilotfish.students.distil import Progress
+from pilotfish.tasks.shapes import Given, settle_shape
+
+if TYPE_CHECKING:  # without an encoder nothing of what runs one is installed
+    from pilotfish.specialists.encoder import Encoder
 
 N_TIMED = 200
 """Local decisions timed one by one for the latency figures."""
@@ -53,7 +57,7 @@ class Options:
 def backtest(
     traffic: Traffic,
     claim: Claim,
-    encoder: Encoder,
+    encoder: Encoder | None,
     options: Options | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -116,7 +120,7 @@ def _observing_longer(traffic: TaskTraffic, embeddings: Embeddings, setup: Setup
         if n_known < setup.first_after:
             continue
         known = traffic.rows[:n_known]
-        shape = answers.settle(row.answer for row in known)
+        shape = settle_shape([Given(text=row.text, answer=row.answer) for row in known])
         if not shape.is_closed:
             continue
         examples = [
@@ -156,7 +160,7 @@ def _time_local(found: Replayed, setup: Setup) -> list[float]:
     adopted = found.adopted[-1][1]
     fitted, policy = adopted.fitted, adopted.policy
     assert fitted is not None
-    specialist = Specialist.load(fitted.folder, setup.workshop.encoder)
+    specialist = load(fitted.folder, setup.workshop.encoder)
     texts = [found.rows[i].text for i in np.flatnonzero(found.ran)[-N_TIMED:]]
     specialist.predict(texts[:1])
     seconds = []

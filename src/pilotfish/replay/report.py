@@ -181,7 +181,7 @@ def task_json(task: Replayed) -> dict[str, Any]:
         "requests": len(task.rows),
         "mode": task.mode,
         "answer_shape": shape.kind,
-        "fields": [{"name": field.name, "values": len(field.values)} for field in shape.fields],
+        "fields": [field.summary for field in shape.fields],
         "why_open": shape.why_open or None,
         "coverage": served / n_after if n_after else None,
         "served": served,

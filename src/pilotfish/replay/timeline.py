@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,12 @@ from pilotfish.guarantees.new_answers import NewAnswers, Serving, answerable, un
 from pilotfish.guarantees.pace import Pace
 from pilotfish.routing.policy import Policy, policy_of
 from pilotfish.scoring import answers
-from pilotfish.specialists.encoder import Encoder
+from pilotfish.specialists.load import load
 from pilotfish.specialists.specialist import Predictions, Specialist
+from pilotfish.tasks.shapes import Given, settle_shape
+
+if TYPE_CHECKING:  # without an encoder nothing of what runs one is installed
+    from pilotfish.specialists.encoder import Encoder
 
 CHUNK = 512
 """Rows encoded and predicted ahead at once; a new specialist throws the rest of a chunk away."""
@@ -49,18 +53,19 @@ class Row:
 class Embeddings:
     """The embeddings of texts, each a pure function of its text, made when first asked for.
 
-    Whether a task's answers are closed shows on the way only, and an open task never needs any.
+    Whether a task's answers are closed shows on the way only, and an open task never needs any. Without an encoder they
+    have no columns.
     """
 
-    def __init__(self, texts: Sequence[str], encoder: Encoder) -> None:
+    def __init__(self, texts: Sequence[str], encoder: Encoder | None) -> None:
         self._texts = texts
         self._encoder = encoder
-        self._found = np.empty((len(texts), encoder.dimension), np.float32)
+        self._found = np.empty((len(texts), encoder.dimension if encoder else 0), np.float32)
         self._n_found = 0
 
     def upto(self, end: int) -> NDArray[np.float32]:
         """Those of the first `end` texts."""
-        while self._n_found < min(end, len(self._texts)):
+        while self._encoder is not None and self._n_found < min(end, len(self._texts)):
             chunk = self._texts[self._n_found : self._n_found + CHUNK]
             self._found[self._n_found : self._n_found + len(chunk)] = self._encoder.encode(chunk)
             self._n_found += len(chunk)
@@ -254,7 +259,7 @@ class Timeline:
     def _learn(self, index: int) -> None:
         rows = self.result.rows
         known = [i for i, _, _ in self._known]
-        shape = answers.settle(rows[i].answer for i in known)
+        shape = settle_shape([Given(text=rows[i].text, answer=rows[i].answer) for i in known])
         task = replace(self.result.task, shape=shape)
         current = self._serving
         serving = None if current is None else Serving(certificate=current.certificate, new=current.new)
@@ -291,7 +296,7 @@ class Timeline:
         self._pace.adopted(tried.taught_until_s, new.most)
         self.result.adopted.append((self.result.rows[index].position, tried))
         self._serving = _Serving(
-            specialist=Specialist.load(tried.fitted.folder, self._setup.workshop.encoder),
+            specialist=load(tried.fitted.folder, self._setup.workshop.encoder),
             policy=tried.policy,
             certificate=certificate,
             shape=shape,

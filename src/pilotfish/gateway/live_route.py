@@ -1,0 +1,138 @@
+"""The route in force, kept up with the registry: what it needs to decide, its audits, and its withdrawal.
+
+It decides only where the user has stated a margin, the route's certificate promises at least that, every model it asks
+is configured, and somebody grades its audits. Short of that everything goes to the reference, and the status says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from functools import partial
+from typing import Any
+
+from pilotfish.config.settings import RoutingSettings
+from pilotfish.core.certificate import Certificate, Claim
+from pilotfish.core.errors import SpecialistError, StoreError
+from pilotfish.gateway.tried import LIVE
+from pilotfish.guarantees.audit import Audit, observe
+from pilotfish.guarantees.loss import threshold_of
+from pilotfish.routing.gain import UNUSUAL_ENDING
+from pilotfish.routing.route import Route
+from pilotfish.store.base import RouteRecord, Routes
+
+LOOK_EVERY_S = 0.25
+
+_log = logging.getLogger(__name__)
+
+
+class LiveRoute:
+    """The route of one gateway. `route` is None where none may decide."""
+
+    def __init__(self, routes: Routes, settings: RoutingSettings, *, reference: str, models: Collection[str]) -> None:
+        """`models` are the names of the configured ones beside the reference."""
+        self._routes = routes
+        self._settings = settings
+        self._reference = reference
+        self._models = set(settings.models) & set(models)
+        self._version = -1
+        self._record: RouteRecord | None = None
+        self.route: Route | None = None
+        self.certificate: Certificate | None = None
+        self.coin = 0.0
+        self.why_none = ""
+        self.refresh()
+
+    @property
+    def name(self) -> str:
+        """What counts and logs call it."""
+        return "" if self.certificate is None else self.certificate.task_name
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What is in force, or why nothing is."""
+        certificate, state = self.certificate, None if self._record is None else self._record.audit_state
+        return {
+            "margin": self._settings.margin,
+            "route": None if self.route is None else self.route.id,
+            "certificate": None if certificate is None else certificate.id,
+            "models": [] if self.route is None else [step.model for step in self.route.steps],
+            "audit_rate": None if self.route is None else self.coin,
+            "audits": Audit.from_json(state).evidence(self.coin) if state else None,
+            "why_none": self.why_none or None,
+        }
+
+    async def run(self) -> None:
+        """Notice what other processes changed; cancel to end."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                self.refresh()
+            except StoreError as error:
+                _log.warning("Changes of the route wait: %s", error)
+
+    def refresh(self) -> None:
+        """Take over what has changed in the registry. Raises `StoreError` where it cannot be read."""
+        version = self._routes.version()
+        if version == self._version:
+            return
+        known = self._record
+        self._record = self._routes.newest()
+        self._version = version
+        if known is None or self._record is None or _standing(known) != _standing(self._record):
+            self.route, self.certificate, self.coin = None, None, 0.0
+            self.why_none = self._take_up(self._record)
+
+    def observe(self, certificate_id: str, *, loss: float, is_local: bool) -> None:
+        """The next audited request, in the one sequence of all workers. Withdraws the route where it is too much."""
+        certificate = self.certificate
+        if certificate is None or certificate.id != certificate_id:
+            return
+        audit = observe(certificate, partial(self._routes.change_audit, certificate_id), loss=loss, is_local=is_local)
+        if audit is not None and audit.withdraws:
+            message = audit.evidence(self.coin)
+            if self._routes.withdraw(certificate_id, message):
+                fields = {"event": "withdrawn", "task": certificate.task_name, "certificate": certificate_id}
+                _log.warning("Route %s: %s", certificate.task_name, message, extra={"fields": fields})
+        self.refresh()
+
+    def _take_up(self, record: RouteRecord | None) -> str:
+        """Let the route of a record decide; why not, where it may not."""
+        if self._settings.margin is None:
+            return "no margin is stated in [routing]"
+        if record is None or record.withdrawn_s is not None:
+            return "no route was adopted" if record is None else "the route was withdrawn"
+        certificate = record.certificate
+        wanted = Claim(max_risk=self._settings.margin, confidence=self._settings.confidence, per="loss")
+        if not certificate.claim.covers(wanted):
+            return "the certificate promises less than [routing] asks for"
+        try:
+            route = Route.from_json(record.route)
+            why = self._why_not(route, certificate)
+        except SpecialistError as error:
+            why = error.message
+        if why:
+            return why
+        audit = Audit.from_json(record.audit_state) if record.audit_state else Audit.start(certificate)
+        self.route, self.certificate, self.coin = route, certificate, audit.rate(self._settings.audit_rate)
+        return ""
+
+    def _why_not(self, route: Route, certificate: Certificate) -> str:
+        if certificate.artefact_sha256 != route.id or route.threshold != threshold_of(certificate):
+            return "the certificate is about another route"
+        if route.reference != self._reference:
+            return f"the route's reference is {route.reference!r}, not the large model"
+        missing = [step.model for step in route.steps if step.model not in self._models]
+        if missing:
+            return f"the route asks {missing[0]!r}, which [routing] models does not name"
+        used = {name for step in route.steps for name in step.gain.signals} - {UNUSUAL_ENDING}
+        if used - LIVE:
+            return f"the route reads {min(used - LIVE)!r}, which one reply does not show"
+        if not self._settings.judge and self._settings.audit_rate != 0:
+            return "nobody grades its audits: set [routing] judge, or audit_rate = 0 to go without"
+        return ""
+
+
+def _standing(record: RouteRecord) -> tuple[str, float | None]:
+    return record.certificate.id, record.withdrawn_s

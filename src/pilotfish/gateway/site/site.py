@@ -1,0 +1,263 @@
+"""The gateway's own web pages: which address leads where, who may see it, and the headers that every reply has.
+
+Pages are made in a thread of their own, one at a time, so that looking at them keeps no request waiting. Reading is
+open where the gateway is open to everybody on this machine; elsewhere it takes a session, or the admin key as programs
+send it. What changes something takes a session and a token in its form.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.resources import files
+from typing import TypeVar
+from urllib.parse import parse_qsl, quote
+
+import msgspec
+
+from pilotfish.core.errors import KeyRefusedError, NotAllowedError, RequestError
+from pilotfish.gateway import asgi
+from pilotfish.gateway.door import Door
+from pilotfish.gateway.running import Running
+from pilotfish.gateway.site import decisions, figures, overview, requests, security, tasks
+from pilotfish.gateway.site.live import Live
+from pilotfish.gateway.site.login import login
+from pilotfish.gateway.site.page import Page, Seen, render
+from pilotfish.gateway.site.request import request
+from pilotfish.pages.elements import element
+
+MAX_FORM_BYTES = 16 << 10
+MAX_FIELDS = 20
+_HTML = (b"content-type", b"text/html; charset=utf-8")
+_KINDS = {"csv": (b"content-type", b"text/csv; charset=utf-8"), "json": asgi.JSON}
+_STATIC = {
+    "site.css": b"text/css; charset=utf-8",
+    "site.js": b"text/javascript; charset=utf-8",
+    "icon.svg": b"image/svg+xml",
+}
+_ROOTS = frozenset(("", "overview", "tasks", "requests", "events", "static", "login", "logout"))
+
+_Found = TypeVar("_Found")
+
+
+class Site:
+    """The pages of one gateway."""
+
+    def __init__(self, running: Running, door: Door) -> None:
+        self._running = running
+        self._door = door
+        self._attempts = security.Attempts()
+        self._thread = ThreadPoolExecutor(1, "pilotfish-pages")
+        self._latest = figures.Live()
+        self._live = Live(self._figures)
+        folder = files("pilotfish.gateway.site") / "static"
+        self._static = {name: (folder / name).read_bytes() for name in _STATIC}
+
+    def has(self, path: str) -> bool:
+        """Whether the path is one of the site's, whatever there is at it."""
+        return not path.startswith("/v1/") and path[1:].partition("/")[0].partition(".")[0] in _ROOTS
+
+    def end(self) -> None:
+        """Let what listens end, since the server does."""
+        self._live.end()
+
+    def close(self) -> None:
+        """Wait for a page that is being made, and make no more."""
+        self._thread.shutdown(cancel_futures=True)
+
+    async def answer(
+        self, scope: asgi.Message, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send
+    ) -> None:
+        """Answer a request for one of the site's paths. Raises `RequestError` towards programs; people get a page."""
+        try:
+            await self._answer(scope, headers, receive, send)
+        except RequestError as error:
+            if not _wants_page(scope):
+                raise
+            self._running.records.counts.note_error(error.code)
+            said = [(name.encode(), value.encode()) for name, value in error.headers]
+            body = render(_refused(error), self._seen(scope))
+            await asgi.respond(send, error.status, [_HTML, *said, *security.HEADERS], body)
+
+    async def _answer(
+        self, scope: asgi.Message, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send
+    ) -> None:
+        path, method = scope["path"], scope["method"]
+        if method == "POST":
+            await self._post(scope, headers, receive, send)
+        elif method not in ("GET", "HEAD"):
+            raise RequestError(f"The method {method} is not allowed here; use GET.", status=405)
+        elif path.startswith("/static/"):
+            await self._send_static(path.removeprefix("/static/"), send)
+        elif path == "/login":
+            await self._send_page(send, login(_query(scope)), self._seen(scope))
+        elif not self._may_read(scope, headers):
+            await self._turn_away(scope, send)
+        elif path == "/events":
+            await self._live.listen(security.HEADERS, receive, send)
+        else:
+            await self._get(path, self._seen(scope), send)
+
+    async def _get(self, path: str, seen: Seen, send: asgi.Send) -> None:
+        """A page, or the data of one of its tables."""
+        stem, dot, kind = path.rpartition(".")
+        if dot and kind in _KINDS:
+            data = await self._in_thread(partial(_data, stem, kind, seen))
+            if data is None:
+                raise RequestError(f"There is no table at {path!r}.", status=404)
+            await asgi.respond(send, 200, [_KINDS[kind], *security.HEADERS], data)
+            return
+        body, status = await self._in_thread(partial(_document, path, seen))
+        await asgi.respond(send, status, [_HTML, *security.HEADERS], body)
+
+    async def _post(
+        self, scope: asgi.Message, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send
+    ) -> None:
+        if not security.is_same_site(headers):
+            raise NotAllowedError("This form was sent by another site.", param="origin", hint="Use the gateway's own.")
+        body = await asgi.read_body(receive, headers.content_length, MAX_FORM_BYTES)
+        if body is None:
+            return
+        sent = _fields(body.decode("latin-1"))
+        path, session = scope["path"], security.cookie(scope["headers"])
+        if path == "/login":
+            await self._sign_in(scope, sent, send)
+            return
+        if not security.is_session(session, self._door.admin_sha256, time.time()):
+            raise KeyRefusedError
+        if not security.is_csrf(session, sent.get("csrf", "")):
+            raise NotAllowedError(
+                "This form is not from a page of your session.", param="csrf", hint="Reload the page."
+            )
+        if path == "/logout":
+            await _redirect(send, "/", security.set_cookie(""))
+            return
+        asked = decisions.read(path.removeprefix("/tasks/")) if path.startswith("/tasks/") else None
+        goal = await self._in_thread(partial(decisions.carry_out, self._seen(scope), *asked)) if asked else None
+        if goal is None:
+            raise RequestError(f"Nothing can be sent to {path!r}.", status=404)
+        await self._running.tasks.refresh()
+        await _redirect(send, goal)
+
+    async def _sign_in(self, scope: asgi.Message, sent: dict[str, str], send: asgi.Send) -> None:
+        client = scope.get("client")
+        address, now_s = client[0] if client else "", time.time()
+        self._attempts.check(address, now_s)
+        if not self._door.is_admin(sent.get("key", "").strip().encode()):
+            self._attempts.failed(address, now_s)
+            await self._send_page(send, login(sent, has_failed=True), self._seen(scope))
+            return
+        session = security.open_session(self._door.admin_sha256, now_s)
+        await _redirect(send, security.local_path(sent.get("next", "/")), security.set_cookie(session))
+
+    def _may_read(self, scope: asgi.Message, headers: asgi.ClientHeaders) -> bool:
+        if not self._door.pages_need_admin:
+            return True
+        session = security.cookie(scope["headers"])
+        if session and security.is_session(session, self._door.admin_sha256, time.time()):
+            return True
+        return bool(headers.credential) and self._door.is_admin(headers.credential)
+
+    async def _turn_away(self, scope: asgi.Message, send: asgi.Send) -> None:
+        """To the form for people, with an error for programs."""
+        path = scope["path"]
+        if path == "/events" or path.rpartition(".")[2] in _KINDS:
+            raise KeyRefusedError
+        query = scope["query_string"].decode("latin-1")
+        goal = security.local_path(path + ("?" + query if query else ""))
+        await _redirect(send, "/login?next=" + quote(goal, safe=""))
+
+    def _seen(self, scope: asgi.Message) -> Seen:
+        session, now_s = security.cookie(scope["headers"]), time.time()
+        is_admin = bool(session) and security.is_session(session, self._door.admin_sha256, now_s)
+        return Seen(
+            running=self._running,
+            query=_query(scope),
+            now_s=now_s,
+            csrf=security.csrf(session) if is_admin else "",
+        )
+
+    async def _figures(self) -> bytes:
+        def gather() -> bytes:
+            now_s = time.time()
+            found = self._latest.gather(self._running, overview.live_since_s(now_s), now_s)
+            return msgspec.json.encode(found.said())
+
+        return await self._in_thread(gather)
+
+    async def _in_thread(self, work: Callable[[], _Found]) -> _Found:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _send_page(self, send: asgi.Send, page: Page, seen: Seen) -> None:
+        await asgi.respond(send, page.status, [_HTML, *security.HEADERS], render(page, seen))
+
+    async def _send_static(self, name: str, send: asgi.Send) -> None:
+        if name not in self._static:
+            raise RequestError(f"There is no file {name!r}.", status=404)
+        kept = [header for header in security.HEADERS if header[0] != b"cache-control"]
+        headers = [(b"content-type", _STATIC[name]), (b"cache-control", b"max-age=300"), *kept]
+        await asgi.respond(send, 200, headers, self._static[name])
+
+
+def find(path: str, seen: Seen, *, is_data: bool = False) -> Page | None:
+    """The page at a path; None where there is none."""
+    if path in ("/", "/overview"):
+        return overview.overview(seen)
+    if path == "/tasks":
+        return tasks.tasks(seen)
+    if path == "/requests":
+        return requests.requests(seen, requests.AS_DATA if is_data else requests.ON_A_PAGE)
+    place, _, name = path[1:].partition("/")
+    if place == "tasks":
+        asked = decisions.read(name)
+        return decisions.confirm(seen, *asked) if asked else tasks.task(seen, name)
+    return request(seen, name) if place == "requests" else None
+
+
+def _document(path: str, seen: Seen) -> tuple[bytes, int]:
+    page = find(path, seen) or _missing(path)
+    return render(page, seen), page.status
+
+
+def _data(stem: str, kind: str, seen: Seen) -> bytes | None:
+    """The data of the main table of the page at `stem`, or of the table that its last part names."""
+    parent, _, name = stem.rpartition("/")
+    for path, table_name in ((stem, ""), (parent, name)):
+        page = find(path, seen, is_data=True) if path else None
+        table = page.table(table_name) if page is not None else None
+        if table is not None:
+            return table.csv() if kind == "csv" else table.json()
+    return None
+
+
+def _missing(path: str) -> Page:
+    said = element("p", "There is nothing at ", element("code", path), ".")
+    return Page(path="", title="Not found", parts=(said,), status=404)
+
+
+def _refused(error: RequestError) -> Page:
+    parts = (element("p", str(error), role="alert"), element("p", element("a", "To the overview", href="/")))
+    return Page(path="", title="This was refused", parts=parts, status=error.status)
+
+
+def _wants_page(scope: asgi.Message) -> bool:
+    return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
+
+
+def _query(scope: asgi.Message) -> dict[str, str]:
+    return _fields(scope["query_string"].decode("latin-1"))
+
+
+def _fields(text: str) -> dict[str, str]:
+    """The fields of a form or a query. Raises `RequestError` where there are too many."""
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
+    except ValueError as error:
+        raise RequestError("The form has too many fields.") from error
+
+
+async def _redirect(send: asgi.Send, path: str, *headers: tuple[bytes, bytes]) -> None:
+    await asgi.respond(send, 303, [(b"location", path.encode("ascii")), *headers, *security.HEADERS], b"")
