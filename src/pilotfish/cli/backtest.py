@@ -13,7 +13,6 @@ import click
 
 from pilotfish.cli import options, output
 from pilotfish.cli.report import print_report
-from pilotfish.config import load
 from pilotfish.core.errors import ConfigError
 
 
@@ -75,7 +74,6 @@ def command(
     # Imported here so that --help needs neither numpy nor onnxruntime.
     from pilotfish.replay.backtest import Options, backtest
     from pilotfish.store.traffic import read_traffic
-    from pilotfish.students.encoder_cache import open_encoder
 
     recorded = read_traffic(traffic, instructions=instructions)
     replay = Options(
@@ -88,7 +86,7 @@ def command(
         seed=seed,
     )
     with output.Progress() as progress:
-        report = backtest(recorded, claim, open_encoder(load.cache(), settings.learning.encoder), replay, progress)
+        report = backtest(recorded, claim, options.encoder_from(settings), replay, progress)
     if html_path is not None:
         from pilotfish.replay.page import render
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import click
 
 from pilotfish.cli import options, output
-from pilotfish.config import load
 from pilotfish.config.settings import Settings
 from pilotfish.core.certificate import RISK_KINDS, Certificate, Claim, Refusal
 from pilotfish.core.errors import TaskError
@@ -95,9 +94,8 @@ def _certificate(place: Home, record: TaskRecord, certificate_id: str) -> Certif
 
 def _recomputed(place: Home, certificate_id: str, settings: Settings) -> Recomputed:
     from pilotfish.guarantees.verify import recompute
-    from pilotfish.students.encoder_cache import open_encoder
 
-    return recompute(place, certificate_id, open_encoder(load.cache(), settings.learning.encoder))
+    return recompute(place, certificate_id, options.encoder_from(settings))
 
 
 def _print(record: TaskRecord, certificate: Certificate, found: Recomputed | None, as_json: bool) -> None:
@@ -134,7 +132,6 @@ def _refused(place: Home, record: TaskRecord, as_json: bool) -> int:
 def _plan(place: Home, task: str, settings: Settings, as_json: bool) -> int:
     from pilotfish.guarantees.known import known_examples
     from pilotfish.guarantees.plan import plan
-    from pilotfish.students.encoder_cache import open_encoder
     from pilotfish.tasks.find import find_tasks
 
     tasks = {found.id: found for found in find_tasks(place)}
@@ -150,7 +147,7 @@ def _plan(place: Home, task: str, settings: Settings, as_json: bool) -> int:
             known_examples(place, settings.consistency.n_votes).get(record.task_id, []),
             claims,
             number=place.registry.n_attempts(record.task_id) + 1,
-            encoder=open_encoder(load.cache(), settings.learning.encoder),
+            encoder=options.encoder_from(settings),
             fresh_since_s=(record.pace or {}).get("fresh_since_s"),
             progress=bar,
         )

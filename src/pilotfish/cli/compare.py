@@ -25,38 +25,33 @@ if TYPE_CHECKING:
     from pilotfish.core.item import Item
     from pilotfish.evals.candidates import Candidate, Place
     from pilotfish.evals.data import DataSet
+    from pilotfish.evals.judge import Labels
+    from pilotfish.evals.late_scores import LateScorer
     from pilotfish.evals.report import Report
     from pilotfish.evals.run import Options
     from pilotfish.evals.run_file import Head
-    from pilotfish.evals.tables import Table
     from pilotfish.evals.verdict import Rule
+    from pilotfish.scoring.scorers import Scorer
 
 RECORDED = "recorded"
 AS_RECORDED = "as recorded"
 VARIANTS = ("typos", "case", "names")
 
 
-class Named(click.ParamType[tuple[str, str]]):
-    """`NAME=VALUE`."""
-
-    name = "NAME=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:  # noqa: ANN401
-        """The two halves."""
-        if isinstance(value, tuple):
-            return value
-        name, mark, rest = str(value).partition("=")
-        if not name or not mark or not rest:
-            self.fail(f"expected NAME=VALUE, got {value!r}", param, ctx)
-        return name, rest
-
-
 @click.command("compare", help="Which of these models is better on my data, and is the smaller one good enough?")
 @click.argument("models", nargs=-1, required=True)
 @click.option("--on", "source", required=True, help=f"The data: a file, a known set, or `{RECORDED}`.")
 @click.option("--scorer", help="How answers are judged (default: what suits the data).")
-@click.option("--scorer-option", multiple=True, type=Named(), help="NAME=VALUE for the scorer, such as tolerance=0.1.")
-@click.option("--judge", help="Let this endpoint judge: large, or URL#model.")
+@click.option(
+    "--scorer-option", multiple=True, type=options.Named(), help="NAME=VALUE for the scorer, such as tolerance=0.1."
+)
+@click.option("--judge", help="Let this model judge each answer beside the expected one, in both orders.")
+@click.option(
+    "--human",
+    "human_path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="People's labels, to see how far to trust it.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Only so many items, chosen by the seed.")
 @click.option("--split", help="Only items of this split.")
 @click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Ask every item so often.")
@@ -86,13 +81,18 @@ class Named(click.ParamType[tuple[str, str]]):
     show_default=True,
     help="Seconds until a call counts as timed out.",
 )
+@click.option(
+    "--slo", "limits", multiple=True, type=options.Named(), help="NAME=MS for ttft, tpot or end_to_end: goodput."
+)
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="Sampling temperature of endpoints.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Longest answer, in tokens.")
 @click.option("--logprobs", is_flag=True, help="Ask endpoints how certain they are.")
 @click.option("--key-env", default="", help="Environment variable with the key of URL#model endpoints.")
 @click.option("--perturb", multiple=True, type=click.Choice(VARIANTS), help="Ask again with the text changed.")
-@click.option("--price", "prices", multiple=True, type=Named(), help="NAME=IN/OUT@SOURCE, USD per million tokens.")
-@click.option("--rent", "rents", multiple=True, type=Named(), help="NAME=USD an hour of its machine.")
+@click.option(
+    "--price", "prices", multiple=True, type=options.Named(), help="NAME=IN/OUT@SOURCE, USD per million tokens."
+)
+@click.option("--rent", "rents", multiple=True, type=options.Named(), help="NAME=USD an hour of its machine.")
 @click.option("--estimate-energy", type=click.FloatRange(0, min_open=True), help="Watts; adds an estimate as such.")
 @click.option("--run", "run_path", type=click.Path(path_type=Path, dir_okay=False), help="The run file.")
 @click.option("--fresh", is_flag=True, help="Forget what the run file holds.")
@@ -102,6 +102,7 @@ class Named(click.ParamType[tuple[str, str]]):
 @options.place_options
 @options.json_option
 def command(models: tuple[str, ...], source: str, **flags: Any) -> int:  # noqa: ANN401
+    flags["source"] = source
     from pilotfish.cli.compare_models import place_of
     from pilotfish.evals.candidates import candidate, distinct
     from pilotfish.evals.verdict import Rule
@@ -133,26 +134,21 @@ def _compare(
     place: Place,
     flags: dict[str, Any],
 ) -> int:
-    from pilotfish.cli.compare_models import judge_of
+    from pilotfish.evals.latency import limits
     from pilotfish.evals.plan import plan
-    from pilotfish.evals.report import report
+    from pilotfish.evals.report import Stated, report
     from pilotfish.evals.run import run
     from pilotfish.evals.run_file import RunFile, read_rows
     from pilotfish.scoring.scorers import scorer
 
     is_scored = all(found.kind == "recording" and found.recordings[0].is_scored for found in candidates)
-    name = flags["scorer"] or data.default_scorer
-    chosen: dict[str, Any] = {option: _value(value) for option, value in flags["scorer_option"]}
-    if flags["judge"]:
-        name, chosen["ask"] = "judge", judge_of(flags["judge"], place)
-    judged = scorer(name, **chosen)
-    said = {**chosen, "ask": flags["judge"]} if flags["judge"] else chosen
-    name = AS_RECORDED if is_scored else " ".join([name, *(f"{key}={value}" for key, value in said.items())])
+    name, judged = (AS_RECORDED, scorer(data.default_scorer)) if is_scored else _scorer(data, place, flags)
     head = _head(data, items, name, flags)
     path = flags["run_path"] or place.home / "runs" / f"{Path(data.name).name}-{head.id}.jsonl"
     if flags["fresh"] and path.exists():
         read_rows(path)  # nothing but a run is forgotten
         path.unlink()
+    stated = Stated(rents=_rents(flags), labels=_labels(flags), limits_s=limits(flags["limits"]))
     with RunFile(path, head) as file, output.Progress() as progress:
         if len(candidates) > 1:
             progress.say(plan(items, rule, n_candidates=len(candidates) - 1, repeats=flags["repeats"]).sentence)
@@ -162,7 +158,7 @@ def _compare(
             run(
                 items,
                 candidates,
-                (name, judged),
+                judged,
                 file,
                 _options(flags, rescores=not is_scored),
                 progress,
@@ -175,12 +171,38 @@ def _compare(
             file,
             [model.name for model in candidates],
             rule,
-            rents=_rents(flags),
+            stated=stated,
             left_out=len(data.items) - len(items),
             command=shlex.join(["pilotfish", *sys.argv[1:]]),
         )
     found = replace(found, notes=[*found.notes, *data.notes])
     return _show(found, flags)
+
+
+def _scorer(data: DataSet, place: Place, flags: dict[str, Any]) -> tuple[str, Scorer | LateScorer]:
+    """The scorer by its name and options: the one asked for, else what suits the data."""
+    from pilotfish.cli.compare_models import judge_of
+    from pilotfish.evals.late_scores import timely
+    from pilotfish.scoring.scorers import scorer
+
+    name = flags["scorer"] or data.default_scorer
+    if flags["judge"]:
+        if flags["scorer"] not in (None, "judge"):
+            raise ConfigError(f"A judge was named, and the scorer {flags['scorer']!r}.", hint="Choose one of them.")
+        return judge_of(flags["judge"], place)
+    chosen = {option: _value(value) for option, value in flags["scorer_option"]}
+    judged = timely(name, scorer(name, **chosen))
+    return " ".join([name, *(f"{key}={value}" for key, value in chosen.items())]), judged
+
+
+def _labels(flags: dict[str, Any]) -> Labels:
+    from pilotfish.evals.judge import read_labels
+
+    if flags["human_path"] is None:
+        return {}
+    if not flags["judge"]:
+        raise ConfigError("--human is about a judge, and there is none.", hint="Name one: --judge MODEL.")
+    return read_labels(flags["human_path"])
 
 
 def _show(found: Report, flags: dict[str, Any]) -> int:
@@ -196,7 +218,7 @@ def _show(found: Report, flags: dict[str, Any]) -> int:
         for sentence in tables.headline(found):
             click.echo(sentence)
         for table in tables.tables(found):
-            _print(table)
+            output.print_titled(table)
         click.echo(f"\nThe run: {found.run_path}")
     undecided = [comparison.verdict == "not enough data" for comparison in found.comparisons]
     return 1 if undecided and all(undecided) else 0
@@ -212,7 +234,7 @@ def _plan(items: list[Item], rule: Rule, n_candidates: int, flags: dict[str, Any
     if flags["as_json"]:
         output.print_json(found.to_json())
     else:
-        _print(plan_table(found))
+        output.print_titled(plan_table(found))
     return 0 if any(row.is_enough for row in found.rows) else 1
 
 
@@ -232,6 +254,7 @@ def _head(data: DataSet, items: list[Item], scorer: str, flags: dict[str, Any]) 
     longest = flags["max_tokens"] or "the server's"
     return Head(
         data=data.name,
+        source=flags["source"],
         data_sha256=data.sha256,
         prompts_sha256=prompts_sha(items),
         scorer=scorer,
@@ -274,11 +297,3 @@ def _rents(flags: dict[str, Any]) -> dict[str, float]:
         return {model: float(usd) for model, usd in flags["rents"]}
     except ValueError as error:
         raise ConfigError(f"--rent expects NAME=USD an hour: {error}.") from error
-
-
-def _print(table: Table) -> None:
-    click.echo(f"\n{table.title}")
-    output.print_table(table.columns, [[output.shorten(cell, 60) for cell in row] for row in table.rows])
-    for note in table.notes:
-        if note:
-            click.echo(note)

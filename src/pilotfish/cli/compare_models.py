@@ -6,41 +6,34 @@ through the one policy object that serves live.
 
 from __future__ import annotations
 
-import asyncio
 import math
-import time
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pilotfish.cli import options
 from pilotfish.cli.options import find_task
 from pilotfish.config import load
 from pilotfish.config.settings import Settings
-from pilotfish.core.errors import ConfigError, ModelError, TaskError
-from pilotfish.core.item import Item
-from pilotfish.core.messages import Message, Price
+from pilotfish.core.errors import ConfigError, TaskError
 from pilotfish.evals.answerers import Sampling
 from pilotfish.evals.candidates import FoundTask, Place, candidate
+from pilotfish.evals.judge import PROMPT_SHA256, judge
+from pilotfish.evals.late_scores import LateScorer
+from pilotfish.evals.money import read_price
 from pilotfish.routing.policy import Gates, Policy, policy_of
-from pilotfish.specialists.encoder import Encoder
 from pilotfish.store.home import open_home
 
 
 def place_of(settings: Settings, flags: dict[str, Any]) -> Place:
     """Where models are looked for. Raises `ConfigError` where a price cannot be read."""
-
-    def open_encoder() -> Encoder:
-        from pilotfish.students.encoder_cache import open_encoder
-
-        return open_encoder(load.cache(), settings.learning.encoder)
-
     return Place(
         home=load.home(settings),
         settings=settings,
-        open_encoder=open_encoder,
+        open_encoder=lambda: options.encoder_from(settings),
         find_task=lambda name: _task(load.home(settings), name),
         gate=lambda least: Policy(Gates(min_certainty=least, min_scope=-math.inf)),
-        prices={name: _price(name, text) for name, text in flags["prices"]},
+        prices={name: read_price(name, text) for name, text in flags["prices"]},
         sampling=Sampling(
             temperature=flags["temperature"], max_tokens=flags["max_tokens"], wants_certainty=flags["logprobs"]
         ),
@@ -48,26 +41,15 @@ def place_of(settings: Settings, flags: dict[str, Any]) -> Place:
     )
 
 
-def judge_of(spec: str, place: Place) -> Callable[[str], str]:
-    """A function that puts a prompt to an endpoint. What the judge fails to answer cannot be read, and is counted."""
-    found = candidate(spec, place)
-    if found.kind != "endpoint":
-        raise ConfigError(f"The judge {spec!r} is no endpoint.", hint="Expected: large, or URL#model.")
-
-    async def asked(item: Item) -> str:
-        answerer = candidate(spec, place).open()
-        try:
-            return (await answerer.ask(item, 0, time.perf_counter())).answer
-        except ModelError:
-            return ""
-        finally:
-            await answerer.aclose()
-
-    def ask(prompt: str) -> str:
-        item = Item(id="", messages=[Message(role="user", content=prompt)], expected=None, tags={})
-        return asyncio.run(asked(item))
-
-    return ask
+def judge_of(spec: str, place: Place) -> tuple[str, LateScorer]:
+    """The name and the scorer of a model that judges, whose answers are as long as it likes, whoever is compared."""
+    found = candidate(spec, replace(place, sampling=Sampling()))
+    if found.kind not in ("endpoint", "weights", "function"):
+        raise ConfigError(
+            f"{spec!r} cannot judge: it is a {found.kind}.",
+            hint="Expected a model that reads any prompt: large, URL#model, weights or module:function.",
+        )
+    return f"judge {spec}, question {PROMPT_SHA256[:8]}", judge(found.open)
 
 
 def _task(home: Path, name: str) -> FoundTask:
@@ -83,15 +65,3 @@ def _task(home: Path, name: str) -> FoundTask:
     if certificate is None:
         return FoundTask(folder, None, has_first_tier=False)
     return FoundTask(folder, policy_of(certificate), has_first_tier=certificate.first is not None)
-
-
-def _price(name: str, text: str) -> Price:
-    amounts, _, source = text.partition("@")
-    each, _, answer = amounts.partition("/")
-    try:
-        return Price(input_usd_per_mtok=float(each), output_usd_per_mtok=float(answer or each), source=source)
-    except ValueError as error:
-        raise ConfigError(
-            f"The price of {name!r} is {text!r}.",
-            hint="Write IN/OUT@SOURCE AND DATE, in US dollars per million tokens.",
-        ) from error

@@ -61,14 +61,14 @@ def check(config_path: Path | None, home: Path | None, as_json: bool) -> int:
 
 
 def _can_serve(settings: Settings) -> bool:
-    return bool(settings.large.url and settings.large.model)
+    return bool(settings.large.model and (settings.large.url or settings.large.weights))
 
 
 def _notes(settings: Settings) -> list[str]:
     large, claim = settings.large, settings.quality.claim
     notes = [f"Home: {load.home(settings)}"]
     notes.append(
-        f"Large model: {large.model} at {large.url}"
+        f"Large model: {large.model} at {large.url or large.weights}"
         if _can_serve(settings)
         else "Large model: none yet. It needs [large] url and model, or `pilotfish serve --large URL --model NAME`."
     )
@@ -78,7 +78,10 @@ def _notes(settings: Settings) -> list[str]:
         key_env = large.key_env if endpoint.key_env is None else endpoint.key_env
         notes.append(_key_note(f"Further server: {endpoint.url}. Key", key_env))
     for name, model in settings.models.items():
-        notes.append(_key_note(f"Model {name}: {model.model or name} at {model.url}. Key", model.key_env))
+        if model.weights:
+            notes.append(f"Model {name}: {model.weights} in this process ({model.task}).")
+        else:
+            notes.append(_key_note(f"Model {name}: {model.model or name} at {model.url}. Key", model.key_env))
     notes += [f"Alias: {name} stands for {target}." for name, target in _aliases(settings)]
     if large.degraded:
         notes.append(f"While the large model is down: {large.degraded} may answer, without a promise.")

@@ -6,13 +6,12 @@ that a person's decision is not undone by a better specialist.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
 
 from pilotfish.cli import options
-from pilotfish.store.base import Event
+from pilotfish.guarantees import by_hand
 
 
 @click.command("demote", help="Send TASK back to the large model; it stays there until promoted.")
@@ -21,9 +20,6 @@ from pilotfish.store.base import Event
 def command(task: str, config_path: Path | None, home: Path | None) -> int:
     place = options.home_from(config_path, home)
     record = options.find_task(place.registry, task)
-    place.registry.update_task(record.task_id, mode="observe", is_held=True)
-    place.registry.add_event(
-        Event(time_s=time.time(), task_id=record.task_id, kind="demoted", message="to observe by hand", details={})
-    )
+    by_hand.decide(place.registry, record, "demote")
     click.echo(f"{record.name}: {record.mode} -> observe, held. `pilotfish promote {record.name}` lets it serve again.")
     return 0

@@ -16,7 +16,7 @@ import click
 
 from pilotfish.cli import options, output
 from pilotfish.config import load
-from pilotfish.config.settings import Settings
+from pilotfish.config.settings import NO_ENCODER, Settings
 from pilotfish.core.errors import PilotfishError
 from pilotfish.core.version import __version__
 from pilotfish.store.base import LogFilter
@@ -43,7 +43,9 @@ def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
     except PilotfishError as error:
         checks.append(("configuration", "bad", str(error)))
     else:
-        checks.append(("configuration", "ok", f"large model: {settings.large.url or 'none set'}"))
+        checks.append(
+            ("configuration", "ok", f"large model: {settings.large.url or settings.large.weights or 'none set'}")
+        )
         checks += _encoder(settings)
         checks += _home(load.home(settings))
     if as_json:
@@ -63,6 +65,8 @@ def _extra(extra: str, modules: tuple[str, ...]) -> Check:
 def _encoder(settings: Settings) -> list[Check]:
     if importlib.util.find_spec("onnxruntime") is None:
         return []
+    if settings.learning.encoder == NO_ENCODER:
+        return [("encoder", "ok", "none: n-grams learn and answer alone")]
     from pilotfish.students.encoder_cache import open_encoder
 
     try:

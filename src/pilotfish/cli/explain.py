@@ -7,6 +7,7 @@ stays true after the task has moved on.
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import click
@@ -28,6 +29,7 @@ def command(request: str, config_path: Path | None, home: Path | None, as_json: 
     if row is None:
         raise TaskError(f"The log holds no request {request!r}.", hint="`pilotfish log list` shows the newest ids.")
     audit, again = place.log.audit(request), place.log.repeats(request)
+    tried, grades = place.log.tried(request), place.log.grades(request)
     certificate = place.registry.certificate(row.certificate_id) if row.certificate_id else None
     if as_json:
         output.print_json(
@@ -36,6 +38,8 @@ def command(request: str, config_path: Path | None, home: Path | None, as_json: 
                 "why": REASONS[row.reason],
                 "audit": dataclasses.asdict(audit) if audit else None,
                 "repeats": [dataclasses.asdict(item) for item in again],
+                "tried": [dataclasses.asdict(item) for item in tried],
+                "grades": [dataclasses.asdict(item) for item in grades],
                 "certificate": certificate.to_json() if certificate else None,
             }
         )
@@ -45,6 +49,9 @@ def command(request: str, config_path: Path | None, home: Path | None, as_json: 
         click.echo(line)
     for item in again:
         click.echo(_repeat(item))
+    for grade in grades:
+        said = ", ".join(f"{model} {score:g}" for model, score in json.loads(grade.scores).items())
+        click.echo(f"graded by {grade.source}: {said}")
 
 
 def _lines(row: RequestRow, task: str, audit: AuditRow | None, certificate: Certificate | None) -> list[str]:
@@ -53,6 +60,7 @@ def _lines(row: RequestRow, task: str, audit: AuditRow | None, certificate: Cert
         f"answered by {row.model}: {row.reason} ({REASONS[row.reason]})",
     ]
     lines += _server(row)
+    lines += _route(row)
     if row.key_id is not None:
         lines.append(f"key: {row.key_id}")
     if row.error:
@@ -78,6 +86,24 @@ def _lines(row: RequestRow, task: str, audit: AuditRow | None, certificate: Cert
     lines.append(_cost(row))
     lines.append(f"input: {output.shorten(row.input, 100) if row.input is not None else '(not kept)'}")
     lines.append(f"answer: {output.shorten(row.answer, 100) if row.answer is not None else '(not kept or no text)'}")
+    return lines
+
+
+def _route(row: RequestRow) -> list[str]:
+    """What a route decided by, whom it asked, and what that cost; nothing where none did."""
+    if not row.route:
+        return []
+    said = json.loads(row.route)
+    lines = []
+    if said["why"]:
+        need = "unknown" if said["need"] is None else f"{said['need']:.4f}"
+        lines.append(f"route {said['route']}: {said['why']}; need {need}, kept up to {said['threshold']:.4f}")
+    used = [f"{name} {'unknown' if value is None else f'{value:.4f}'}" for name, value in said["signals"].items()]
+    if used:
+        lines.append(f"signals: {', '.join(used)}; not used: {', '.join(said['not_used'])}")
+    for asked in said["asked"]:
+        cost = "unknown" if asked["cost_usd"] is None else f"${asked['cost_usd']:.6f}"
+        lines.append(f"asked {asked['model']}: {1000 * asked['latency_s']:.1f} ms, cost {cost}")
     return lines
 
 

@@ -21,6 +21,7 @@ from pilotfish.config.settings import Settings
 from pilotfish.core.errors import ConfigError
 from pilotfish.core.ids import sha256
 from pilotfish.core.key import ADMIN_PREFIX, KeyRecord, Limits, new_secret, unit_of, window_end_s, window_of
+from pilotfish.core.privacy import MODES, PrivacyMode
 from pilotfish.store import build
 from pilotfish.store.base import Keys
 from pilotfish.store.tallies import read_usage
@@ -72,6 +73,13 @@ def _limit_options(decorated: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("name")
 @click.option("--models", default="", help="Only these models, separated by commas (default: all).")
 @click.option("--expires", "expires_s", type=_Expiry(), help="When it ends: a span (30d, 12h) or a date, UTC.")
+@click.option(
+    "--privacy",
+    type=click.Choice(MODES),
+    default="allow",
+    show_default=True,
+    help="What may be done with its requests that hold personal data; the configuration can only be stricter.",
+)
 @_limit_options
 @options.place_options
 @options.json_option
@@ -79,6 +87,7 @@ def create(
     name: str,
     models: str,
     expires_s: float | None,
+    privacy: PrivacyMode,
     config_path: Path | None,
     home: Path | None,
     as_json: bool,
@@ -94,7 +103,8 @@ def create(
     keys = _keys(settings)
     was_open = not keys.all()
     secret = new_secret()
-    record = keys.create(name, sha256(secret.encode()), models=allowed, limits=stated, expires_s=expires_s)
+    digest = sha256(secret.encode())
+    record = keys.create(name, digest, models=allowed, limits=stated, expires_s=expires_s, privacy=privacy)
     if as_json:
         output.print_json({"key": secret, **_row(settings, record)})
         return
@@ -118,13 +128,14 @@ def list_keys(config_path: Path | None, home: Path | None, as_json: bool) -> Non
         click.echo("There is no key. On loopback the gateway asks for none; `pilotfish keys create NAME` makes one.")
         return
     output.print_table(
-        ["name", "id", "state", "models", "requests", "tokens", "US dollars", "expires (UTC)"],
+        ["name", "id", "state", "models", "privacy", "requests", "tokens", "US dollars", "expires (UTC)"],
         [
             [
                 row["name"],
                 row["id"],
                 row["state"],
                 output.shorten(", ".join(row["models"]) or "all", 40),
+                row["privacy"],
                 int(row["used"]["requests_total"]),
                 int(row["used"]["tokens_total"]),
                 row["used"]["usd_total"],
@@ -148,6 +159,7 @@ def show(name: str, config_path: Path | None, home: Path | None, as_json: bool) 
         return
     click.echo(f"{row['name']} ({row['id']}): {row['state']}, made {output.moment(row['created_s'])} UTC")
     click.echo(f"models: {', '.join(row['models']) or 'all'}")
+    click.echo(f"privacy: {row['privacy']}")
     click.echo(f"expires: {'never' if row['expires_s'] is None else output.moment(row['expires_s']) + ' UTC'}")
     now_s = time.time()
     output.print_table(
@@ -244,6 +256,7 @@ def _row(settings: Settings, record: KeyRecord) -> dict[str, Any]:
         "expires_s": record.expires_s,
         "revoked_s": record.revoked_s,
         "models": list(record.models),
+        "privacy": record.privacy,
         "limits": record.limits.stated(),
         "used": used,
     }

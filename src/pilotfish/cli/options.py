@@ -18,6 +18,7 @@ from pilotfish.core.errors import TaskError
 
 if TYPE_CHECKING:  # commands without settings or a home should not pay for loading them
     from pilotfish.config.settings import Settings
+    from pilotfish.specialists.encoder import Encoder
     from pilotfish.store.base import Registry, TaskRecord
     from pilotfish.store.home import Home
 
@@ -36,6 +37,21 @@ class NewFile(click.Path):
         if not os.access(path.parent, os.W_OK):
             self.fail(f"the folder {str(path.parent)!r} is not there or cannot be written.", param, ctx)
         return path
+
+
+class Named(click.ParamType[tuple[str, str]]):
+    """`NAME=VALUE`."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:  # noqa: ANN401
+        """The two halves."""
+        if isinstance(value, tuple):
+            return value
+        name, mark, rest = str(value).partition("=")
+        if not name or not mark or not rest:
+            self.fail(f"expected NAME=VALUE, got {value!r}", param, ctx)
+        return name, rest
 
 
 config_option = click.option(
@@ -78,7 +94,8 @@ def home_from(config_path: Path | None, home: Path | None) -> Home:
     from pilotfish.config import load
     from pilotfish.store.home import open_home
 
-    return open_home(load.home(settings_from(config_path, home)))
+    settings = settings_from(config_path, home)
+    return open_home(load.home(settings), settings.learning)
 
 
 def settings_from(
@@ -89,6 +106,18 @@ def settings_from(
 
     given = {("", "home"): None if home is None else str(home), **(flags or {})}
     return load.load(config_path, flags=given)
+
+
+def encoder_from(settings: Settings) -> Encoder | None:
+    """The shared encoder, None where the settings want none. Raises as `open_encoder` does."""
+    from pilotfish.config import load
+    from pilotfish.config.settings import NO_ENCODER
+
+    if settings.learning.encoder == NO_ENCODER:
+        return None
+    from pilotfish.students.encoder_cache import open_encoder
+
+    return open_encoder(load.cache(), settings.learning.encoder)
 
 
 def find_task(registry: Registry, name: str) -> TaskRecord:

@@ -18,6 +18,7 @@ import click
 if TYPE_CHECKING:  # only named in annotations
     from pilotfish.core.certificate import Certificate, Claim
     from pilotfish.core.measured import Measured
+    from pilotfish.evals.tables import Table
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
@@ -36,6 +37,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
             for text, width, right in zip(line, widths, is_number, strict=True)
         ]
         click.echo("  ".join(padded).rstrip())
+
+
+def print_titled(table: Table) -> None:
+    """A table of `evals` under its title, long cells cut, with its notes."""
+    click.echo(f"\n{table.title}")
+    print_table(table.columns, [[shorten(cell, 60) for cell in row] for row in table.rows])
+    for note in table.notes:
+        if note:
+            click.echo(note)
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -71,6 +81,13 @@ def audits(asked: Claim, rate: float | None) -> str:
 
 def promise(certificate: Certificate) -> str:
     """A certificate in one sentence."""
+    if certificate.claim.per == "loss":
+        return (
+            f"certificate {certificate.id}: loss against always asking the large model at most "
+            f"{100 * certificate.claim.max_risk:g} points with {100 * certificate.claim.confidence:g} % confidence "
+            f"({percent(certificate.coverage)} of {certificate.n:,} calibration outcomes kept; attempt "
+            f"{certificate.attempt}, delta spent {certificate.delta_spent:.4f})"
+        )
     first = certificate.first
     of_first = "" if first is None else f", {first.errors:g} of {first.n_served:,} by the first tier"
     return (
@@ -117,7 +134,7 @@ class Progress:
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
         self._last_s = 0.0
-        self._started: dict[str, float] = {}
+        self._started: dict[str, tuple[float, int]] = {}
 
     def __enter__(self) -> Progress:
         return self
@@ -125,17 +142,23 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.clear()
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show how far `stage` is; at most ten times a second, and when it is complete."""
+    def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        """Show how far `stage` is; at most ten times a second, and when it is complete.
+
+        What was done before the first call (a run that goes on) says nothing about the time left.
+        """
         now = time.monotonic()
-        started = self._started.setdefault(stage, now)
+        # What stands behind a colon changes while the stage goes on.
+        started, first = self._started.setdefault(stage.partition(":")[0], (now, done))
         if not self._is_terminal or (now - self._last_s < 0.1 and done < total):
             return
         self._last_s = now
         share = done / total if total else 0.0
         bar = "█" * round(share * self.WIDTH)
-        left = f", {(now - started) * (1 - share) / share:.0f} s left" if 0.05 < share < 1 else ""
-        sys.stderr.write(f"\r\x1b[K{stage:<28} {bar:<{self.WIDTH}} {done:,}/{total:,}{left}")
+        is_known = 0.05 * total < done - first and share < 1
+        left = f", {(now - started) * (total - done) / (done - first):.0f} s left" if is_known else ""
+        told = f", {detail}" if detail else ""
+        sys.stderr.write(f"\r\x1b[K{stage:<28} {bar:<{self.WIDTH}} {done:,}/{total:,}{left}{told}")
         sys.stderr.flush()
 
     def clear(self) -> None:

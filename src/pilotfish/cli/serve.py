@@ -59,7 +59,8 @@ def command(
             **options.promise_flags(max_risk, confidence, per),
         },
     )
-    if not (settings.large.url and settings.large.model):
+    large = settings.large
+    if not (large.model and (large.url or large.weights)):
         raise ConfigError(
             "The gateway needs a large model to stand in front of.",
             hint="Give --large URL --model NAME, or set [large] url and model in pilotfish.toml.",
@@ -74,7 +75,7 @@ def command(
 def _say_ready(settings: Settings, port: int) -> None:
     claim = settings.quality.claim
     click.echo(f"Pilotfish answers at http://{settings.server.host}:{port}/v1 (process {os.getpid()}).")
-    click.echo(f"Large model: {settings.large.model} at {settings.large.url}")
+    click.echo(f"Large model: {settings.large.model} at {settings.large.url or settings.large.weights}")
     if claim is None:
         click.echo("It observes: every request goes to the large model. Set [quality] max_risk to let it learn.")
     else:

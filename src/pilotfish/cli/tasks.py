@@ -26,7 +26,7 @@ from pilotfish.tasks.find import MAX_ROWS, find_tasks
 @options.json_option
 def command(config_path: Path | None, home: Path | None, as_json: bool) -> int:
     settings = options.settings_from(config_path, home)
-    place = open_home(load.home(settings))
+    place = open_home(load.home(settings), settings.learning)
     # Rows logged before a template was known carry another task's id, so requests are counted by the survey.
     n_requests = {task.id: task.n_requests for task in find_tasks(place)}
     counts = place.log.task_counts()
@@ -67,7 +67,7 @@ def _task(registry: Registry, record: TaskRecord, n: int, count: TaskCount | Non
         "requests": n,
         "share": n / total if total else 0.0,
         "answer_shape": record.shape.kind,
-        "fields": [{"name": field.name, "values": len(field.values)} for field in record.shape.fields],
+        "fields": [field.summary for field in record.shape.fields],
         "why_open": record.shape.why_open or None,
         "mode": record.mode,
         "is_held": record.is_held,

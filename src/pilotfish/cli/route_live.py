@@ -1,0 +1,212 @@
+"""`pilotfish route adopt`, `outcomes` and `withdraw`: from what the gateway has collected to a route that decides live.
+
+`outcomes` grades the pairs of the log and writes them where `route train` reads them; `adopt` lets a certified route
+decide in a home's gateway, `withdraw` ends it. The judge is asked, and so costs money, only where it is called for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pilotfish.cli import options, output
+
+if TYPE_CHECKING:
+    from pilotfish.config.settings import Settings
+    from pilotfish.evals.logged_outcomes import Pair
+    from pilotfish.store.base import LogWriter
+
+Scores = dict[str, dict[str, float]]
+
+
+@click.command("adopt", help="Let the certified route in ROUTE decide in the gateway of this home.")
+@click.argument("route_path", metavar="ROUTE", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@options.place_options
+@options.json_option
+def adopt(route_path: Path, config_path: Path | None, home: Path | None, as_json: bool) -> int:
+    from pilotfish.config import load
+    from pilotfish.core.certificate import Certificate
+    from pilotfish.core.errors import SpecialistError
+    from pilotfish.guarantees.loss import threshold_of
+    from pilotfish.routing.route import Route
+    from pilotfish.store.build import open_routes
+
+    settings = options.settings_from(config_path, home)
+    route = Route.load(route_path)
+    row = json.loads(route_path.read_text("utf-8"))
+    verdict = row.get("verdict") or {}
+    if "bound" not in verdict:
+        click.echo(f"{route_path.name} is not certified, so it decides nothing. {verdict.get('message', '')}".strip())
+        return 1
+    certificate = Certificate.from_json(verdict)
+    if certificate.artefact_sha256 != route.id or threshold_of(certificate) != route.threshold:
+        raise SpecialistError(f"The certificate in {route_path.name} is about another route.")
+    routes = open_routes(load.home(settings))
+    try:
+        routes.adopt(certificate, route.to_json())
+    finally:
+        routes.close()
+    models = [step.model for step in route.steps]
+    said = {"route": route.id, "certificate": certificate.id, "models": models, "reference": route.reference}
+    if as_json:
+        output.print_json(said)
+        return 0
+    click.echo(f"Adopted: {' > '.join([*models, route.reference])} under certificate {certificate.id}.")
+    if settings.routing.margin is None:
+        click.echo("It decides nothing until [routing] states models and a margin.")
+    return 0
+
+
+@click.command("withdraw", help="End the route that decides in the gateway of this home, for good.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.place_options
+def withdraw(yes: bool, config_path: Path | None, home: Path | None) -> int:
+    from pilotfish.config import load
+    from pilotfish.store.build import open_routes
+
+    routes = open_routes(load.home(options.settings_from(config_path, home)))
+    try:
+        newest = routes.newest()
+        if newest is None or newest.withdrawn_s is not None:
+            click.echo("No route is in force.")
+            return 1
+        name = newest.certificate.task_name
+        if not yes:
+            click.confirm(f"End the route {name}? Its certificate cannot be used again.", abort=True)
+        routes.withdraw(newest.certificate.id, "Withdrawn by hand.")
+    finally:
+        routes.close()
+    click.echo(f"The route {name} is withdrawn; everything goes to the large model.")
+    return 0
+
+
+@click.command("outcomes", help="Grade the pairs that the gateway has collected, and write them for `route train`.")
+@click.option("--out", "out_path", required=True, type=options.NewFile(), help="Write the outcomes to FILE (JSONL).")
+@click.option("--judge", is_flag=True, help="Ask [routing] judge about pairs it has not graded; two calls each.")
+@click.option("--scorer", "scorer_name", help="Grade by this scorer, which takes the large model's answer for right.")
+@options.place_options
+@options.json_option
+def outcomes(
+    out_path: Path,
+    judge: bool,
+    scorer_name: str | None,
+    config_path: Path | None,
+    home: Path | None,
+    as_json: bool,
+) -> int:
+    from pilotfish.config import load
+    from pilotfish.core.errors import UserError
+    from pilotfish.evals import logged_outcomes
+    from pilotfish.evals.outcomes import to_row
+    from pilotfish.store.build import open_log, open_writer
+
+    settings = options.settings_from(config_path, home)
+    folder, models = load.home(settings), settings.routing.models
+    if judge and scorer_name:
+        raise UserError("Pairs are graded by the judge or by a scorer, not by both.")
+    if not models:
+        raise UserError("[routing] models names no smaller model, so there are no pairs.")
+    found = logged_outcomes.pairs(open_log(folder), models, settings.large.model)
+    if scorer_name:
+        scores = _scored(found, scorer_name)
+    elif judge:
+        writer = open_writer(folder)
+        try:
+            scores = asyncio.run(_judged(found, settings, writer))
+        finally:
+            writer.close()
+        found = logged_outcomes.pairs(open_log(folder), models, settings.large.model)
+    else:
+        scores = {pair.request_id: dict(pair.grades["judge"]) for pair in found if "judge" in pair.grades}
+    graded = [pair for pair in found if scores.get(pair.request_id, {}).keys() >= pair.tried.keys()]
+    rows = [to_row(pair.graded(scores[pair.request_id])) for pair in graded]
+    out_path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    same, n_marked = logged_outcomes.agreement(graded, scores)
+    said = {
+        "outcomes": len(graded),
+        "not_graded": len(found) - len(graded),
+        "collected_usd": _total([pair.collected_usd for pair in found]),
+        "judged_usd": _total([pair.graded_usd for pair in found]),
+        "marked_by_users": n_marked,
+        "agreeing_with_users": same,
+    }
+    if as_json:
+        output.print_json(said)
+    else:
+        _tell(said, out_path)
+    return 0 if graded else 1
+
+
+async def _judged(found: Sequence[Pair], settings: Settings, writer: LogWriter) -> Scores:
+    """The judge's scores, those of the log first; what is new is written to the log."""
+    from pilotfish.core.errors import ConfigError
+    from pilotfish.core.log_row import GradeRow
+    from pilotfish.evals.pair_judge import REFERENCE, grade
+    from pilotfish.models.build import further_models, large_model
+
+    name = settings.routing.judge
+    if not name:
+        raise ConfigError("[routing] judge is missing: which model grades?")
+    model = large_model(settings.large) if name == settings.large.model else further_models(settings)[name]
+    scores: Scores = {}
+    with output.Progress() as progress:
+        for done, pair in enumerate(found):
+            progress("judging", done, len(found))
+            known = dict(pair.grades.get("judge", {}))
+            if known.keys() >= pair.tried.keys():
+                scores[pair.request_id] = known
+                continue
+            reference = pair.tried[pair.reference].text or ""
+            given = {
+                smaller: await grade(model, pair.prompt, tried.text, reference)
+                for smaller, tried in pair.smaller().items()
+            }
+            scores[pair.request_id] = {
+                **{smaller: graded.value for smaller, graded in given.items()},
+                pair.reference: REFERENCE,
+            }
+            row = GradeRow(
+                request_id=pair.request_id,
+                source="judge",
+                time_s=time.time(),
+                scores=json.dumps(scores[pair.request_id]),
+                cost_usd=_total([graded.cost_usd for graded in given.values()]),
+            )
+            writer.append(row)
+        progress("judging", len(found), len(found))
+    await model.aclose()
+    return scores
+
+
+def _scored(found: Sequence[Pair], name: str) -> Scores:
+    from pilotfish.core.item import Item
+    from pilotfish.scoring.scorers import scorer
+
+    score = scorer(name)
+    scores: Scores = {}
+    for pair in found:
+        expected = pair.tried[pair.reference].text or ""
+        item = Item(id=pair.request_id, messages=[], expected=expected, tags={})
+        scores[pair.request_id] = {one: score(item, tried.text or "").value for one, tried in pair.smaller().items()}
+        scores[pair.request_id][pair.reference] = 1.0
+    return scores
+
+
+def _total(costs: Sequence[float | None]) -> float | None:
+    return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+
+def _tell(said: dict[str, Any], path: Path) -> None:
+    def usd(value: float | None) -> str:
+        return "unknown" if value is None else f"${value:.6f}"
+
+    click.echo(f"{said['outcomes']:,} outcomes written to {path}; {said['not_graded']:,} pairs are not graded.")
+    click.echo(f"Cost of finding out: collecting {usd(said['collected_usd'])}, judging {usd(said['judged_usd'])}.")
+    if said["marked_by_users"]:
+        click.echo(f"Of {said['marked_by_users']:,} answers that users marked, {said['agreeing_with_users']:,} agree.")
