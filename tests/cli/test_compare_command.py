@@ -14,6 +14,7 @@ from pilotfish.cli.main import EXIT_MODEL, EXIT_NO, EXIT_USER
 from tools.command_line import PILOTFISH, files
 from tools.compared import items, write_items, write_scores
 from tools.served_home import TASK_ID, sentences
+from tools.tiny_gguf import write_gguf
 from tools.upstream import Reply, upstream
 
 
@@ -34,6 +35,13 @@ def test_two_models_get_a_verdict_a_page_and_a_document(pilotfish, doors, tmp_pa
     assert "not measured" in said.out or "rapl" in said.out
     assert "unsure is worse" in (tmp_path / "p.html").read_text()
     assert "unsure is worse" in (tmp_path / "p.md").read_text()
+
+
+def test_goodput_and_repeats_stand_in_the_tables(pilotfish, doors):
+    flags = ["--on", doors, "--scorer", "exact", "--limit", "5", "--repeats", "2", "--slo", "end_to_end=5000"]
+    said = pilotfish("compare", RIGHT, *flags).out
+    assert "the share of all requests that kept within end_to_end 5000 ms" in said
+    assert "all of 2" in said
 
 
 def test_json_has_the_five_axes(pilotfish, doors):
@@ -114,6 +122,8 @@ def test_a_server_that_is_not_there_is_a_model_error_and_leaves_no_answers(pilot
         ([RIGHT, RIGHT], "Two models are called 'right'"),
         ([RIGHT, "--price", "right=cheap"], "USD per million|US dollars per million"),
         ([RIGHT, "--rent", "right=much"], "--rent expects"),
+        ([RIGHT, "--slo", "ttft=soon"], "is no time"),
+        ([RIGHT, "--slo", "itl=5"], "Known: ttft, tpot, end_to_end"),
         ([RIGHT, "--price", "cheap"], "expected NAME=VALUE"),
         ([RIGHT, "--perturb", "rain"], "'rain' is not one of"),
     ],
@@ -200,13 +210,63 @@ def test_help_needs_no_numbers():
 def test_an_endpoint_judges_in_both_orders(pilotfish, tmp_path):
     path = write_items(tmp_path / "doors.jsonl", 4)
     with upstream([Reply(text="no verdict at all")]) as server:
-        flags = ["--on", path, "--judge", f"{server.url}#judge", "--json"]
+        flags = ["--on", path, "--judge", f"{server.url}#judge", "--max-tokens", "2", "--json"]
         found = pilotfish("compare", RIGHT, *flags).json
         assert len(server.asked) == 8
-    assert found["scorer"] == f"judge ask={server.url}#judge"
+        assert all("max_tokens" not in asked.json for asked in server.asked)
+    assert found["scorer"].startswith(f"judge {server.url}#judge, question ")
     # A judge that cannot be read is counted, not dropped.
     assert found["models"][0]["failures"]["parse"] == 4
-    assert "is no endpoint" in pilotfish("compare", RIGHT, "--on", path, "--judge", RIGHT).err
+    assert found["judge"]["right"]["n_unreadable"] == 4
+
+
+def test_the_configured_model_judges_one_model_after_the_other(pilotfish, doors, monkeypatch):
+    with upstream([Reply(text="Verdict: 1")]) as server:
+        monkeypatch.setenv("PILOTFISH_LARGE_URL", server.url)
+        monkeypatch.setenv("PILOTFISH_LARGE_MODEL", "big")
+        flags = ["--on", doors, "--limit", "4", "--judge", "large", "--json"]
+        found = pilotfish("compare", RIGHT, UNSURE, *flags).json
+        assert len(server.asked) == 16
+    assert {name: one["prefers_first"] for name, one in found["judge"].items()} == {"right": 1.0, "unsure": 1.0}
+
+
+def test_how_far_a_judge_can_be_trusted_stands_in_every_form_of_the_report(pilotfish, tmp_path):
+    path, labels = write_items(tmp_path / "doors.jsonl", 4), tmp_path / "labels.jsonl"
+    labels.write_text("".join(f'{{"id": "i{n}", "preferred": {n % 2 + 1}}}\n' for n in range(4)))
+    forms = ["--html", tmp_path / "p.html", "--markdown", tmp_path / "p.md"]
+    said = pilotfish("compare", RIGHT, "--on", path, "--judge", "tools.compared:first", "--human", labels, *forms)
+    for text in (said.out, (tmp_path / "p.html").read_text(), (tmp_path / "p.md").read_text()):
+        assert "How far the judge can be trusted" in text
+        assert "kappa" in text
+    assert "0.000" in said.out, "always a tie: no better than chance"
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--judge", "doors.jsonl"], "cannot judge: it is a recording"),
+        (["--judge", RIGHT, "--scorer", "exact"], "Choose one of them"),
+        (["--scorer", "judge"], "--judge MODEL"),
+        (["--human", "doors.jsonl"], "there is none"),
+    ],
+)
+def test_a_judge_that_cannot_judge_is_named_before_anybody_is_asked(pilotfish, tmp_path, monkeypatch, flags, named):
+    monkeypatch.chdir(tmp_path)
+    write_items(tmp_path / "doors.jsonl", 4)
+    said = pilotfish("compare", "tools.compared:slow", "--on", "doors.jsonl", "--home", tmp_path / "home", *flags)
+    assert (said.code, named in said.err) == (EXIT_USER, True), said.err
+
+
+def test_a_model_file_is_measured_in_this_process(pilotfish, doors, tmp_path):
+    pytest.importorskip("xllamacpp", reason="needs the llama extra")
+    path = write_gguf(tmp_path / "tiny.gguf")
+    flags = ["--on", doors, "--scorer", "exact", "--limit", "3", "--max-tokens", "4", "--logprobs", "--json"]
+    (model,) = pilotfish("compare", f"mine={path}", *flags).json["models"]
+    assert (model["name"], model["kind"]) == ("mine", "weights")
+    assert model["latency_s"]["tpot"]["p50"]["value"] > 0
+    assert model["completion_tokens"]["value"] == 4
+    assert model["memory_bytes"]["value"] > 1e7
+    assert model["trust"]["n"] == 3
 
 
 def test_an_option_of_the_scorer(pilotfish, tmp_path):

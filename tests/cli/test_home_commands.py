@@ -114,6 +114,21 @@ def test_distil_certifies_and_adopts(ask, observed):
     assert ask("distil", "--due", "--max-risk", "0.05", "--json").json == []
 
 
+def test_distil_lists_answers_that_look_wrong_and_changes_nothing(ask, observed):
+    writer = open_writer(observed)
+    fields = {"instructions_id": TASK_ID, "task_id": TASK_ID, "mode": "observe", "answer": "blue"}
+    writer.append(request_row("pf-odd", time_s=999.0, input="my car 5 is red", reference_answer="blue", **fields))
+    writer.close()
+    said = ask("distil", TASK_ID, "--suspects", "--json").json
+    assert said["answers"] == 321
+    assert [(s["request_id"], s["given"], s["found"]) for s in said["suspects"]] == [("pf-odd", ["blue"], ["red"])]
+    shown = ask("distil", TASK_ID, "--suspects").out
+    assert "1 of 321 answers look wrong" in shown
+    assert "pf-odd" in shown
+    assert not (observed / "specialists").exists()
+    assert ask("distil", "--due", "--suspects").code == 2
+
+
 def test_distil_says_why_not(ask, observed):
     said = ask("distil", NAME, "--max-risk", "0.001")
     assert said.code == EXIT_NO

@@ -35,7 +35,18 @@ def test_a_key_is_printed_once_and_only_its_hash_is_kept(pilotfish: CommandLine,
 def test_everything_that_was_asked_for_is_shown(pilotfish: CommandLine, home: Path, monkeypatch) -> None:
     monkeypatch.setenv("PILOTFISH_LARGE_INPUT_USD_PER_MTOK", "1")
     monkeypatch.setenv("PILOTFISH_LARGE_OUTPUT_USD_PER_MTOK", "4")
-    flags = ["--models", "a, b,a", "--usd-per-day", "1.5", "--tokens-per-minute", "1000", "--expires", "30d"]
+    flags = [
+        "--models",
+        "a, b,a",
+        "--usd-per-day",
+        "1.5",
+        "--tokens-per-minute",
+        "1000",
+        "--expires",
+        "30d",
+        "--privacy",
+        "mask",
+    ]
     made = pilotfish("keys", "create", "ci", *flags, "--home", home, "--json").json
     shown = pilotfish("keys", "show", "ci", "--home", home, "--json").json
     assert shown == {name: value for name, value in made.items() if name != "key"}
@@ -43,7 +54,9 @@ def test_everything_that_was_asked_for_is_shown(pilotfish: CommandLine, home: Pa
     assert shown["expires_s"] == pytest.approx(time.time() + 30 * 86400, abs=5)
     assert (shown["state"], shown["used"]["usd_total"]) == ("active", 0.0)
     text = pilotfish("keys", "show", "ci", "--home", home).out
+    assert shown["privacy"] == "mask"
     assert "models: a, b" in text
+    assert "privacy: mask" in text
     assert "usd per day" in text
 
 
@@ -56,6 +69,7 @@ def test_everything_that_was_asked_for_is_shown(pilotfish: CommandLine, home: Pa
         (["x", "--requests-per-minute", "0"], "1"),
         (["x", "--expires", "soon"], "neither a span"),
         (["x", "--expires", "2020-01-01"], "in the past"),
+        (["x", "--privacy", "open"], "allow"),
         (["ci"], "already"),
     ],
 )

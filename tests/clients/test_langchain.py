@@ -83,10 +83,19 @@ def test_a_task_is_answered_locally(serve: Serve, family: str) -> None:
         assert place.server.asked == []
 
 
-def test_structured_output_and_the_responses_interface(home: Path) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("behind", FAMILIES)
+def test_structured_output_by_a_schema_and_by_a_tool(home: Path, family: str, behind: str) -> None:
+    with gateway(home, answer, large={"family": behind, "max_tokens": 99}) as place:
+        chat = model(family, place.port)
+        fields: dict[str, Any] = {"strict": True} if family == "openai" else {}
+        by_schema = chat.with_structured_output(Colour, method="json_schema", **fields)
+        assert by_schema.invoke("car?") == Colour(colour="red")
+        assert chat.with_structured_output(weather, method="function_calling").invoke("weather?") == {"city": "Bern"}
+
+
+def test_the_responses_interface(home: Path) -> None:
     with gateway(home, answer) as place:
-        chat = model("openai", place.port)
-        assert chat.with_structured_output(Colour, method="json_schema").invoke("car?") == Colour(colour="red")
         responses = model("openai", place.port, use_responses_api=True)
         assert responses.invoke("hi").text == "hello"
         assert "".join(chunk.text for chunk in responses.stream("hi")) == "hello"

@@ -9,6 +9,7 @@ from typing import Any
 
 import litellm
 import pytest
+from pydantic import BaseModel
 
 from clients.conftest import Serve
 from clients.replies import BUSY, answer
@@ -17,6 +18,12 @@ from tools.served_home import Learnt, messages
 
 FUNCTION = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 PROVIDERS = ["openai", "anthropic"]
+
+
+class Colour(BaseModel):
+    """The colour of a thing."""
+
+    colour: str
 
 
 def fields(provider: str, port: int) -> dict[str, Any]:
@@ -41,6 +48,18 @@ def test_answers_streams_and_tools(home: Path, provider: str, behind: str) -> No
         chunks = list(litellm.completion(**asked, tools=[FUNCTION], stream=True))
         built: Any = litellm.stream_chunk_builder(chunks)
         assert json.loads(built.choices[0].message.tool_calls[0].function.arguments) == {"city": "Bern"}
+
+
+@pytest.mark.parametrize("behind", PROVIDERS)
+def test_its_own_forms_of_the_vendors_interfaces_and_a_schema(home: Path, behind: str) -> None:
+    with gateway(home, answer, large={"family": behind, "max_tokens": 99}) as place:
+        turns = [{"role": "user", "content": "car?"}]
+        sent: Any = litellm.anthropic.messages.acreate(**fields("anthropic", place.port), messages=turns, max_tokens=9)
+        assert asyncio.run(sent)["content"][0]["text"] == "hello"
+        found: Any = litellm.responses(**fields("openai", place.port), input="hi")
+        assert found.output[0].content[0].text == "hello"
+        shaped: Any = litellm.completion(**fields("openai", place.port), messages=turns, response_format=Colour)
+        assert Colour.model_validate_json(shaped.choices[0].message.content) == Colour(colour="red")
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

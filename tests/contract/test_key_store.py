@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,8 @@ from pilotfish.core.errors import StoreError, TaskError
 from pilotfish.core.key import Limits
 from pilotfish.store.base import Keys
 from pilotfish.store.build import open_keys, open_registry
+from pilotfish.store.sqlite_file import migrate
+from pilotfish.store.sqlite_registry import MIGRATIONS
 
 DIGEST = "ab" * 32
 
@@ -29,9 +32,28 @@ def keys(home: Path) -> Iterator[Keys]:
 
 def test_a_key_comes_back_as_it_was_made(keys: Keys) -> None:
     limits = Limits(requests_per_minute=5, usd_total=2.5)
-    made = keys.create("ci", DIGEST, models=["a", "b"], limits=limits, expires_s=99.5)
+    made = keys.create("ci", DIGEST, models=["a", "b"], limits=limits, expires_s=99.5, privacy="mask")
     assert keys.all() == [made] == [keys.get("ci")] == [keys.get(made.key_id)]
     assert (made.models, made.limits, made.expires_s, made.revoked_s) == (("a", "b"), limits, 99.5, None)
+
+
+def test_keys_made_before_they_had_a_privacy_mode_allow_as_they_did(home: Path) -> None:
+    home.mkdir()
+    migrate(home / "registry.db", MIGRATIONS[:3])
+    with closing(sqlite3.connect(home / "registry.db")) as old, old:
+        row = ("key_0", "old", DIGEST, 1.0, "[]", "{}")
+        old.execute("INSERT INTO keys (key_id, name, sha256, created_s, models, limits) VALUES (?,?,?,?,?,?)", row)
+    with closing(open_keys(home)) as keys:
+        assert (keys.get("old").privacy, keys.get("old").state(2.0)) == ("allow", "active")
+
+
+def test_a_privacy_mode_that_is_not_known_opens_nothing(home: Path) -> None:
+    with closing(open_keys(home)) as keys:
+        keys.create("ci", DIGEST, models=[], limits=Limits(), expires_s=None)
+        with closing(sqlite3.connect(home / "registry.db")) as newer, newer:
+            newer.execute("UPDATE keys SET privacy = 'stricter still'")
+        with pytest.raises(StoreError, match="privacy mode"):
+            keys.all()
 
 
 def test_every_change_is_noticed_by_others(keys: Keys, home: Path) -> None:

@@ -15,7 +15,15 @@ import pytest
 from pilotfish.core.log_row import LogRow
 from pilotfish.store.base import Log, LogFilter
 from pilotfish.store.build import open_importer, open_log, open_writer
-from tools.log_rows import audit_row, instructions_row, local_row, repeat_row, request_row
+from tools.log_rows import (
+    audit_row,
+    grade_row,
+    instructions_row,
+    local_row,
+    repeat_row,
+    request_row,
+    tried_row,
+)
 
 TESTS = Path(__file__).parents[1]
 Fill = Callable[..., Log]
@@ -112,6 +120,85 @@ def test_pruning_forgets_what_was_said_again_but_not_that_it_was_paid(fill: Fill
     (old, new) = log.repeats()
     assert (old.reference_answer, old.is_answered, old.cost_usd, old.task_id) == (None, False, 0.25, "t")
     assert new == repeat_row("r1")
+
+
+def test_what_a_smaller_model_said_and_how_it_was_graded_are_rows_of_their_own(fill: Fill) -> None:
+    asked = tried_row(status=0, tried=None, cost_usd=None)
+    later = grade_row(time_s=3.0, scores='{"big": 0.0}', comment=None, key_id="k")
+    log = fill(request_row(), asked, tried_row(), tried_row("r1", time_s=9.0), grade_row(), later)
+    assert log.tried("r0") == [tried_row()]
+    assert log.tried() == [tried_row(), tried_row("r1", time_s=9.0)]
+    assert log.grades("r0") == [later]
+    assert (log.tried("absent"), log.grades("absent")) == ([], [])
+    assert log.row("r0") == request_row()
+
+
+def test_what_collecting_cost_is_what_was_set_aside_where_that_is_not_known(fill: Fill) -> None:
+    log = fill(
+        tried_row("r0"),
+        tried_row("r1", cost_usd=None),
+        tried_row("r2", purpose="audit"),
+        tried_row("r3", time_s=0.5),
+    )
+    assert log.collected_usd(1.0) == 0.25 + 0.5
+    assert log.collected_usd(5.0) == 0.0
+
+
+def test_pruning_forgets_what_was_collected_and_marked_but_not_that_it_was_paid(fill: Fill) -> None:
+    log = fill(request_row("r0", time_s=1.0), tried_row("r0"), tried_row("r1", time_s=9.0), grade_row("r0"))
+    log.prune(2.5)
+    (old, new) = log.tried()
+    assert (old.prompt, old.tried, old.cost_usd) == (None, None, 0.25)
+    assert new == tried_row("r1", time_s=9.0)
+    assert log.grades()[0].comment is None
+
+
+def test_periods_add_up_what_happened(fill: Fill) -> None:
+    fill(
+        request_row("r0"),
+        request_row("r1", cost_usd=None, latency_s=1.5),
+        request_row("r2", status=503, error="down", cost_usd=None),
+        local_row("r3", cost_usd=0.0, latency_s=0.01),
+        request_row("r4", task_id="u", reason="other-model", sampling="none"),
+        repeat_row("r0", status=0, reference_answer=None, cost_usd=None),
+    )
+    log = fill(
+        request_row("r0"),  # twice in the spool is once in the log
+        local_row("r5", time_s=3700.0, cost_usd=0.0),
+        audit_row("r3", task_id="t", loss=1.0, cost_usd=0.5, latency_s=2.0),
+        audit_row("r5", task_id="t", time_s=3701.0, error="down", status=503),
+        repeat_row("r0"),
+    )
+    (every,) = log.periods(0.0)
+    assert (every.task_id, every.n_requests, every.n_local, every.n_failed) == ("", 6, 2, 1)
+    task, other = log.periods(0.0, by_task=True)
+    assert (task.n_requests, task.n_reference, task.reference_s, task.n_reference_priced) == (5, 2, 2.0, 1)
+    assert (task.reference_usd, task.cost_usd, task.n_unpriced, task.local_s) == (0.25, 0.25, 1, 0.51)
+    assert (task.n_audits, task.n_audits_priced, task.audit_usd, task.audit_s) == (1, 1, 0.5, 2.0)
+    assert (task.n_judged, task.losses, task.n_repeats, task.repeat_usd) == (1, 1.0, 1, 0.25)
+    assert (other.task_id, other.n_requests, other.n_reference, other.cost_usd) == ("u", 1, 0, 0.25)
+    assert [(p.start_s, p.n_requests) for p in log.periods(0.0, step_s=3600, task_id="t")] == [(0.0, 4), (3600.0, 1)]
+    assert [p.n_requests for p in log.periods(3599.0, step_s=7200)] == [6]
+    assert log.periods(3600.0)[0].n_requests == 1
+    assert log.periods(0.0, until_s=3600.0)[0].n_requests == 5
+    assert [row.request_id for row in log.differing("t", 5)] == ["r3"]
+
+
+def test_pruning_takes_its_part_out_of_the_periods(fill: Fill) -> None:
+    times = {"r0": 10.0, "r1": 3700.0, "r2": 3800.0, "r3": 7300.0}
+    audits = [audit_row(name, task_id="t", time_s=times[name] + 1) for name in ("r1", "r2")]
+    log = fill(*(local_row(name, time_s=time_s) for name, time_s in times.items()), *audits)
+    log.prune(3750.0)
+    assert [(p.start_s, p.n_requests, p.n_audits) for p in log.periods(0.0, step_s=3600)] == [
+        (3600.0, 1, 1), (7200.0, 1, 0),
+    ]  # fmt: skip
+
+
+def test_rows_before_a_request(fill: Fill) -> None:
+    log = fill(request_row("r0"), request_row("r1"), request_row("r2"), request_row("r3", task_id="u", time_s=2.0))
+    assert ids(log, newest_first=True, before_id="r3", limit=2) == ["r2", "r1"]
+    assert ids(log, newest_first=True, before_id="r1", task_id="t") == ["r0"]
+    assert ids(log, before_id="absent") == []
 
 
 def test_task_counts(fill: Fill) -> None:

@@ -14,6 +14,7 @@ from pilotfish.config.settings import LargeSettings, LearningSettings, QualitySe
 from pilotfish.gateway.serve import serving
 from pilotfish.models.scripted import ScriptedModel
 from tools.documented import TASK, Place, record
+from tools.outcomes import outcomes, write
 from tools.tiny_models import open_tiny_encoder
 
 
@@ -44,6 +45,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def at_place(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """Working in a fresh folder with the traffic file and an article, as the reader of a page does."""
     shutil.copy(place.folder / "my-traffic.jsonl", tmp_path)
+    write(tmp_path / "my-outcomes.jsonl", outcomes(400, gap=0.15))
     (tmp_path / "my-article.md").write_text("Phi-2 has 270 million parameters.\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PILOTFISH_HOME", str(place.folder / "home"))

@@ -16,7 +16,7 @@ from pilotfish.cli import main
 from pilotfish.config import load
 from pilotfish.store.traffic import read_traffic
 from tools.documented import TASK, Place
-from tools.pages import PAGES, ROOT, Block, blocks
+from tools.pages import EXAMPLES, PAGES, ROOT, Block, blocks
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 # Output and pictures, which nothing can run.
@@ -26,7 +26,9 @@ PARSED_ONLY = {"serve", "demo", "backtest", "distil"}
 
 
 def of(*languages: str) -> pytest.MarkDecorator:
-    found = [block for block in BLOCKS if block.language in languages and not block.mark.startswith("no-run")]
+    runs = [block for block in BLOCKS if not block.mark.startswith("no-run")]
+    elsewhere = [] if "toml" in languages or "json" in languages else EXAMPLES
+    found = [block for block in runs if block.language in languages and block.page not in elsewhere]
     assert found
     return pytest.mark.parametrize("block", found, ids=str)
 
@@ -64,7 +66,9 @@ def test_traffic_is_read(block: Block, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(b.language == "python" for b in blocks(page))], ids=lambda page: page.name
+    "page",
+    [page for page in PAGES if page not in EXAMPLES and any(b.language == "python" for b in blocks(page))],
+    ids=lambda page: page.name,
 )
 def test_python_runs(page: Path, at_place: Place) -> None:
     """The blocks of a page in order, in one namespace, as a reader would type them."""

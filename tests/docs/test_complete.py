@@ -16,7 +16,19 @@ from pilotfish.core.receipt import REASONS, Receipt
 from pilotfish.core.version import __version__
 from pilotfish.gateway import error_bodies, receipts, spans
 from pilotfish.gateway.metrics import FAMILIES
-from tools.measured import backtest_lines, install_sizes, latency_line, newest, privacy_lines
+from tools.measured import (
+    backtest_lines,
+    distillation_lines,
+    export_lines,
+    extraction_lines,
+    install_sizes,
+    latency_line,
+    load_lines,
+    newest,
+    privacy_lines,
+    quantize_lines,
+    retrieved_lines,
+)
 from tools.pages import PAGES, ROOT, anchors, links, prose, rows
 
 DOCS = ROOT / "docs"
@@ -50,7 +62,7 @@ def test_every_reason_is_documented_in_its_own_words() -> None:
 
 
 def test_every_header_is_documented() -> None:
-    known = {"task_id": "t", "task_name": "n", "certificate_id": "c", "tier": 1, "privacy": "p"}
+    known = {"task_id": "t", "task_name": "n", "certificate_id": "c", "tier": 1, "privacy": "p", "route": "r"}
     receipt = Receipt(request_id="r", model="m", reason="certified", **known)
     names = {name.decode() for name, _ in receipts.headers(receipt)}
     assert names == {name for name in rows(DOCS / "http.md") if name.startswith("x-")}
@@ -94,6 +106,11 @@ def test_the_figures_of_the_observability_page_are_those_of_the_newest_results()
     first, full = (scrape["told_ms"] for scrape in found["scrapes"])
     assert f"{first:.1f} ms at first and {full:.0f} ms with" in text
     assert max(request["counted_us"] for request in found["requests"]) <= 2
+
+
+def test_the_figures_of_retrieved_answers_are_those_of_the_newest_results() -> None:
+    lines = prose(DOCS / "retrieved.md").splitlines()
+    assert [line for line in retrieved_lines() if line not in lines] == []
 
 
 def test_every_command_is_in_the_readme_and_in_an_example() -> None:
@@ -157,9 +174,48 @@ def test_the_figures_of_the_readme_are_those_of_the_newest_results() -> None:
     assert stated == {extra: size for extra, size in install_sizes().items() if extra in stated}
 
 
+def test_the_figures_of_the_extraction_page_are_those_of_the_newest_results() -> None:
+    text = (DOCS / "extraction.md").read_text("utf-8").replace("\n", " ")
+    assert [line for line in extraction_lines() if line not in text] == []
+
+
+def test_the_figures_of_the_page_on_faults_are_those_of_the_newest_results() -> None:
+    text = " ".join((DOCS / "faults.md").read_text("utf-8").split())
+    assert [line for line in load_lines() if line not in text] == []
+
+
 def test_the_figures_of_the_privacy_page_are_those_of_the_newest_results() -> None:
     text = " ".join((DOCS / "privacy.md").read_text("utf-8").split())
     assert [line for line in privacy_lines() if line not in text] == []
+
+
+def test_the_figures_of_the_export_page_are_those_of_the_newest_results() -> None:
+    text = " ".join((DOCS / "export.md").read_text("utf-8").split())
+    assert [line for line in export_lines() if line not in text] == []
+
+
+def test_the_figures_of_the_quantize_page_are_those_of_the_newest_results() -> None:
+    assert set(quantize_lines()) <= set((DOCS / "quantize.md").read_text("utf-8").splitlines())
+
+
+def test_the_figures_of_the_routing_page_are_those_of_the_newest_results() -> None:
+    text = " ".join((DOCS / "routing.md").read_text("utf-8").split())
+    cells = newest("routing_certificate")["figures"]
+    most = max(cell["broken"] for cell in cells)
+    assert f"more than {100 * most:.1f} % of the certificates false" in text
+    for name, data in (("MMLU", "mmlu"), ("GSM8K", "gsm8k"), ("LLMRouter", "llmrouter"), ("BIG-Bench Hard", "bbh")):
+        kept = [cell["kept_by_small"] for cell in cells if cell["set"] == data and cell["margin"] == 0.02]
+        assert f"{name} {' / '.join(f'{100 * share:.1f}' for share in kept)} %" in text
+    figures = newest("routing_quality_gsm8k")["figures"] | {"mmlu": newest("routing_quality")["figures"]}
+    shown = [*figures["gsm8k_cross_validated"], *(c for c in figures["train_to_dev"] if c["learnt_from"] == "answer")]
+    shown += [cell for cell in figures["mmlu"]["train_to_dev"] if cell["ranking"] == "learnt" and cell["claim"]][2:]
+    for cell in shown:
+        low, value, high = (f"{cell[key]:.3f}".removeprefix("0") for key in ("low", "apgr", "high"))
+        assert f"{value} ({low} to {high})" in text, cell
+
+
+def test_the_figures_of_the_fine_tuning_page_are_those_of_the_newest_results() -> None:
+    assert set(distillation_lines()) <= set((DOCS / "finetune.md").read_text("utf-8").splitlines())
 
 
 def test_every_type_of_personal_data_is_documented_in_its_own_words() -> None:

@@ -7,12 +7,28 @@ from pathlib import Path
 
 import pytest
 
+from pilotfish.gateway import local
 from tools.served_home import Learnt, learn
+
+DEADLINE_S = local.DEADLINE_S
 
 
 @pytest.fixture(scope="session")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
     return learn(tmp_path_factory.mktemp("learnt"))
+
+
+@pytest.fixture
+def deadline_s(monkeypatch: pytest.MonkeyPatch) -> float:
+    """What a local answer may take, as it really is: asked for by tests of what comes too late."""
+    monkeypatch.setattr(local, "DEADLINE_S", DEADLINE_S)
+    return DEADLINE_S
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everywhere else a busy machine must not make an answer late."""
+    monkeypatch.setattr(local, "DEADLINE_S", 10.0)
 
 
 @pytest.fixture

@@ -92,7 +92,28 @@ def test_chunk_extensions_are_ignored(place: Place) -> None:
     assert place.server.asked[-1].json["messages"][0]["content"] == "hi"
 
 
-def test_what_follows_an_upgrade_is_no_request(place: Place) -> None:
+WISH = HEAD + b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("framing", [LENGTH, b"transfer-encoding: chunked\r\n"], ids=["length", "chunks"])
+@pytest.mark.parametrize("cut", [0, 30, len(WISH) + 12, -3])
+def test_a_wish_for_another_protocol_is_passed_over(place: Place, framing: bytes, cut: int) -> None:
+    data = WISH + framing + b"\r\n" + (BODY if framing is LENGTH else chunked(BODY))
+    with socket.create_connection(("127.0.0.1", place.port), timeout=2) as client:
+        client.sendall(data[:cut])
+        time.sleep(0.02)
+        client.sendall(data[cut:])
+        reply = client.makefile("rb").read()
+    assert status(reply) == 200
+    assert place.server.asked[-1].json["messages"][0]["content"] == "hi"
+
+
+def test_what_follows_a_wish_for_another_protocol_is_no_request(place: Place) -> None:
+    data = WISH + LENGTH + b"\r\n" + BODY + b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    assert exchange(place.port, data).count(b"HTTP/1.1 ") == 1
+
+
+def test_a_body_of_an_upgrade_is_no_request(place: Place) -> None:
     inner = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
     head = HEAD + b"connection: upgrade\r\nupgrade: websocket\r\ncontent-length: %d\r\n\r\n" % len(inner)
     reply = exchange(place.port, head + inner)

@@ -114,15 +114,23 @@ def _message(client: anthropic.Anthropic, stream: bool, **fields: Any) -> Any:
         return events.get_final_message()
 
 
-def test_answers_are_parsed_by_the_clients_own_helpers(home: Path) -> None:
-    with gateway(home, [Reply(text='{"colour": "red"}')]) as place:
+@pytest.mark.parametrize("behind", ["openai", "anthropic"])
+def test_answers_are_parsed_by_the_clients_own_helpers(home: Path, behind: str) -> None:
+    with gateway(home, [Reply(text='{"colour": "red"}')], large=LARGE[behind]) as place:
         parsed = place.client.chat.completions.parse(model="auto", messages=TURNS, response_format=Colour)
         assert parsed.choices[0].message.parsed == Colour(colour="red")
         with place.client.chat.completions.stream(model="auto", messages=TURNS, response_format=Colour) as events:
             assert events.get_final_completion().choices[0].message.parsed == Colour(colour="red")
         response = place.client.responses.parse(model="auto", input="hi", text_format=Colour)
         assert response.output_parsed == Colour(colour="red")
-        assert place.server.asked[0].json["response_format"]["json_schema"]["strict"] is True
+        said = claude(place).messages.parse(model="auto", max_tokens=9, messages=TURNS, output_format=Colour)
+        assert said.parsed_output == Colour(colour="red")
+        for asked in place.server.asked:
+            shape = (
+                asked.json["output_config"]["format"] if behind == "anthropic" else asked.json.get("response_format")
+            )
+            shape = shape or asked.json["text"]["format"]
+            assert (shape.get("json_schema") or shape)["schema"]["required"] == ["colour"]
 
 
 def test_an_images_bytes_reach_a_model_of_either_family(home: Path) -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 
 import openai
 import pytest
 
+from pilotfish.core.log_row import LogRow
+from pilotfish.models.wire.chat import CHAT
 from pilotfish.store.build import open_log
+from pilotfish.store.spool import Spool
 from tools.gateway import body, gateway, post
+from tools.keyed import ask
 from tools.upstream import Reply
 
 MESSAGES = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "hi"}]
@@ -64,6 +71,24 @@ def test_a_stream_arrives_piece_by_piece_and_is_logged_whole(home: Path) -> None
         row = place.rows(1)[0]
         assert (row.answer, row.reference_answer, row.is_stream) == ("abcdefgh", "abcdefgh", True)
         assert (row.prompt_tokens, row.completion_tokens) == (11, 3)
+
+
+def test_a_long_stream_of_tiny_events_holds_nobody_up_while_it_is_read_for_the_log(home: Path) -> None:
+    data = b"data: {}\n\n" * 150_000
+    started_s = time.perf_counter()
+    CHAT.decode_stream(data)
+    took_s = time.perf_counter() - started_s
+    with gateway(home, [Reply(body=data, content_type="text/event-stream")]) as place:
+        connection = HTTPConnection("127.0.0.1", place.port, timeout=5)
+        connection.request("POST", "/v1/chat/completions", body(stream=True))
+        response = connection.getresponse()
+        assert response.read(len(data)) == data
+        started_s = time.perf_counter()
+        assert ask(place.port, path="/healthz").status == 200
+        assert time.perf_counter() - started_s < took_s / 3
+        assert response.read() == b""
+        connection.close()
+        assert place.rows(1)[0].answer is None
 
 
 @pytest.mark.parametrize("name", ["", "auto", "pilotfish", "big"])
@@ -235,6 +260,26 @@ def test_nothing_of_a_text_is_written_where_privacy_says_so(home: Path) -> None:
     written = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
     assert b"my secret" not in written
     assert b"hello" not in written
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_reply_ends_only_once_its_row_is_written(home: Path, monkeypatch: pytest.MonkeyPatch, stream: bool) -> None:
+    is_writing, may_write = threading.Event(), threading.Event()
+    append = Spool.append
+
+    def slow(self: Spool, row: LogRow) -> None:
+        is_writing.set()
+        may_write.wait(2)
+        append(self, row)
+
+    monkeypatch.setattr(Spool, "append", slow)
+    with gateway(home) as place, ThreadPoolExecutor(1) as client:
+        reply = client.submit(post, place.port, body(stream=stream))
+        assert is_writing.wait(2)
+        time.sleep(0.05)
+        assert not reply.done()
+        may_write.set()
+        assert reply.result()[0] == 200
 
 
 def test_a_reply_leaves_although_the_log_cannot_be_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

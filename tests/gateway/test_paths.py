@@ -40,7 +40,7 @@ def test_what_there_is_to_see(home: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/nothing", 404),
         ("POST", "/v1/images/generations", 404),
         ("GET", "/v1/chat/completions", 405),
         ("POST", "/v1/models", 405),

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from pilotfish.gateway import privacy_guard
+from pilotfish.models.wire.chat import CHAT
 from tools.families import events, whole
 from tools.gateway import Place, gateway, post
+from tools.keyed import make_key
 from tools.served_home import Learnt, adopt, messages
 from tools.upstream import Asked, Reply
 
@@ -178,6 +180,47 @@ def test_detectors_that_fail_let_nothing_out(
         assert place.server.asked == []
 
 
+def test_a_key_has_a_mode_of_its_own_and_the_stricter_one_holds(home: Path, nothing_leaks: Any) -> None:
+    strict = make_key(home, "strict", privacy="local")
+    masking = make_key(home, "masking", privacy="mask")
+    plain = make_key(home, "plain")
+
+    def chat_as(place: Place, key: str, *, stream: bool = False) -> tuple[int, str, bytes]:
+        data = json.dumps({"model": "auto", "messages": [{"role": "user", "content": TEXT}], "stream": stream})
+        status, headers, reply = post(place.port, data.encode(), authorization=f"Bearer {key}")
+        return status, headers.get("x-pilotfish-privacy", ""), reply
+
+    with gateway(home, echo, privacy=OWN) as place:
+        nothing_leaks(place)
+        assert chat_as(place, strict)[:2] == (451, "local; types=CARD,CODE,EMAIL")
+        assert place.server.asked == []
+        for stream in (False, True):
+            status, note, reply = chat_as(place, masking, stream=stream)
+            assert (status, note) == (200, "masked; types=CARD,CODE,EMAIL")
+            assert MAIL in (reply.decode() if not stream else CHAT.decode_stream(reply).text or "")
+    with gateway(home, echo, privacy={"mode": "mask"} | OWN) as place:
+        nothing_leaks(place)
+        assert chat_as(place, plain)[1] == "masked; types=CARD,CODE,EMAIL"
+        assert chat_as(place, strict)[0] == 451
+        assert len(place.server.asked) == 1
+
+
+@pytest.mark.parametrize("mode", ["mask", "local"])
+def test_a_keys_mode_holds_where_the_detectors_fail(
+    home: Path, nothing_leaks: Any, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    def scan(self: object, text: str, deadline_s: float) -> None:
+        raise ValueError(text)
+
+    monkeypatch.setattr(privacy_guard.Detector, "scan", scan)
+    headers = {"authorization": f"Bearer {make_key(home, privacy=mode)}"}
+    with gateway(home, echo) as place:
+        nothing_leaks(place)
+        data = json.dumps({"model": "auto", "messages": [{"role": "user", "content": TEXT}]}).encode()
+        assert post(place.port, data, **headers)[0] == 451
+        assert place.server.asked == []
+
+
 @pytest.mark.parametrize("mode", ["mask", "local"])
 def test_an_image_is_treated_as_sensitive(home: Path, nothing_leaks: Any, mode: str) -> None:
     with gateway(home, echo, privacy={"mode": mode}) as place:
@@ -208,10 +251,12 @@ def test_a_specialist_may_answer_it_and_nobody_audits_that(serve: Serve, nothing
         assert place.server.asked == []
 
 
-def test_one_task_can_be_local_by_its_name(serve: Serve, nothing_leaks: Any) -> None:
+def test_one_task_can_be_local_by_its_name(serve: Serve, served_home: Path, nothing_leaks: Any) -> None:
     with serve(echo, privacy={"tasks": {"colours": "local"}}) as place:
         body = {"model": "other", "messages": messages(f"my car is red, {MAIL}")}
         assert post(place.port, json.dumps(body).encode())[0] == 451
+        key = make_key(served_home, privacy="mask")
+        assert post(place.port, json.dumps(body).encode(), authorization=f"Bearer {key}")[0] == 451
         assert place.server.asked == []
         nothing_leaks(place)
         assert post(place.port, json.dumps({"messages": [{"role": "user", "content": "hello"}]}).encode())[0] == 200

@@ -48,6 +48,16 @@ def unsure(messages: list[dict[str, Any]]) -> tuple[str, float]:
     return "red", 0.9 if int(str(messages[-1]["content"]).split()[4]) % 2 else 0.3
 
 
+def first(messages: list[dict[str, Any]]) -> str:
+    """A judge that always prefers what stands first."""
+    return "Verdict: 1"
+
+
+def seven(item: Item, answer: str) -> int:
+    """A scorer that knows no bounds."""
+    return 7
+
+
 def slow(messages: list[dict[str, Any]]) -> str:
     """A model that is right and takes its time."""
     time.sleep(0.01)

@@ -61,6 +61,19 @@ def events(path: str, text: str, asked: dict[str, Any], call: Call | None = None
     return [b"data: " + json.dumps(row).encode() + b"\n\n" for row in rows] + [b"data: [DONE]\n\n"]
 
 
+def with_logprobs(body: bytes, logprob: float | None) -> bytes:
+    """A chat completion, or a chunk of one, that tells each character's log-probability; the next best lies 1 below."""
+    row = json.loads(body)
+    if logprob is None:
+        return body
+    for choice in row.get("choices", ()):
+        said = choice.get("message", choice.get("delta", {})).get("content") or ""
+        tokens = [{"token": one, "logprob": logprob} for one in said]
+        next_best = {"token": "~", "logprob": logprob - 1}
+        choice["logprobs"] = {"content": [{**token, "top_logprobs": [token, next_best]} for token in tokens]}
+    return json.dumps(row).encode()
+
+
 def named(row: dict[str, Any]) -> bytes:
     """An event named by its type."""
     return b"event: %s\ndata: %s\n\n" % (row["type"].encode(), json.dumps(row).encode())

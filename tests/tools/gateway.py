@@ -20,6 +20,7 @@ from pilotfish.config.settings import (
     ModelSettings,
     PrivacySettings,
     QualitySettings,
+    RoutingSettings,
     ServerSettings,
     Settings,
     TelemetrySettings,
@@ -68,6 +69,7 @@ def gateway(
     aliases: dict[str, str] | None = None,
     consistency: dict[str, object] | None = None,
     telemetry: dict[str, object] | None = None,
+    routing: dict[str, object] | None = None,
     keep_text: bool = True,
 ) -> Iterator[Place]:
     """A gateway in front of a server that follows `script`."""
@@ -80,6 +82,7 @@ def gateway(
             learning=LearningSettings(**({"check_every_s": 0.05} | (learning or {}))),  # type: ignore[arg-type]
             consistency=ConsistencySettings(**(consistency or {})),  # type: ignore[arg-type]
             telemetry=TelemetrySettings(**(telemetry or {})),  # type: ignore[arg-type]
+            routing=RoutingSettings(**(routing or {})),  # type: ignore[arg-type]
             log=LogSettings(keep_text=keep_text),
             privacy=PrivacySettings(**(privacy or {})),  # type: ignore[arg-type]
             models=models or {},

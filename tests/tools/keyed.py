@@ -21,9 +21,9 @@ PRICES: dict[str, object] = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 1
 def make_key(home: Path, name: str = "ci", *, models: tuple[str, ...] = (), **limits: Any) -> str:
     """A new key in `home`; its secret."""
     secret = new_secret()
-    expires_s = limits.pop("expires_s", None)
+    kept = {"expires_s": limits.pop("expires_s", None), "privacy": limits.pop("privacy", "allow")}
     with closing(open_keys(home)) as keys:
-        keys.create(name, sha256(secret.encode()), models=models, limits=Limits(**limits), expires_s=expires_s)
+        keys.create(name, sha256(secret.encode()), models=models, limits=Limits(**limits), **kept)
     return secret
 
 

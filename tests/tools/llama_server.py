@@ -13,16 +13,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.tiny_gguf import write_gguf
+from tools.tiny_gguf import N_LAYERS, write_gguf
 
 N_SLOTS, N_CONTEXT = 2, 16384
 ALIAS = "tiny"
 
 
 @contextlib.contextmanager
-def llama_server(folder: Path) -> Iterator[str]:
-    """The address of a server over a model written into `folder`, while the block lasts."""
-    model = write_gguf(folder / "tiny.gguf")
+def llama_server(folder: Path, *, n_layers: int = N_LAYERS) -> Iterator[str]:
+    """The address of a server over a model of so many layers, written into `folder`, while the block lasts."""
+    model = write_gguf(folder / "tiny.gguf", seed=abs(n_layers - N_LAYERS), n_layers=n_layers)
     command = [sys.executable, "-m", "tools.llama_server", str(model)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     with (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilotfish.core.log_row import AuditRow, InstructionsRow, RepeatRow, RequestRow
+from pilotfish.core.log_row import AuditRow, GradeRow, InstructionsRow, RepeatRow, RequestRow, TriedRow
 
 
 def request_row(request_id: str = "r0", **fields: Any) -> RequestRow:
@@ -52,6 +52,27 @@ def repeat_row(request_id: str = "r0", number: int = 1, **fields: Any) -> Repeat
         "latency_s": 0.5,
     }
     return RepeatRow(request_id=request_id, number=number, **(values | fields))
+
+
+def tried_row(request_id: str = "r0", **fields: Any) -> TriedRow:
+    values: dict[str, Any] = {
+        "request_id": request_id,
+        "model": "small",
+        "time_s": 1.5,
+        "purpose": "collect",
+        "probability": 0.5,
+        "prompt": "hi",
+        "tried": '{"text": "hello"}',
+        "status": 200,
+        "cost_usd": 0.25,
+        "expected_usd": 0.5,
+    }
+    return TriedRow(**{**values, **fields})
+
+
+def grade_row(request_id: str = "r0", **fields: Any) -> GradeRow:
+    values: dict[str, Any] = {"source": "feedback", "time_s": 2.0, "scores": '{"big": 1.0}', "comment": "good"}
+    return GradeRow(**{"request_id": request_id, **values, **fields})
 
 
 def instructions_row(instructions_id: str = "i", **fields: Any) -> InstructionsRow:

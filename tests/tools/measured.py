@@ -51,9 +51,64 @@ def latency_line() -> str:
     )
 
 
+def export_lines() -> list[str]:
+    """The table rows and the sentence of the page on exported specialists."""
+    found = newest("export")
+    first, full = found["starts"]
+    alike, page = found["alike"], found["browser"]
+
+    def start(row: dict[str, Any]) -> str:
+        return f"{row['first_answer_s']:.2f} s ({row['fastest_s']:.2f} the fastest; {row['cpu_s']:.2f} CPU-s)"
+
+    return [
+        f"| on disk | {found['disk_mb']:.1f} MB | 30 MB |",
+        f"| resident memory, at most | {max(row['rss_mib'] for row in (first, full)):.0f} MiB | 120 MiB |",
+        f"| first answer, by the n-grams | {start(first)} | 0.5 s |",
+        f"| first answer, with the encoder | {start(full)} | 0.5 s |",
+        f"| alike to the last bit | {alike['alike_to_the_last_bit']:,} of {alike['texts']:,} texts | all |",
+        f"Of {page['texts']} texts, {page['same_answer']} got the same answer in Chromium and {page['same_decision']} "
+        f"the same decision; certainty differed by {page['largest_difference_of_certainty']:.3f} at most, scope by "
+        f"{page['largest_difference_of_scope']:.3f}.",
+    ]
+
+
+def quantize_lines() -> list[str]:
+    """The table rows of the page on quantizing."""
+
+    def cells(row: dict[str, Any]) -> list[str]:
+        flips = ("-", "-")
+        if row["flips"] is not None:
+            flips = (f"{row['flips']} of {row['answers']:,}", f"{row['surest_flips']} of {row['surest']:,}")
+        sizes = [f"{row['encoder_mb']:.1f}", f"{row['memory_mb']:.0f}", f"{row['p50_ms']:.1f}", f"{row['p95_ms']:.1f}"]
+        return [f"`{row['kind']}`", *sizes, f"{100 * row['accuracy']:.1f} %", *flips, row["verdict"] or "-"]
+
+    return [f"| {' | '.join(cells(row))} |" for row in newest("quantize")["figures"]]
+
+
+def distillation_lines() -> list[str]:
+    """The table rows of the page on fine-tuning."""
+    return [
+        f"| {row['letters']:,} | {row['alone']:.3f} | {row['taught']:.3f} | {row['gained']:.4f} ± "
+        f"{row['standard_error']:.4f} | {row['seeds_better']} of {row['seeds']} |"
+        for row in newest("distillation")["over_seeds"]
+    ]
+
+
 def install_sizes() -> dict[str, str]:
     """The size of an installation by its extra; empty for the base."""
     return {row["extra"].strip("[]"): f"{row['size_mb']:.0f} MB" for row in newest("install")["rows"]}
+
+
+def load_lines() -> list[str]:
+    """What the page on faults says of the gateway under load."""
+    soak, kill = newest("soak"), newest("kill")
+    return [
+        f"{soak['minutes']:.0f} minutes at 70 % of what one core could do ({soak['rate_per_s']:.0f} requests a second)",
+        f"{soak['replies']:,} replies, {soak['lost_rows']} rows lost, {soak['wrong']} answers to the wrong question",
+        f"memory {100 * soak['rss_growth']:+.1f} %",
+        f"Killed {kill['kills']} times with `kill -9` at full load: of {kill['acknowledged']:,} acknowledged requests "
+        f"{kill['lost']} rows lost",
+    ]
 
 
 def privacy_lines() -> list[str]:
@@ -79,5 +134,42 @@ def privacy_lines() -> list[str]:
     ]
 
 
+def extraction_lines() -> list[str]:
+    """The table rows and the sentence on the certificate of the extraction page."""
+    rows = []
+    for name, kind in {"snips": "intent and 39 slots", "wnut17": "named entities of 6 types"}.items():
+        row = newest(f"extraction_{name}")["learnt"]
+        f1 = f"{100 * row['entity_f1']:.1f}" if "entity_f1" in row else "-"
+        cells = [
+            f"{name}, {kind}",
+            f"{row['learnt']:,} / {row['tested']:,}",
+            f"{100 * row['answers_right']:.1f} %",
+            f1,
+            f"{row['fit_cpu_s']:.0f} s",
+            f"{row['folder_mb']:.1f} MB",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    found = newest("extraction_snips")["certified"]
+    return [
+        *rows,
+        f"A first attempt at 5 % risk on snips' training rows certified {100 * found['certified_coverage']:.1f} % of "
+        f"them ({found['calibration']:,} calibration rows); of the test rows it would answer "
+        f"{100 * found['coverage_in_test']:.1f} %, of which {100 * found['differs_in_test']:.1f} % differ.",
+    ]
+
+
 def _share(value: float | str) -> str:
     return value if isinstance(value, str) else f"{100 * value:.0f} %"
+
+
+def retrieved_lines() -> list[str]:
+    """A table row for each kind of desk: what is answered, and wrongly, by the caches and under certificates."""
+    return [
+        f"| {name}: answered, wrong | "
+        + " | ".join(
+            f"{100 * cell['answered']:.1f} %, {100 * cell['wrong']:.1f} %"
+            for cell in (*run["cache"], *run["certified"])
+        )
+        + " |"
+        for name, run in newest("retrieved")["runs"].items()
+    ]

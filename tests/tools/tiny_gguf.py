@@ -31,11 +31,11 @@ _UINT32, _INT32, _FLOAT32, _BOOL, _STRING, _ARRAY = 4, 5, 6, 7, 8, 9
 _F32 = 0
 
 
-def write_gguf(path: Path, *, seed: int = 0) -> Path:
+def write_gguf(path: Path, *, seed: int = 0, n_layers: int = N_LAYERS) -> Path:
     """Write the model to `path`, which is returned."""
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    tensors = _tensors(np.random.default_rng(seed), tokens)
-    values = _values(tokens)
+    tensors = _tensors(np.random.default_rng(seed), tokens, n_layers)
+    values = _values(tokens, n_layers)
     head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values))
     head += b"".join(_text(name) + _value(kind, value) for name, (kind, value) in values.items())
     data = b""
@@ -47,14 +47,14 @@ def write_gguf(path: Path, *, seed: int = 0) -> Path:
     return path
 
 
-def _values(tokens: list[str]) -> dict[str, tuple[int, Any]]:
+def _values(tokens: list[str], n_layers: int) -> dict[str, tuple[int, Any]]:
     kinds = [_UNKNOWN, _CONTROL, _CONTROL] + [_BYTE] * 256
     return {
         "general.architecture": (_STRING, "llama"),
         "general.alignment": (_UINT32, _ALIGNMENT),
         "llama.context_length": (_UINT32, N_CONTEXT),
         "llama.embedding_length": (_UINT32, SIZE),
-        "llama.block_count": (_UINT32, N_LAYERS),
+        "llama.block_count": (_UINT32, n_layers),
         "llama.feed_forward_length": (_UINT32, N_INNER),
         "llama.attention.head_count": (_UINT32, N_HEADS),
         "llama.attention.layer_norm_rms_epsilon": (_FLOAT32, 1e-5),
@@ -69,7 +69,7 @@ def _values(tokens: list[str]) -> dict[str, tuple[int, Any]]:
     }
 
 
-def _tensors(rng: np.random.Generator, tokens: list[str]) -> dict[str, Any]:
+def _tensors(rng: np.random.Generator, tokens: list[str], n_layers: int) -> dict[str, Any]:
     def weights(*shape: int) -> Any:
         return rng.normal(0, 0.2, shape)
 
@@ -79,7 +79,7 @@ def _tensors(rng: np.random.Generator, tokens: list[str]) -> dict[str, Any]:
     is_plain = [first_byte + 32 <= number < first_byte + 127 for number in range(len(tokens))]
     output[:, 0] = np.where(is_plain, 0.0, -5.0)
     tensors = {"token_embd.weight": embeddings, "output.weight": output, "output_norm.weight": np.ones(SIZE)}
-    for layer in range(N_LAYERS):
+    for layer in range(n_layers):
         block = {f"attn_{name}.weight": weights(SIZE, SIZE) for name in ("q", "k", "v", "output")}
         block |= {"ffn_gate.weight": weights(N_INNER, SIZE), "ffn_up.weight": weights(N_INNER, SIZE)}
         block |= {"ffn_down.weight": weights(SIZE, N_INNER)}

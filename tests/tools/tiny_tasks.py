@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 
 from pilotfish.core.example import Example
 from pilotfish.core.task import AnswerShape, Field, Task
+from pilotfish.scoring.answers import parse, settle
 
 _WORDS = {
     "refund": ("refund", "money back", "reimburse me"),
@@ -60,4 +62,38 @@ def triage_examples(n: int, *, seed: int = 0) -> list[Example]:
         )
         for example in examples(n, seed=seed)
         for value in example.answer or ()
+    ]
+
+
+_CITIES = ("Oslo", "Rome", "Lima", "Bern", "Kyiv", "Riga", "Cork", "Nice", "Bonn", "York")
+
+
+def bookings(n: int, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Inputs with the reference's answer: JSON whose city and guests stand in the input, and a closed kind."""
+    rng = random.Random(seed)
+    found = []
+    for _ in range(n):
+        place, guests = f"{rng.choice(_CITIES)}{rng.choice(('', ' North', ' South'))}", rng.randrange(1000, 9999)
+        kind, verb = rng.choice((("hotel", "sleep"), ("dinner", "eat"), ("flight", "fly")))
+        text = f"{verb} in {place} with {guests:,} guests {rng.choice(_ENDS)}"
+        answer: dict[str, str | int] = {"kind": kind, "city": place}
+        if rng.random() < 0.3:
+            text = f"{verb} in {place} {rng.choice(_ENDS)}"
+        else:
+            answer["guests"] = guests
+        found.append((text, json.dumps(answer)))
+    return found
+
+
+def booking_task(pairs: Sequence[tuple[str, str]]) -> Task:
+    """The task of `bookings`, its shape inferred from them."""
+    shape = settle([answer for _, answer in pairs], [text for text, _ in pairs])
+    return Task(id="4" * 16, name="booking", instructions_id="5" * 16, instructions="Extract.", shape=shape)
+
+
+def booking_examples(pairs: Sequence[tuple[str, str]], task: Task) -> list[Example]:
+    """The pairs as examples of the task."""
+    return [
+        Example(text=text, answer=parse(task.shape, answer), time_s=float(number), request_id=str(number))
+        for number, (text, answer) in enumerate(pairs)
     ]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tools.families import Call, events, whole
+from tools.families import Call, events, whole, with_logprobs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,12 @@ class Reply:
     answers `text` with `status`, and then a `call` of a tool, in the format of the path; `body` replaces it. A stream
     sends its events `pace_s` apart and hangs up after `cut_after` of them, or falls silent (`hangs_after`), or repeats
     the last for ever (`endless`). `resets` hangs up with a reset (RST) in place of an orderly end. `keeps` says whether
-    the connection is kept.
+    the connection is kept. `logprob` is that of each character, told where it is asked for.
     """
 
     text: str = "hello"
     call: Call | None = None
+    logprob: float | None = None
     status: int = 200
     body: bytes | None = None
     headers: tuple[tuple[str, str], ...] = ()
@@ -138,6 +139,7 @@ class Upstream:
         body = reply.body
         if body is None:
             body = whole(asked.path.partition("?")[0], reply.text, asked.json.get("model", ""), reply.call)
+            body = with_logprobs(body, reply.logprob if asked.json.get("logprobs") else None)
         lines = [f"HTTP/1.1 {reply.status} Any", f"content-type: {reply.content_type or 'application/json'}"]
         lines += [f"{name}: {value}" for name, value in reply.headers] + [f"content-length: {len(body)}", "", ""]
         writer.write("\r\n".join(lines).encode() + body)
@@ -148,6 +150,11 @@ class Upstream:
         kind = reply.content_type or "text/event-stream"
         writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n".encode())
         found = events(asked.path, reply.text, asked.json, reply.call)
+        if asked.json.get("logprobs"):
+            found = [
+                b"data: %s\n\n" % with_logprobs(event[6:], reply.logprob) if event[:7] == b"data: {" else event
+                for event in found
+            ]
         if reply.hangs_after is not None or reply.endless:
             found = found[: reply.hangs_after or 2]
         for event in found[: reply.cut_after]:

@@ -15,16 +15,21 @@ def test_the_kinds_are_told_apart_by_what_is_written(tmp_path):
     place = Place(
         settings=Settings(
             large=LargeSettings(url="http://127.0.0.1:1/v1", model="big"),
-            models={"other": ModelSettings(url="http://127.0.0.1:2/v1", model="theirs")},
+            models={
+                "other": ModelSettings(url="http://127.0.0.1:2/v1", model="theirs"),
+                "here": ModelSettings(weights="someone/model"),
+            },
         ),
         gate=lambda least: Policy(Gates(min_certainty=least, min_scope=-1)),
     )
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "config.json").write_text("{}")
+    (tmp_path / "q4.gguf").write_bytes(b"GGUF")
     kinds = {
         "large": ("endpoint", "big"),
         "big": ("endpoint", "big"),
         "other": ("endpoint", "other"),
+        "here": ("weights", "here"),
         "http://127.0.0.1:1/v1#tiny": ("endpoint", "tiny"),
         "mine=http://127.0.0.1:1/v1?x=y#tiny": ("endpoint", "mine"),
         f"{scores}#b": ("recording", "b"),
@@ -32,6 +37,8 @@ def test_the_kinds_are_told_apart_by_what_is_written(tmp_path):
         "tools.compared:right": ("function", "right"),
         str(tmp_path / "weights"): ("weights", "weights"),
         "weights:someone/model": ("weights", "model"),
+        str(tmp_path / "q4.gguf"): ("weights", "q4"),
+        f"small=weights:{tmp_path / 'q4.gguf'}": ("weights", "small"),
         f"tools.compared:unsure>{scores}#a@0.5": ("cascade", "unsure>a"),
     }
     for text, expected in kinds.items():

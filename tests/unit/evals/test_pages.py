@@ -3,15 +3,15 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
 from pilotfish.core.item import Item
+from pilotfish.core.measured import Measured
 from pilotfish.core.messages import Message
-from pilotfish.evals import markdown, page, tables
+from pilotfish.evals import chart, markdown, page, tables
 from pilotfish.evals.candidates import Place, candidate
-from pilotfish.evals.report import Report, report
+from pilotfish.evals.report import Report, Stated, report
 from pilotfish.evals.run import Options, run
 from pilotfish.evals.run_file import Head, RunFile
 from pilotfish.evals.verdict import Rule
@@ -21,8 +21,9 @@ from tools.compared import write_scores
 HOSTILE = "<script>alert(1)</script> | `x` & \n# no heading"
 
 
-@pytest.fixture
-def found(tmp_path: Path) -> Report:
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    tmp_path = tmp_path_factory.mktemp("pages")
     rows = [{"id": f"i{i}", "answer": HOSTILE if i % 3 else "yes", "latency_s": 0.1 + i / 1e3} for i in range(60)]
     for name, seconds in (("one", 1.0), ("two", 3.0)):
         lines = [
@@ -44,9 +45,14 @@ def found(tmp_path: Path) -> Report:
     models = [candidate(str(tmp_path / "one.jsonl"), Place()), candidate(str(tmp_path / "two.jsonl"), Place())]
     models.append(candidate("tools.compared:right", Place()))
     with RunFile(tmp_path / "run.jsonl", head) as file:
-        run(asked, models, ("exact", scorer("exact")), file, Options(variants=("case",)))
+        run(asked, models, scorer("exact"), file, Options(variants=("case",)))
         return report(
-            asked, file, ["one", "two", "right"], Rule(), rents={"right": 2.0}, command="pilotfish compare <x>"
+            asked,
+            file,
+            ["one", "two", "right"],
+            Rule(),
+            stated=Stated(rents={"right": 2.0}),
+            command="pilotfish compare <x>",
         )
 
 
@@ -98,8 +104,29 @@ def test_every_axis_stands_in_the_tables_and_in_the_json(found):
 
 
 def test_the_front_is_what_nothing_beats():
-    assert page.pareto([(3, 0.9), (1, 0.5), (2, 0.4), (2, 0.7)]) == [(1, 0.5), (2, 0.7), (3, 0.9)]
-    assert page.pareto([]) == []
+    assert chart.pareto([(3, 0.9), (1, 0.5), (2, 0.4), (2, 0.7)]) == [(1, 0.5), (2, 0.7), (3, 0.9)]
+    assert chart.pareto([]) == []
+
+
+def test_the_chart_has_round_marks_its_unit_and_names_that_can_be_read():
+    points = [
+        chart.Point("first-model", Measured(value=0.003), Measured(value=0.9, low=0.86, high=0.93)),
+        chart.Point("second-model", Measured(value=0.0031), Measured(value=0.9, low=0.86, high=0.93)),
+        chart.Point("third-model", Measured(value=0.2, low=0.1, high=0.4), Measured(value=0.7, low=0.66, high=0.74)),
+    ]
+    drawn = chart.draw(points, "US dollars an answer", ["fourth"])
+    texts = re.findall(r'<text[^>]*?x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)"[^>]*>([^<]*)<', drawn)
+    assert {"0.005", "0.01", "0.1", "70", "100"} <= {text for *_, text in texts}
+    names = {text: (anchor, float(y)) for _, y, anchor, text in texts if text.endswith("-model")}
+    (side, y), (other_side, other_y) = names["first-model"], names["second-model"]
+    assert side != other_side or abs(y - other_y) >= 12
+    assert "without a figure: fourth" in drawn
+    assert ">US dollars an answer<" in drawn
+
+
+def test_one_cost_and_one_quality_are_drawn_too():
+    same = chart.Point("a", Measured(value=1.0), Measured(value=1.0, low=1.0, high=1.0))
+    assert "polyline" in chart.draw([same, same], "ms", [])
 
 
 def test_an_axis_that_no_model_has_is_a_sentence_and_no_table(tmp_path):
@@ -108,7 +135,7 @@ def test_an_axis_that_no_model_has_is_a_sentence_and_no_table(tmp_path):
     asked = [Item(id=f"i{i}", messages=[], expected="", tags={}) for i in range(30)]
     models = [candidate(f"{scores}#{name}", Place()) for name in "ab"]
     with RunFile(tmp_path / "run.jsonl", head) as file:
-        run(asked, models, ("as recorded", scorer("exact")), file, Options())
+        run(asked, models, scorer("exact"), file, Options())
         result = report(asked, file, ["a", "b"], Rule())
     assert "Not measured for any of these models: latency, memory and energy, money." in tables.headline(result)
     assert [table.title for table in tables.tables(result)] == ["Verdicts against a, 30 items", "Quality"]

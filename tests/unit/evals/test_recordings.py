@@ -123,7 +123,7 @@ def test_rows_of_id_and_answer_and_their_repeats(tmp_path):
 def test_a_run_is_a_recording_too(tmp_path):
     head = Head(data="doors", data_sha256="d", prompts_sha256="p", scorer="exact", n_items=3)
     with RunFile(tmp_path / "run.jsonl", head) as file:
-        run(items(3), [candidate("tools.compared:unsure", Place())], ("exact", scorer("exact")), file, Options())
+        run(items(3), [candidate("tools.compared:unsure", Place())], scorer("exact"), file, Options())
     found = said(tmp_path / "run.jsonl", items(2)[1])
     assert (found.answer, found.score.value, found.certainty) == ("red", 0.0, 0.9)
     assert found.latency_s is not None
@@ -157,6 +157,6 @@ def test_beside_other_models_recorded_answers_are_judged_by_the_same_scorer(tmp_
     for rescores in (True, False):
         head = Head(data="doors", data_sha256="d", prompts_sha256="p", scorer="exact", n_items=2)
         with RunFile(tmp_path / f"{rescores}.jsonl", head) as file:
-            run(items(2), [candidate(str(path), Place())], ("exact", scorer("exact")), file, Options(rescores=rescores))
+            run(items(2), [candidate(str(path), Place())], scorer("exact"), file, Options(rescores=rescores))
             scores[rescores] = [row.score for row in file.answers.values()]
     assert scores == {True: [1.0, 1.0], False: [0.0, 1.0]}

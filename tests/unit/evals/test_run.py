@@ -16,7 +16,7 @@ from pilotfish.core.messages import Price
 from pilotfish.evals.candidates import Candidate, Place, candidate, distinct
 from pilotfish.evals.load_shape import LoadShape
 from pilotfish.evals.perturb import prompts_sha
-from pilotfish.evals.report import Report, report
+from pilotfish.evals.report import Report, Stated, report
 from pilotfish.evals.run import Options, run
 from pilotfish.evals.run_file import AnswerRow, Head, ModelRow, RunFile, read_rows
 from pilotfish.evals.verdict import Rule
@@ -25,7 +25,7 @@ from pilotfish.scoring.scorers import Score, scorer
 from tools.compared import items
 from tools.upstream import Reply, upstream
 
-EXACT = ("exact", scorer("exact"))
+EXACT = scorer("exact")
 
 
 def head(n: int, **fields: str) -> Head:
@@ -45,6 +45,62 @@ def reported(path: Path, n: int, *models: str, options: Options | None = None, r
     asked(path, n, *models, options=options)
     with RunFile(path, head(n)) as file:
         return report(items(n), file, [candidate(model, Place()).name for model in models], rule or Rule())
+
+
+def test_repeats_are_judged_by_pass_at_k_of_the_items(tmp_path):
+    """One item is right in one of three tries (pass@2 is 2/3, pass^2 is 0), one in all."""
+    with RunFile(tmp_path / "run.jsonl", head(2)) as file:
+        file.add_model(ModelRow(name="m", kind="function", spec="", sha256="", is_local=True))
+        for repeat in range(3):
+            file.add_answer(AnswerRow(model="m", item="i0", repeat=repeat, score=float(repeat == 1)))
+            file.add_answer(AnswerRow(model="m", item="i1", repeat=repeat, score=1.0))
+        (model,) = report(items(2), file, ["m"], Rule()).models
+    assert {k: figure.value for k, figure in model.pass_any.items()} == pytest.approx({1: 2 / 3, 2: 5 / 6, 3: 1.0})
+    assert {k: figure.value for k, figure in model.pass_all.items()} == pytest.approx({1: 2 / 3, 2: 0.5, 3: 0.5})
+    assert model.pass_any[1].value == pytest.approx(model.quality.value)
+    assert model.pass_any[3].n == 2
+
+
+TIMES = [
+    {"ttft_s": 0.1, "latency_s": 1.1, "completion_tokens": 11},  # TPOT 100 ms
+    {"ttft_s": 0.3, "latency_s": 0.5, "completion_tokens": 11},  # 20 ms
+    {"ttft_s": 0.1, "latency_s": 0.1, "completion_tokens": 1},  # undefined for one token
+    {"latency_s": 0.2, "completion_tokens": 0},  # no text, so no first token
+    {"failure": "timeout"},
+]
+
+
+@pytest.mark.parametrize(
+    ("limits_s", "met"),
+    [
+        ({"ttft": 0.2}, 2),
+        ({"tpot": 0.05}, 2),
+        ({"end_to_end": 0.5}, 3),
+        ({"ttft": 0.2, "tpot": 0.05}, 1),
+        ({"ttft": 1.0, "tpot": 0.1, "end_to_end": 2.0}, 3),
+    ],
+)
+def test_goodput_is_the_share_of_all_requests_that_keep_within_all_limits(tmp_path, limits_s, met):
+    with RunFile(tmp_path / "run.jsonl", head(5)) as file:
+        file.add_model(ModelRow(name="m", kind="endpoint", spec="", sha256="", is_local=False))
+        for number, times in enumerate(TIMES):
+            counts = {} if "failure" in times else {"prompt_tokens": 3}
+            file.add_answer(AnswerRow(model="m", item=f"i{number}", **counts, **times))
+        (model,) = report(items(5), file, ["m"], Rule(), stated=Stated(limits_s=limits_s)).models
+    assert (model.goodput.value, model.goodput.n) == (met / 5, 5)
+    assert model.latency["tpot"]["p50"].value == pytest.approx(0.06)
+    assert model.prompt_tokens.value is None, "one request has no counts, so there is no mean"
+
+
+def test_goodput_of_what_a_model_does_not_have_is_no_figure(tmp_path):
+    asked(tmp_path / "run.jsonl", 3, "tools.compared:right")
+    with RunFile(tmp_path / "run.jsonl", head(3)) as file:
+        for limits_s in ({"ttft": 1.0}, {"tpot": 1.0}):
+            (model,) = report(items(3), file, ["right"], Rule(), stated=Stated(limits_s=limits_s)).models
+            assert model.goodput.value is None
+            assert "answers come whole" in model.goodput.why_none
+        (model,) = report(items(3), file, ["right"], Rule(), stated=Stated(limits_s={"end_to_end": 9.0})).models
+        assert model.goodput.value == 1.0
 
 
 def test_every_item_is_asked_once_of_every_model(tmp_path):
@@ -220,7 +276,7 @@ def test_a_failure_that_a_scorer_sees_counts_as_wrong(tmp_path):
         return Score(0.7, "refusal" if item.id == "i0" else "", "")
 
     with RunFile(tmp_path / "run.jsonl", head(2)) as file:
-        run(items(2), [candidate("tools.compared:right", Place())], ("own", judged), file, Options())
+        run(items(2), [candidate("tools.compared:right", Place())], judged, file, Options())
         (model,) = report(items(2), file, ["right"], Rule()).models
     assert model.failures["refusal"] == 1
     assert model.quality.value == pytest.approx(0.35)

@@ -71,6 +71,16 @@ def test_a_changed_certificate_is_found_out(tried, change, named):
     assert named in [difference.field for difference in verify(tampered, _examples(700), specialist)]
 
 
+def test_a_changed_curve_is_found_out_and_an_older_certificate_needs_none(tried):
+    specialist = Specialist.load(tried.fitted.folder, ENCODER)
+    kept = tried.verdict.details["curve"]
+    points = [[*kept["points"][0][:2], 0.5], *kept["points"][1:]]
+    tampered = dataclasses.replace(tried.verdict, details=tried.verdict.details | {"curve": kept | {"points": points}})
+    assert [difference.field for difference in verify(tampered, _examples(700), specialist)] == ["details.curve"]
+    older = {key: value for key, value in tried.verdict.details.items() if key != "curve"}
+    assert verify(dataclasses.replace(tried.verdict, details=older), _examples(700), specialist) == []
+
+
 @pytest.mark.parametrize("change", [{"counts": [0] * 64}, {"edges": [0.5]}, {"n": 1}])
 def test_a_changed_baseline_of_the_drift_watch_is_found_out(tried, change):
     specialist = Specialist.load(tried.fitted.folder, ENCODER)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
+import random
+
 import pytest
 
 from pilotfish.core.certificate import Claim
 from pilotfish.core.errors import UserError
 from pilotfish.core.example import Example
-from pilotfish.guarantees.fitting import fit
+from pilotfish.guarantees.fitting import MIN_RISE, fit
 from tools.served_home import sentences
 from tools.tiny_models import open_tiny_encoder
 from tools.traffic import colour_task, many_words
+from tools.tuning import RECIPE, in_order, order_task, tuning
 
 CLAIM = Claim(max_risk=0.2, per="traffic")
 ONE_TEXT = [("my car is red", "red")] * 40
@@ -61,6 +65,52 @@ def test_fresh_rows_without_variety_do_not_teach_alone(student, fresh):
 def test_deferred_rows_are_not_looked_at(student):
     found = student(sentences(100), sampling="deferred")
     assert (len(found.look.fold_losses), found.expected_coverage) == (0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    return folder, open_tiny_encoder(folder)
+
+
+@pytest.fixture
+def chosen(bench, tmp_path):
+    folder, encoder = bench
+
+    def run(task, rows, **plan):
+        fixed = {"number": 1, "encoder": encoder, "folder": tmp_path, "n_calibration": 300}
+        options = {"tuning": tuning(folder, **plan)} if plan else {}
+        return fit(task, rows, Claim(max_risk=0.02), **fixed, **options)
+
+    return run
+
+
+def test_a_fine_tuned_student_is_kept_where_that_lets_expect_more(chosen):
+    rows, said = in_order(500), []
+    frozen = chosen(order_task(), rows)
+    found = chosen(order_task(), rows, announce=said.append, recipe=dataclasses.replace(RECIPE, n_epochs=6))
+    assert found.expected_coverage >= frozen.expected_coverage + MIN_RISE
+    assert found.fitted.sha256 != frozen.fitted.sha256
+    assert len(found.look.fold_losses) == len(rows)
+    assert len(said) == 1
+
+
+def test_it_is_not_tried_where_the_frozen_one_leaves_no_room(chosen):
+    pairs, said = sentences(240), []
+    rows = [Example(text=text, answer=(colour,), time_s=float(i)) for i, (text, colour) in enumerate(pairs)]
+    frozen = chosen(colour_task(pairs), rows)
+    assert chosen(colour_task(pairs), rows, announce=said.append).fitted.sha256 == frozen.fitted.sha256
+    assert said == []
+
+
+def test_it_is_not_kept_where_it_lets_expect_no_more(chosen):
+    """Answers by the toss of a coin: no student can learn them."""
+    rng, said = random.Random(0), []
+    rows = [dataclasses.replace(row, answer=(rng.choice("qz"),)) for row in in_order(160)]
+    found = chosen(order_task(), rows, announce=said.append)
+    assert len(said) == 1
+    assert found.fitted.sha256 == chosen(order_task(), rows).fitted.sha256
+    assert chosen(order_task(), rows, is_forced=True).fitted.sha256 != found.fitted.sha256
 
 
 def test_too_little_variety_is_an_error(student):

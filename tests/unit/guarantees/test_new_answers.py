@@ -77,3 +77,22 @@ def test_only_answers_since_a_specialist_that_serves_was_taught_count():
 @pytest.mark.parametrize(("classes", "left"), [(("blue", "red"), ("red", "blue")), ((), ())])
 def test_values_that_came_up_in_calibration_alone_are_not_known(classes, left):
     assert answerable(LABEL, [classes]).fields[0].values == left
+
+
+def test_what_is_extracted_is_never_new_and_what_is_closed_beside_it_is():
+    fields = (Field(name="kind", values=('"hotel"',)), Field(name="city", source="span"))
+    new = NewAnswers(AnswerShape(kind="extraction", fields=fields))
+    new.see(('"hotel"', '"atlantis"'))
+    assert (new.n_known, new.n_rows) == (1, 0)
+    new.see(('"tent"', '"atlantis"'))
+    assert new.listed(at_least=1) == [("kind", '"tent"', 1)]
+
+
+def test_of_whole_texts_one_that_was_given_once_is_not_new() -> None:
+    shape = AnswerShape(kind="retrieved", fields=(Field(name="", values=("known",)),))
+    new = NewAnswers(shape)
+    for value in ("known", "once", "twice", "twice"):
+        new.see((value,))
+    assert (new.most, new.n_rows, new.listed()) == (2, 1, [("", "twice", 2)])
+    rows = [Example(text="t", answer=(value,), time_s=0.0) for value in ("known", "once", "twice", "twice")]
+    assert new.share_of(rows) == 0.5

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 
 from pilotfish.core.certificate import Certificate, Claim
+from pilotfish.guarantees import kept_curve
 from pilotfish.guarantees.certify import Evidence, Terms, certify
-from pilotfish.guarantees.page import render
+from pilotfish.guarantees.page import chart, render
 from pilotfish.guarantees.tiers import Rows, joint
 from pilotfish.stats import binomial, sequence
 
@@ -115,6 +117,14 @@ def test_what_came_from_a_log_is_escaped():
     assert "<b>" not in text
     assert "&lt;b&gt;" in text
     _Parsed(text)
+
+
+@pytest.mark.parametrize("per", ["answer", "traffic"])
+def test_the_curve_that_a_certificate_keeps_draws_the_same_chart(per):
+    certificate, rows = _made(per)
+    kept = kept_curve.of(Certificate.from_json(json.loads(json.dumps(certificate.to_json()))))
+    assert len(kept.points) < 150 < len(rows.points)
+    assert chart(certificate, kept) == chart(certificate, rows)
 
 
 def test_the_band_holds_the_curve_and_both_thresholds_are_on_it():

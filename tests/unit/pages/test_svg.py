@@ -25,7 +25,7 @@ def test_a_figure_is_well_formed_whatever_the_labels_say():
     ]
     figure = svg.figure(pieces, 'of "<task>"')
     root = ElementTree.fromstring(f"<div>{figure}</div>")
-    drawn = root[0]
+    drawn = root[0][0]
     assert drawn.attrib["aria-label"] == 'of "<task>"'
     assert len(drawn) == len(pieces) + 1  # a level is a line and a text
     assert [text.text for text in drawn.iter("text")] == ["a < b & 'c'", "<50>", "50", '"x"', "y"]

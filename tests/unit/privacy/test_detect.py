@@ -126,6 +126,31 @@ def test_names_and_addresses_are_looked_for_only_when_asked() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("I'm Quarto Angelo, hi", ("PERSON", "Quarto Angelo")),
+        ("then Okonedo told me so", ("PERSON", "Okonedo")),
+        ("met Alvir D. Pusaver there", ("PERSON", "Alvir D. Pusaver")),
+        ("everyone calls me Vesla", ("PERSON", "Vesla")),
+        ("Passauer Strasse 33", ("ADDRESS", "Passauer Strasse 33")),
+        ("Piroska u. 97.", ("ADDRESS", "Piroska u. 97.")),
+        ("USS Mahler\nFPO AA 70489", ("ADDRESS", "USS Mahler\nFPO AA 70489")),
+        ("in Suite 638 upstairs", ("ADDRESS", "Suite 638")),
+        ("it is located at 5638 Aasa 43", ("ADDRESS", "5638 Aasa 43")),
+    ],
+)
+def test_names_and_addresses_by_what_stands_around_them(text: str, expected: tuple[str, str]) -> None:
+    assert found(text, ALL) == [expected]
+
+
+@pytest.mark.parametrize(
+    "text", ["the Seller says no", "See Appendix B. Results", "Suite and Gate", "our Team replied", "Vitamin C. Zinc"]
+)
+def test_what_only_looks_like_a_name_or_an_address_is_none(text: str) -> None:
+    assert found(text, ALL) == []
+
+
 def test_overlaps_become_one_that_covers_both_under_the_surer_type() -> None:
     first = Finding(type="PHONE", start=0, end=10, score=0.5)
     second = Finding(type="CARD", start=4, end=20, score=1.0)

@@ -270,3 +270,13 @@ def test_shared_layers_save_memory_and_no_computing():
     albert, bert = shape("albert-base-v2"), shape("bert-base-uncased")
     assert albert.parameters < bert.parameters / 9
     assert flops.linear(albert) >= flops.linear(bert)
+
+
+def test_the_catalogue_says_what_each_shape_was_held_against():
+    """As docs/inspect.md counts them; what nobody publishes has nothing that could be checked."""
+    entries = catalogue().entries.values()
+    assert sum("litgpt 0.5.13" in entry.checked for entry in entries) == 35
+    unchecked = {entry.name for entry in entries if entry.config is not None and not entry.checked}
+    assert unchecked <= set(PARAMETERS), "those have at least a count"
+    assert not any(entry.checked for entry in entries if entry.config is None)
+    assert all("from memory" in fact.cited for entry in entries for fact in entry.facts)

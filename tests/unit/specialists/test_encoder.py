@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pilotfish.core.errors import SpecialistError
-from pilotfish.specialists.encoder import CARD, GRAPH, TOKENIZER, Encoder
+from pilotfish.core.grounding import Words
+from pilotfish.specialists.encoder import CARD, GRAPH, TOKENIZER, WORDS, Encoder
 from pilotfish.students.encoder_cache import open_encoder
 from tools.tiny_models import POSITIONS, open_tiny_encoder
 
@@ -49,7 +50,7 @@ def test_both_ends_of_a_long_text_are_read_and_its_middle_is_not(folder):
 def test_a_text_of_exactly_the_limit_is_whole(folder):
     encoder = Encoder.load(folder)
     at_limit = "a " * (POSITIONS - 2)
-    assert len(encoder._tokens(at_limit)) == len(encoder._tokens(at_limit + "b")) == POSITIONS
+    assert len(encoder.tokens(at_limit)) == len(encoder.tokens(at_limit + "b")) == POSITIONS
 
 
 @pytest.mark.parametrize("name", [GRAPH, TOKENIZER, CARD])
@@ -94,3 +95,33 @@ Encoder.load(Path({str(folder)!r})).encode(["hello"])
     environment.pop("ORT_DISABLE_TELEMETRY", None)
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_words_are_read_with_the_very_embedding_of_their_text(folder):
+    encoder = Encoder.load(folder)
+    for text in ("where is my order?", "", "a b c " * 50, "Grüße 你好 \ud83d", "x" * 20_000):
+        places = Words.of(text).places
+        embedding, states = encoder.words().read(text, places)
+        assert (embedding == encoder.encode([text])[0]).all()
+        assert states.shape == (len(places), encoder.dimension)
+        assert states.dtype == np.float32
+
+
+def test_each_word_has_the_state_of_its_own_pieces(folder):
+    reader = Encoder.load(folder).words()
+    text = "order 66 now " * 40
+    places = Words.of(text).places
+    _, states = reader.read(text, places)
+    assert np.abs(states).sum(axis=1).all()
+    _, alone = reader.read(text, places[7:9])
+    assert (alone == states[7:9]).all()
+    _, unread = reader.read("ab", [(5, 7)])
+    assert not unread.any()
+
+
+def test_a_changed_graph_for_words_is_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "changed")
+    path = tmp_path / "changed" / WORDS
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(SpecialistError, match="graph for words"):
+        Encoder.load(tmp_path / "changed").words()

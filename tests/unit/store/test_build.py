@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pilotfish.core.errors import StoreError
-from pilotfish.store.build import embeddings, open_importer, open_log, open_registry, open_writer, prune
+from pilotfish.store.build import embeddings, open_importer, open_log, open_registry, open_writer, prune, tuning
 from tools.log_rows import request_row
 
 OPEN = [open_log, open_writer, open_importer, open_registry]
@@ -61,7 +61,10 @@ def test_pruning_deletes_what_was_derived_from_the_texts_too(tmp_path: Path) -> 
     writer.append(request_row("old", time_s=1.0))
     writer.append(request_row("new", time_s=9.0))
     embeddings(tmp_path).write_bytes(b"")
+    begun = tuning(tmp_path / "specialists") / "task"
+    begun.mkdir(parents=True)
     assert prune(tmp_path, 5.0) == 1
     assert open_log(tmp_path).row("new") is not None
     assert not embeddings(tmp_path).exists()
+    assert not begun.exists()
     writer.close()

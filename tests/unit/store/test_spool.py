@@ -16,14 +16,26 @@ import msgspec
 import pytest
 
 from pilotfish.core.errors import StoreError
-from pilotfish.store.spool import Spool, SpoolLine, finished_lines, is_being_written, segments
+from pilotfish.core.log_row import AuditRow, InstructionsRow, RequestRow
+from pilotfish.store.spool import GapRow, Spool, finished_lines, is_being_written, segments
 from tools.log_rows import audit_row, instructions_row, local_row, request_row
 
 TESTS = Path(__file__).parents[2]
-decode = msgspec.json.Decoder(SpoolLine).decode
 
 
-def lines(folder: Path) -> list[SpoolLine]:
+class Line(msgspec.Struct):
+    """One line of a segment: an object whose only key is the kind of its row."""
+
+    request: RequestRow | None = None
+    audit: AuditRow | None = None
+    instructions: InstructionsRow | None = None
+    gap: GapRow | None = None
+
+
+decode = msgspec.json.Decoder(Line).decode
+
+
+def lines(folder: Path) -> list[Line]:
     return [decode(line) for segment in segments(folder) for line in segment.read_bytes().splitlines()]
 
 
@@ -99,6 +111,7 @@ def test_only_finished_lines_are_given_until_the_writer_is_gone(tmp_path: Path) 
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
+from pilotfish.core.log_row import AuditRow, InstructionsRow, RequestRow
 from pilotfish.store.spool import Spool
 from tools.log_rows import request_row
 spool = Spool(Path(sys.argv[1]))
@@ -189,6 +202,7 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> Non
 WRITER = """
 import os, sys
 from pathlib import Path
+from pilotfish.core.log_row import AuditRow, InstructionsRow, RequestRow
 from pilotfish.store.spool import Spool
 from tools.log_rows import request_row
 spool = Spool(Path(sys.argv[1]), segment_bytes=50_000, sync_every_s=0.01)

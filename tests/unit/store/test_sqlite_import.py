@@ -17,7 +17,7 @@ from pilotfish.core.errors import StoreError
 from pilotfish.store.base import LogFilter
 from pilotfish.store.build import open_importer, open_log
 from pilotfish.store.spool import Spool, segments
-from pilotfish.store.sqlite_import import import_spool
+from pilotfish.store.sqlite_import import AT_ONCE, import_spool
 from pilotfish.store.sqlite_log import SqliteLog
 from tools.log_rows import request_row
 
@@ -204,3 +204,10 @@ def test_the_importer_thread_outlives_a_failure(tmp_path: Path, caplog: pytest.L
     assert [record.getMessage()[:33] for record in caplog.records] == ["Logged requests wait in the spool"]
     assert [row.request_id for row in log.rows(LogFilter())] == ["a"]
     assert os.listdir(tmp_path / "spool") == ["import.lock"]
+
+
+def test_rows_beyond_one_statement_are_all_counted_and_come_once(spool: Path) -> None:
+    names = [f"{number:03}" for number in range(2 * AT_ONCE + 1)]
+    write(spool, *names, "000", "001")
+    assert run(spool) == len(names)
+    assert ids(spool) == names

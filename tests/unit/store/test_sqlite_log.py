@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from pilotfish.core.errors import StoreError
+from pilotfish.store import sqlite_periods
 from pilotfish.store.base import LogFilter
 from pilotfish.store.sqlite_file import migrate
-from pilotfish.store.sqlite_log import MIGRATIONS, SqliteLog, query
+from pilotfish.store.sqlite_log import DIFFERING, MIGRATIONS, SqliteLog, query
 from tools.log_rows import local_row, request_row
 
-OF_THE_RECEIPT = ("server", "tries", "price_source")
+OF_THE_RECEIPT = ("server", "tries", "price_source", "route", "tried_usd")
 """The columns that came last."""
 
 
@@ -24,7 +25,8 @@ OF_THE_RECEIPT = ("server", "tries", "price_source")
     [
         (LogFilter(), "requests_by_time"),
         (LogFilter(newest_first=True, limit=50), "requests_by_time"),
-        (LogFilter(since_s=1.0, errors_only=True), "requests_by_time"),
+        (LogFilter(since_s=1.0, errors_only=True), "requests_failed"),
+        (LogFilter(task_id="t", errors_only=True, newest_first=True), "requests_failed_by_task"),
         (LogFilter(task_id="t", since_s=1.0), "requests_by_task"),
         (LogFilter(task_id="t", newest_first=True), "requests_by_task"),
     ],
@@ -38,6 +40,40 @@ def test_every_filter_reads_an_index_in_its_order(tmp_path: Path, where: LogFilt
     assert len(plan) == 2
     assert plan[1].startswith("SEARCH a USING INDEX")
     assert not any("TEMP B-TREE" in step for step in plan)
+
+
+@pytest.mark.parametrize(
+    ("sql", "values"),
+    [
+        query(LogFilter(newest_first=True, limit=50, before_id="r")),
+        query(LogFilter(task_id="t", newest_first=True, limit=50, before_id="r")),
+        (DIFFERING, ["t", 20]),
+        sqlite_periods.query((1.0, None), 3600, None, by_task=False),
+        sqlite_periods.query((1.0, 2.0), 0, "t", by_task=True),
+    ],
+)
+def test_what_pages_ask_scans_no_table(tmp_path: Path, sql: str, values: list[object]) -> None:
+    SqliteLog(tmp_path / "log.db")
+    with closing(sqlite3.connect(tmp_path / "log.db")) as connection:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert [step for step in plan if step.startswith("SCAN")] == []
+
+
+def test_a_log_from_before_there_were_hours_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    migrate(path, MIGRATIONS[: MIGRATIONS.index(sqlite_periods.MIGRATION)])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for row in (request_row("a"), local_row("b", time_s=4000.0)):
+            values = dataclasses.asdict(row)
+            marks = ", ".join("?" * len(values))
+            connection.execute(f"INSERT INTO requests ({', '.join(values)}) VALUES ({marks})", [*values.values()])
+        connection.execute(
+            "INSERT INTO audits (request_id, time_s, reference_answer, status, error, cost_usd, latency_s) "
+            "VALUES ('b', 4001.0, 'refund', 200, '', 0.5, 1.0)"
+        )
+    first, second = SqliteLog(path).periods(0.0, step_s=3600, by_task=True)
+    assert (first.start_s, first.task_id, first.n_reference, first.reference_usd) == (0.0, "t", 1, 0.25)
+    assert (second.n_local, second.n_audits, second.audit_usd, second.n_judged) == (1, 1, 0.5, 0)
 
 
 def test_a_log_from_before_there_were_keys_is_read(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pilotfish.core.errors import UserError
-from pilotfish.specialists.encoder import CARD, GRAPH
+from pilotfish.core.errors import SpecialistError, UserError
+from pilotfish.specialists.encoder import CARD, GRAPH, WORDS, WORDS_CARD
 from pilotfish.students import weights
 from pilotfish.students.encoder_cache import open_encoder
 from tools.tiny_models import write_tiny_bert
@@ -79,3 +79,17 @@ def test_two_processes_may_build_at_once(tmp_path):
         worker.join()
     assert np.ptp(np.stack(vectors), axis=0).max() == 0
     assert len(folders(tmp_path / "cache")) == 1
+
+
+def test_an_encoder_of_an_earlier_version_gets_its_graph_for_words(tmp_path):
+    source = str(write_tiny_bert(tmp_path / "tiny"))
+    before = open_encoder(tmp_path / "cache", source)
+    (folder,) = folders(tmp_path / "cache")
+    for name in (WORDS, WORDS_CARD):
+        (folder / name).unlink()
+    with pytest.raises(SpecialistError, match="no graph for words"):
+        before.words()
+    after = open_encoder(tmp_path / "cache", source)
+    assert after.sha256 == before.sha256
+    assert after.words().dimension == after.dimension
+    assert not list(folder.glob(".building-*"))

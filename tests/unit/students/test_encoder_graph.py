@@ -58,7 +58,7 @@ def test_the_graph_computes_what_bert_does(tmp_path, pooling, activation, n_toke
     folder = write_tiny_bert(tmp_path / "bert", pooling=pooling, activation=activation)
     ids = np.random.default_rng(n_tokens).integers(0, 60, n_tokens)
     expected = reference(folder, ids, pooling=pooling, activation=activation)
-    graph = write_graph(folder, is_int8=False)
+    graph = write_graph(folder, precision="fp32")
     onnx.checker.check_model(onnx.load_model_from_string(graph))
     np.testing.assert_allclose(run(graph, ids), expected, atol=1e-5)
     assert run(write_graph(folder), ids) @ expected > 0.98
@@ -73,11 +73,11 @@ def test_a_graph_is_reproducible_and_int8_a_quarter_of_the_size(tmp_path):
 
 def test_prefixed_half_precision_weights_are_read(tmp_path):
     folder = write_tiny_bert(tmp_path / "bert")
-    before = run(write_graph(folder, is_int8=False), [2, 9, 3])
+    before = run(write_graph(folder, precision="fp32"), [2, 9, 3])
     tensors = load_file(folder / "model.safetensors")
     halves = {f"bert.{name}": tensor.astype(np.float16) for name, tensor in tensors.items()}
     save_file(halves, folder / "model.safetensors")
-    np.testing.assert_allclose(run(write_graph(folder, is_int8=False), [2, 9, 3]), before, atol=5e-3)
+    np.testing.assert_allclose(run(write_graph(folder, precision="fp32"), [2, 9, 3]), before, atol=5e-3)
 
 
 @pytest.mark.parametrize(

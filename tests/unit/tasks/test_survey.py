@@ -65,3 +65,20 @@ def test_requests_without_text_or_answer_are_counted() -> None:
 
 def test_an_empty_log_holds_no_task() -> None:
     assert survey([]) == []
+
+
+def test_an_answer_must_stand_in_the_input_and_not_in_its_template() -> None:
+    def asked(answers: list[tuple[str, str]]) -> str:
+        template = Template(instructions_id="i", prefix="Where to? Kyoto or ", suffix=" it is")
+        exchanges = [
+            Exchange(
+                instructions_id="i", instructions="", user_message=f"Where to? Kyoto or {place} it is", answer=answer
+            )
+            for place, answer in answers
+        ]
+        (task,) = survey(exchanges, [template])
+        return task.shape.kind
+
+    places = [f"town {number}" for number in range(40)]
+    assert asked([(place, place) for place in places]) == "extraction"
+    assert asked([(place, f"Kyoto {place}") for place in places]) == "text"

@@ -148,6 +148,20 @@ IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png", 
 BROKEN_CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "["}}
 
 
+SCHEMA = {"type": "object", "properties": {"colour": {"type": "string"}}, "additionalProperties": False}
+LOOSE = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+DESCRIBED = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True, "description": "y"}}
+
+
+def test_a_schema_is_kept_to_in_either_family() -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}
+    config = {"format": {"type": "json_schema", "schema": SCHEMA}}
+    assert TO_MESSAGES.request({**CHAT, "response_format": wanted}) == {**MESSAGES, "output_config": config}
+    assert TO_CHAT.request({**MESSAGES, "output_config": config})["response_format"] == wanted
+    text = {"format": {"type": "json_schema", "name": "x", "schema": SCHEMA, "strict": True}}
+    assert Chain(FROM_RESPONSES, TO_MESSAGES).request({**RESPONSES, "text": text})["output_config"] == config
+
+
 def said(role: str, *blocks: dict[str, Any]) -> dict[str, Any]:
     return {"messages": [{"role": role, "content": list(blocks)}, {"role": "user", "content": "x"}]}
 
@@ -159,7 +173,8 @@ def said(role: str, *blocks: dict[str, Any]) -> dict[str, Any]:
         ({"top_k": 5}, "top_k"),
         ({"service_tier": "standard_only"}, "service_tier"),
         ({"stop_sequences": list("abcde")}, "stop_sequences"),
-        ({"output_config": {"effort": "low"}}, "output_config"),
+        ({"output_config": {"effort": "low"}}, "output_config.effort"),
+        ({"output_config": {"format": {"type": "grammar"}}}, "output_config.format.type"),
         ({"cache_control": {"type": "ephemeral"}}, "cache_control"),
         (
             {"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]},
@@ -207,6 +222,8 @@ def test_what_chat_completions_cannot_say_is_named(fields: dict[str, Any], param
         ({"logit_bias": {"1": 5}}, "logit_bias"),
         ({"frequency_penalty": 0.5}, "frequency_penalty"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": LOOSE}, "response_format.json_schema.strict"),
+        ({"response_format": DESCRIBED}, "response_format.json_schema.description"),
         ({"reasoning_effort": "low"}, "reasoning_effort"),
         ({"temperature": 1.5}, "temperature"),
         ({"max_tokens": 7}, "max_tokens"),
@@ -262,6 +279,7 @@ def test_what_of_responses_chat_completions_cannot_say_is_named(fields: dict[str
     ("fields", "param"),
     [
         ({"text": {"format": {"type": "json_object"}}}, "text.format"),
+        ({"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}}, "text.format"),
         ({"reasoning": {"effort": "low"}}, "reasoning.effort"),
         ({"max_output_tokens": None}, "max_output_tokens"),
     ],

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+
+import pytest
+
+from pilotfish.cli.main import EXIT_NO, EXIT_USER
+from pilotfish.core.outcome import Outcome, Tried
+from pilotfish.evals.outcomes import read_outcomes, to_row
+from tools.outcomes import outcomes, write
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("outcomes") / "words.jsonl", outcomes(700, gap=0.15))
+
+
+def test_a_route_is_learnt_certified_judged_and_simulated(pilotfish, found, tmp_path):
+    route = tmp_path / "route.json"
+    made = pilotfish("route", "train", found, "--out", route, "--margin", "0.05", "--json")
+    assert made.code == 0, made.err
+    assert made.json["verdict"]["claim"] == {"max_risk": 0.05, "confidence": 0.95, "per": "loss"}
+    assert made.json["attempts"] == 1
+    told = {signal["name"]: signal for signal in made.json["learnt"][0]["signals"]}
+    assert told["least logprob"]["is_used"]
+    assert told["samples disagree"]["why_not"] == "known for 0 of 280"
+    again = pilotfish("route", "train", found, "--out", route, "--margin", "0.05", "--json")
+    assert again.json["verdict"]["delta_spent"] == pytest.approx(made.json["verdict"]["delta_spent"] / 4)
+
+    page = tmp_path / "page.html"
+    judged = pilotfish("route", "evaluate", route, "--on", found, "--margin", "0.05", "--html", page)
+    assert judged.code == 0, judged.err
+    assert judged.out.startswith("Route: small keeps")
+    for control in ("prompt length", "random at equal cost", "oracle", "always small", "convex hull", "best single"):
+        assert control in judged.out
+    assert "<svg" in page.read_text()
+
+    month = pilotfish("route", "simulate", route, "--on", found, "--requests", 10_000, "--budget", 7, "--json")
+    assert month.code == 0, month.err
+    assert month.json["learning_usd"] == pytest.approx(700 * 0.021)
+    lines = {line["name"]: line for line in month.json["lines"]}
+    assert lines["always large"]["usd"]["value"] == pytest.approx(200.0)
+    assert lines["this route"]["usd"]["value"] < 200.0
+    assert lines["at most 7 USD a day"]["usd"]["value"] <= 210.0
+
+
+def test_a_small_model_that_is_as_good_is_advised_alone(pilotfish, tmp_path):
+    file = write(tmp_path / "same.jsonl", outcomes(400, gap=0.0))
+    said = pilotfish("route", "evaluate", "--on", file, "--small", "small", "--reference", "large")
+    assert said.code == 0
+    assert said.out.startswith("Use small for everything")
+
+
+def test_noise_is_not_routed_and_a_refusal_keeps_nothing(pilotfish, tmp_path):
+    file = write(tmp_path / "noise.jsonl", outcomes(320, tells=False))
+    said = pilotfish("route", "evaluate", "--on", file)
+    assert said.code == EXIT_NO
+    assert said.out.startswith("Do not route")
+    refused = pilotfish("route", "train", file, "--out", tmp_path / "r.json")
+    assert refused.code == EXIT_NO
+    assert "Not certified, so everything goes to large." in refused.out
+    assert json.loads((tmp_path / "r.json").read_text())["route"]["threshold"] is None
+    month = pilotfish("route", "simulate", tmp_path / "r.json", "--on", file)
+    assert month.code == EXIT_NO
+    assert month.out.startswith("Without a certificate everything goes to large")
+    poor = pilotfish("route", "simulate", tmp_path / "r.json", "--on", file, "--budget", 0.01)
+    assert poor.code == EXIT_USER
+    assert "A day costs at least" in poor.err
+
+
+def test_layouts_of_others_are_read(tmp_path):
+    wide = tmp_path / "routerbench.csv"
+    with wide.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(
+            ["sample_id", "prompt", "eval_name", "a", "b", "a|model_response", "a|total_cost", "b|total_cost"]
+        )
+        table.writerow(["s-1", "Why?", "mmlu", "0.0", "1.0", "No.", "0.001", "0.02"])
+    [row] = read_outcomes([wide])
+    assert (row.task, row.tried["a"].text, row.tried["b"].cost_usd) == ("mmlu", "No.", 0.02)
+    plain = tmp_path / "routellm.csv"
+    plain.write_text(",prompt,weak,strong,weak_response\n0,Why?,False,True,No.\n1,How?,True,True,So.\n")
+    assert [(o.tried["weak"].score, o.tried["strong"].score) for o in read_outcomes([plain])] == [(0, 1), (1, 1)]
+    long = tmp_path / "llmrouter.jsonl"
+    lines = [
+        {"task_name": "t", "query": "Why?", "model_name": name, "performance": score, "output_tokens": 7}
+        for name, score in (("a", 0.5), ("b", 1.0))
+    ]
+    long.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    [row] = read_outcomes([long])
+    assert {name: tried.score for name, tried in row.tried.items()} == {"a": 0.5, "b": 1.0}
+    assert (row.task, row.tried["a"].output_tokens) == ("t", 7)
+
+
+def test_our_own_layout_comes_back_as_it_went(tmp_path):
+    outcome = Outcome(
+        request_id="1",
+        prompt="Why?",
+        tried={"m": Tried(score=0.5, text="So.", logprobs=(-0.5,), tokens=("So.",), samples=("No.",), verifier=0.9)},
+        task="t",
+        split="train",
+        probability=0.25,
+        tags={"team": "x"},
+        tests="assert True",
+    )
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps(to_row(outcome)) + "\n")
+    assert read_outcomes([path]) == [outcome]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('{"prompt": "p", "answers": {"a": {"score": 2}}}', "must lie in 0..1"),
+        ('{"prompt": "p", "answers": {"a": {"score": 1, "sore": 1}}}', "unknown field 'sore'"),
+        ('{"prompt": "p", "answers": {"a": {"score": 1}}, "probability": 0}', "'probability'"),
+        ('{"prompt": "p", "a": 1}', "column of scores"),
+        ('{"text": "p"}', "no layout has the columns"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named(pilotfish, tmp_path, line, why):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(line + "\n")
+    said = pilotfish("route", "evaluate", "--on", path)
+    assert said.code == EXIT_USER
+    assert "rows.jsonl, line 1" in said.err
+    assert why in said.err
+
+
+def test_a_pickle_is_never_opened(pilotfish, tmp_path):
+    path = tmp_path / "routerbench_0shot.pkl"
+    path.write_bytes(pickle.dumps([]))
+    said = pilotfish("route", "evaluate", "--on", path)
+    assert said.code == EXIT_USER
+    assert "may run any code" in said.err
+
+
+def test_three_models_make_a_cascade(pilotfish, tmp_path):
+    rows = [
+        Outcome(
+            request_id=one.request_id,
+            prompt=one.prompt,
+            tried={"tiny": one.tried["small"], "middle": other.tried["small"], "large": one.tried["large"]},
+        )
+        for one, other in zip(outcomes(500, gap=0.3), outcomes(500, seed=1, gap=0.1), strict=True)
+    ]
+    file, route = write(tmp_path / "three.jsonl", rows), tmp_path / "route.json"
+    said = pilotfish("route", "train", file, "--out", route, "--models", "tiny>middle>large", "--margin", "0.1")
+    assert said.code == 0, said.out + said.err
+    judged = pilotfish("route", "evaluate", route, "--on", file, "--margin", "0.1", "--json")
+    assert judged.json["reached"]["loss"]["value"] < 0.1
+    assert 0.0 < judged.json["reached"]["kept"] <= 1.0

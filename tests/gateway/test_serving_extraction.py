@@ -1,0 +1,75 @@
+"""JSON whose values stand in the request: observed, learnt, certified whole, answered as the reference writes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pilotfish.core.certificate import Certificate, Claim
+from pilotfish.core.messages import ChatRequest, Message
+from pilotfish.guarantees.learn import learn
+from pilotfish.guarantees.pace import Pace
+from pilotfish.guarantees.verify import recompute
+from pilotfish.store.build import open_writer
+from pilotfish.store.home import open_home
+from pilotfish.students.encoder_cache import open_encoder
+from pilotfish.tasks.fingerprint import instructions_id
+from tools.gateway import gateway
+from tools.log_rows import instructions_row, request_row
+from tools.served_home import Learnt
+from tools.tiny_tasks import bookings
+from tools.upstream import Asked, Reply
+
+SYSTEM = "Extract kind, city and guests as JSON."
+
+
+def messages(text: str) -> list[dict[str, str]]:
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
+
+
+TASK = instructions_id(ChatRequest(messages=[Message(**row) for row in messages("x")]))
+
+
+def log(home: Path, pairs: list[tuple[str, str]]) -> None:
+    open_home(home).registry.close()
+    writer = open_writer(home)
+    writer.append(instructions_row(TASK, text=SYSTEM))
+    for number, (text, answer) in enumerate(pairs):
+        said = {"input": text, "answer": answer, "reference_answer": answer, "mode": "observe"}
+        writer.append(request_row(f"{number:06}", time_s=float(number), instructions_id=TASK, task_id=TASK, **said))
+    writer.close()
+
+
+def test_an_extraction_is_learnt_certified_and_served(
+    home: Path, learnt: Learnt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PILOTFISH_CACHE", str(learnt.folder / "cache"))
+    encoder = open_encoder(learnt.folder / "cache", learnt.encoder)
+    log(home, bookings(200))
+    place = open_home(home)
+    (outcome,) = learn(place, Claim(max_risk=0.15, confidence=0.8), Pace(first_after=180, growth=1.5), lambda: encoder)
+    assert isinstance(outcome.verdict, Certificate)
+    assert outcome.is_adopted
+    assert recompute(place, outcome.verdict.id, encoder).differences == []
+    place.registry.close()
+    later = bookings(30, seed=5)
+    right = dict(later)
+
+    def reference(asked: Asked) -> Reply:
+        return Reply(text=right[asked.json["messages"][-1]["content"]])
+
+    quality: dict[str, object] = {"max_risk": 0.15, "confidence": 0.8, "audit_rate": 0.0}
+    with gateway(home, reference, quality=quality, learning={"encoder": learnt.encoder, "check_every_s": 60}) as served:
+        local = []
+        for text, _ in later:
+            raw = served.client.chat.completions.with_raw_response.create(model="auto", messages=messages(text))  # type: ignore[arg-type]
+            if raw.headers["x-pilotfish-reason"] == "certified":
+                local.append((text, raw.parse().choices[0].message.content))
+    assert len(local) > 10
+    assert sum(said == right[text] for text, said in local) > 0.8 * len(local)
+    for text, said in local:
+        found = json.loads(said or "")
+        assert found["city"] in text
+        assert f"{found.get('guests', 0):,}" in f"{text} 0"
