@@ -72,7 +72,7 @@ def learn(name: str, encoder: Encoder, home: Path) -> tuple[dict[str, Any], Spec
 
 def decision_ms(specialist: Specialist, encoder: Encoder, texts: list[str]) -> dict[str, float]:
     """Milliseconds of one decision, text to answer, and of its part after the encoding."""
-    short = [text for text in texts if len(encoder._tokens(text)) <= 16][:1000]
+    short = [text for text in texts if len(encoder.tokens(text)) <= 16][:1000]
     whole, after = [], []
     for text in short:
         started = time.perf_counter()

@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from local import local_answers
+import local
 
 from record import save
 from servers import Server, free_port, running, wait_for_quiet
@@ -203,7 +203,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         figures = pass_through(folder, litellm, options.rounds, int(options.seconds))
-        figures["local"] = local_answers(folder)
+        with local.gateway(folder / "served") as (server, bodies):
+            figures["local"] = local.one_client(server, bodies)
     rounds = figures["rounds"]
     pairs = [("pilotfish", "nginx")] + ([("litellm", "pilotfish")] if litellm is not None else [])
     figures["ratios"] = {

@@ -1,0 +1,284 @@
+"""What learnt routes are worth on recorded outcomes of real models, beside every control, and what a decision costs.
+
+    python benchmarks/routing/quality.py [--encoder] [--only SET]
+
+Each pair is learnt on the `train` rows of its file and judged on its `dev` rows, which nothing has seen: for MMLU
+these are other subjects. MMLU in domain: learnt from 300 or 1,500 rows drawn from all subjects, judged on all others,
+ten and five times; once more with the subject as task tag. GSM8K also cross-validated over all its rows, by the
+prompt alone and with the weak answer read. RouteLLM's .603 is its best published figure on the whole of MMLU, not on
+these rows. `over_hull` is by how much of a score point (of 100) quality lies above mixing single models at equal
+cost; a claim is made where it is above 0 and the interval of APGR lies above .5. Costs of LLMRouter's models are
+their prices for 1,000 tokens each, since the rows have no token counts. With --encoder the frozen default encoder
+reads the prompts too. Writes benchmarks/results/routing_quality-DATE.json (routing_quality_SET-DATE.json with --only,
+routing_quality_mmlu_encoder-DATE.json with --encoder).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pilotfish.config import load
+from pilotfish.core.outcome import Outcome
+from pilotfish.evals import routed
+from pilotfish.evals.outcomes import read_outcomes
+from pilotfish.evals.routed import Pair, Ranking
+from pilotfish.routing.gain import Gain
+from pilotfish.routing.learn import Learnt, Material, learn
+from pilotfish.routing.route import Route, Step
+from pilotfish.specialists.encoder import Encoder
+from pilotfish.stats import routing
+from pilotfish.students.encoder_cache import open_encoder
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from record import DATA, save, show
+
+USD_PER_MTOK = {
+    "gemma-2-9b-it": 0.10,
+    "qwen2.5-7b-instruct": 0.20,
+    "codegemma-7b": 0.20,
+    "llama-3.1-8b-instruct": 0.20,
+    "llama3-chatqa-1.5-8b": 0.20,
+    "mistral-7b-instruct-v0.3": 0.20,
+    "llama-3.3-nemotron-super-49b-v1": 0.90,
+    "llama-3.1-nemotron-51b-instruct": 0.90,
+    "llama3-chatqa-1.5-70b": 0.90,
+}
+PAIRS = (
+    ("routing_mmlu", "", ""),
+    ("routing_gsm8k", "", ""),
+    ("routing_gsm8k_43models", "gemma-2-2b-it", "gpt-4o-2024-08-06"),
+    ("routing_gsm8k_43models", "Meta-Llama-3.1-8B-Instruct", "claude-3-5-sonnet-20241022"),
+    ("routing_cruxeval_51models", "gemma-2-2b-it", "gpt-4o-2024-08-06"),
+    ("routing_cruxeval_51models", "Qwen2.5-7B-Instruct", "gpt-4o-2024-08-06"),
+    ("routing_llmrouter_9models", "llama-3.1-8b-instruct", "llama-3.1-nemotron-51b-instruct"),
+    ("routing_llmrouter_9models", "mistral-7b-instruct-v0.3", "llama-3.1-nemotron-51b-instruct"),
+    ("routing_alpacaeval_49models", "Mixtral-8x7B-Instruct-v0.1_concise", "gpt4_1106_preview"),
+    ("routing_alpacaeval_49models", "gemma-2b-it", "gpt4_1106_preview"),
+    ("routing_bbh_direct_vs_cot", "", ""),
+)
+ROUTELLM_MMLU = 0.603
+
+
+def outcomes(name: str, split: str = "") -> list[Outcome]:
+    path = DATA / f"{name}.jsonl.gz"
+    if not path.is_file():
+        sys.exit(f"skipped: {path.name} is not there (it lies in ../shared/data of a development checkout)")
+    found = read_outcomes([path], split=split)
+    if name != "routing_llmrouter_9models":
+        return found
+    return [
+        replace(
+            outcome,
+            tried={m: replace(tried, cost_usd=USD_PER_MTOK[m] / 1e3) for m, tried in outcome.tried.items()},
+        )
+        for outcome in found
+    ]
+
+
+def by_prompt(found: Sequence[Outcome]) -> list[Outcome]:
+    """The same outcomes without anything of the answers but their scores."""
+    return [
+        replace(
+            outcome,
+            tried={m: replace(tried, text=None, output_tokens=None) for m, tried in outcome.tried.items()},
+        )
+        for outcome in found
+    ]
+
+
+class Bench:
+    """Learns and judges, with the encoder or without."""
+
+    def __init__(self, encoder: Encoder | None) -> None:
+        self.encoder = encoder
+        self.known: dict[str, Any] = {}
+
+    def embed(self, pair: Pair) -> Any:
+        """Embeddings of the prompts, None without an encoder."""
+        if self.encoder is None:
+            return None
+        for row in pair.outcomes:
+            if row.prompt not in self.known:
+                self.known[row.prompt] = self.encoder.encode([row.prompt])[0]
+        return np.array([self.known[row.prompt] for row in pair.outcomes])
+
+    def learn(self, pair: Pair) -> Learnt:
+        """What a pair's outcomes teach."""
+        sha256 = "" if self.encoder is None else self.encoder.sha256
+        material = Material(
+            outcomes=pair.outcomes,
+            smaller=pair.small,
+            larger=pair.reference,
+            embeddings=self.embed(pair),
+            encoder_sha256=sha256,
+        )
+        return learn(material)
+
+    def needs(self, gain: Gain, pair: Pair) -> list[float]:
+        """What a gain says of a pair's outcomes."""
+        embeddings = self.embed(pair) if gain.heads is not None else [None] * len(pair.outcomes)
+        return [
+            gain(row, row.tried[pair.small], None if one is None else one.tolist()) or 0.0
+            for row, one in zip(pair.outcomes, embeddings, strict=True)
+        ]
+
+    def foreign(self, name: str, small: str, reference: str, *, prompt_only: bool) -> list[dict[str, Any]]:
+        """Learnt on train, judged on dev, with the controls."""
+        strip = by_prompt if prompt_only else list
+        fit = routed.pair(strip(outcomes(name, "train")), small, reference)
+        dev = routed.pair(strip(outcomes(name, "dev")), small, reference)
+        learnt = self.learn(fit)
+        rankings = routed.controls(dev)
+        if learnt.gain is not None:
+            reads = bool(learnt.gain.signals)
+            own = Ranking(name="learnt", needs=self.needs(learnt.gain, dev), reads_answer=reads, is_control=False)
+            rankings.insert(0, own)
+        best = max(routed.singles(dev).values(), key=lambda point: point.quality)
+        cells = []
+        for ranking in rankings:
+            figures = routed.measure(dev, ranking)
+            low = figures.apgr.low
+            cells.append(
+                {
+                    "set": f"{name.removeprefix('routing_')}{', prompt only' if prompt_only else ''}",
+                    "pair": f"{dev.small} > {dev.reference}",
+                    "n": len(dev.outcomes),
+                    "ranking": ranking.name,
+                    "learnt_from": learnt.kind if not ranking.is_control else "",
+                    "apgr": figures.apgr.value,
+                    "low": low,
+                    "high": figures.apgr.high,
+                    "cpt50": figures.cpt50,
+                    "cpt80": figures.cpt80,
+                    "aiq": figures.aiq,
+                    "over_hull": figures.over_hull,
+                    "best_single": best.quality,
+                    "claim": bool(not ranking.is_control and low and low > 0.5 and (figures.over_hull or 0.0) > 0.0),
+                }
+            )
+        if learnt.gain is None:
+            print(f"{name} {small}: nothing is learnt: {learnt.why_none}")
+        return cells
+
+    def in_domain(self, n: int, repeats: int, *, with_subject: bool) -> dict[str, Any]:
+        """Learnt from n random rows of MMLU, judged on all others."""
+        found = outcomes("routing_mmlu")
+        if with_subject:
+            found = [replace(outcome, task=outcome.tags["subject"]) for outcome in found]
+        pair = routed.pair(found)
+        values = []
+        for seed in range(repeats):
+            order = np.random.default_rng(seed).permutation(len(found)).tolist()
+            fit, rest = routed.subset(pair, order[:n]), routed.subset(pair, order[n:])
+            learnt = self.learn(fit)
+            # What nothing foretells is not routed: a coin.
+            values.append(0.5 if learnt.gain is None else routing.apgr(self.needs(learnt.gain, rest), rest.gains))
+        return {
+            "labels": n,
+            "subject_as_task": with_subject,
+            "repeats": repeats,
+            "apgr": statistics.fmean(values),
+            "lowest": min(values),
+            "highest": max(values),
+        }
+
+    def cross_validated(self, *, prompt_only: bool) -> dict[str, Any]:
+        """GSM8K out of fold, over all its rows."""
+        pair = routed.pair((by_prompt if prompt_only else list)(outcomes("routing_gsm8k")))
+        learnt = self.learn(pair)
+        figures = routed.measure(pair, Ranking(name="learnt", needs=learnt.needs))
+        return {
+            "set": "gsm8k, all rows",
+            "reads": "prompt" if prompt_only else learnt.kind,
+            "n": len(pair.outcomes),
+            "apgr": figures.apgr.value,
+            "low": figures.apgr.low,
+            "high": figures.apgr.high,
+            "signals": ", ".join(worth.name for worth in learnt.worths if worth.is_used),
+        }
+
+    def decision(self, only: str) -> list[dict[str, Any]]:
+        """CPU time of one decision; the encoder's own included where there is one."""
+        cells = []
+        for name in ("routing_mmlu", "routing_gsm8k"):
+            if only not in name:
+                continue
+            pair = routed.pair(outcomes(name, "train" if self.encoder else ""))
+            learnt = self.learn(pair)
+            assert learnt.gain is not None
+            reads = bool(learnt.gain.signals)
+            step = Step(model=pair.small, gain=learnt.gain, reads_answer=reads)
+            route = Route(steps=(step,), reference=pair.reference, threshold=0.1)
+            times = []
+            for row in pair.outcomes[:400]:
+                started = time.process_time_ns()
+                embedding = None
+                if learnt.gain.heads is not None and self.encoder is not None:
+                    embedding = self.encoder.encode([row.prompt])[0].tolist()
+                if reads:
+                    route.after(0, row, row.tried[pair.small], embedding)
+                else:
+                    route.first(row, embedding)
+                times.append((time.process_time_ns() - started) / 1e3)
+            times.sort()
+            goal = 300.0 if learnt.gain.heads is None else 5000.0
+            cells.append(
+                {
+                    "set": name.removeprefix("routing_"),
+                    "reads": learnt.kind,
+                    "with_encoder": learnt.gain.heads is not None,
+                    "p50_us": statistics.median(times),
+                    "p95_us": times[int(0.95 * len(times))],
+                    "goal_us": goal,
+                    "met": statistics.median(times) <= goal,
+                }
+            )
+        return cells
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoder", action="store_true", help="MMLU alone, with the frozen default encoder")
+    parser.add_argument(
+        "--only", default="", metavar="SET", help="sets of this name alone, written to a file of its own"
+    )
+    options = parser.parse_args()
+    only = "mmlu" if options.encoder else options.only
+    bench = Bench(open_encoder(load.cache()) if options.encoder else None)
+    foreign = [
+        cell
+        for name, small, reference in PAIRS
+        if only in name
+        for cell in bench.foreign(name, small, reference, prompt_only=False)
+    ]
+    if only in "gsm8k":
+        foreign += bench.foreign("routing_gsm8k", "", "", prompt_only=True)
+    show("learnt on train, judged on dev", foreign)
+    figures: dict[str, Any] = {"routellm_mmlu": ROUTELLM_MMLU, "train_to_dev": foreign}
+    if only in "mmlu" and not options.encoder:
+        figures["mmlu_in_domain"] = [
+            bench.in_domain(n, repeats, with_subject=tagged)
+            for n, repeats in ((300, 10), (1500, 5))
+            for tagged in (False, True)
+        ]
+        show("MMLU, labels of the same subjects", figures["mmlu_in_domain"])
+    if only in "gsm8k":
+        figures["gsm8k_cross_validated"] = [bench.cross_validated(prompt_only=one) for one in (True, False)]
+        show("GSM8K, cross-validated", figures["gsm8k_cross_validated"])
+    figures["decision"] = bench.decision(only)
+    show("a decision, CPU time", figures["decision"])
+    save("_".join(["routing_quality", *([only] if only else []), *(["encoder"] * options.encoder)]), figures=figures)
+
+
+if __name__ == "__main__":
+    main()
