@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 CONSTRAINTS = -c constraints.txt
 
-.PHONY: help demo test test-clients check lint types bench format clean
+.PHONY: help demo test test-clients test-browser check lint types bench format clean
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1  /' | column -t -s '  ' -l 3
 
@@ -48,6 +48,23 @@ $(CLIENTS)/.ready: pyproject.toml tests/clients/requirements.txt tests/clients/n
 test-clients: $(CLIENTS)/.ready  ## real clients and the fuzzer of our OpenAPI document, which `make test` leaves out
 	PILOTFISH_NODE_CLIENTS=$(NODE_CLIENTS) $(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
 
+# A browser's driver and the checker of accessibility; the browser is the system's.
+BROWSER = .venv-browser
+AXE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pilotfish/axe
+
+$(BROWSER)/.ready: pyproject.toml tests/browser/requirements.txt tests/browser/package.json
+	@echo "Installing a browser's driver into $(BROWSER) ..."
+	$(PYTHON) -m venv $(BROWSER)
+	$(BROWSER)/bin/python -m pip --disable-pip-version-check --quiet install \
+		--requirement tests/browser/requirements.txt --editable '.[local]'
+	mkdir -p $(AXE)
+	cp tests/browser/package.json $(AXE)/
+	! command -v npm > /dev/null || npm install --prefix $(AXE) --no-audit --no-fund --silent
+	@touch $@
+
+test-browser: $(BROWSER)/.ready  ## the web pages in the system's Chromium, which `make test` leaves out
+	PILOTFISH_AXE=$(AXE) $(BROWSER)/bin/python -m pytest tests/browser $(ARGS)
+
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -60,13 +77,13 @@ check: lint types test  ## what CI runs: lint, types, tests
 # One thread for matrices, as the command line does it (src/pilotfish/cli/main.py).
 bench: export OPENBLAS_NUM_THREADS = 1
 bench: export OMP_NUM_THREADS = 1
-bench: BENCH_PARTS = benchmarks/record.py benchmarks/servers.py benchmarks/gateway/client.py
+bench: BENCH_PARTS = benchmarks/record.py benchmarks/servers.py benchmarks/gateway/client.py benchmarks/gateway/filled.py benchmarks/gateway/screenshots.py
 bench: $(VENV)/.dev  ## speed, memory, install sizes and quality, measured on this machine
-	for script in $(filter-out $(BENCH_PARTS),$(wildcard benchmarks/*.py benchmarks/gateway/*.py)); do $(VENV)/bin/python $$script || exit 1; done
+	for script in $(filter-out $(BENCH_PARTS),$(wildcard benchmarks/*.py benchmarks/gateway/*.py benchmarks/routing/*.py benchmarks/students/*.py)); do $(VENV)/bin/python $$script || exit 1; done
 
 format: $(VENV)/.dev  ## format the code and mend what the linter can
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) $(BROWSER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
