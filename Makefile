@@ -4,6 +4,9 @@ PYTHON ?= python3
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 CONSTRAINTS = -c constraints.txt
 
+# Compiling Pilotfish anew would take a third of each short command's time, and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-clients test-browser check lint types bench format clean
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1  /' | column -t -s '  ' -l 3

@@ -32,12 +32,12 @@ FUNCTION = {"type": "function", "name": "weather", "parameters": TOOL["input_sch
 
 def claude(place: Place) -> anthropic.Anthropic:
     return anthropic.Anthropic(
-        base_url=f"http://127.0.0.1:{place.port}", api_key="client-key", max_retries=0, timeout=5
+        base_url=f"http://127.0.0.1:{place.port}", api_key="client-key", max_retries=0, timeout=20
     )
 
 
 def post(port: int, path: str, body: dict[str, Any], **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request("POST", "/v1" + path, json.dumps(body), {"content-type": "application/json", **headers})
     response = connection.getresponse()
     reply = response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()

@@ -45,7 +45,7 @@ def place(home: Path, llama: str) -> Iterator[Place]:
 
 
 def is_busy(llama: str) -> bool:
-    with urllib.request.urlopen(llama + "/slots", timeout=5) as reply:
+    with urllib.request.urlopen(llama + "/slots", timeout=20) as reply:
         return any(slot["is_processing"] for slot in json.load(reply))
 
 

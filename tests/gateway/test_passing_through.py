@@ -17,6 +17,7 @@ import pytest
 
 from pilotfish.core.log_row import LogRow
 from pilotfish.models.wire.chat import CHAT
+from pilotfish.models.wire.format import IN_THREAD_BYTES
 from pilotfish.store.build import open_log
 from pilotfish.store.spool import Spool
 from tools.gateway import body, gateway, post
@@ -73,19 +74,27 @@ def test_a_stream_arrives_piece_by_piece_and_is_logged_whole(home: Path) -> None
         assert (row.prompt_tokens, row.completion_tokens) == (11, 3)
 
 
-def test_a_long_stream_of_tiny_events_holds_nobody_up_while_it_is_read_for_the_log(home: Path) -> None:
-    data = b"data: {}\n\n" * 150_000
-    started_s = time.perf_counter()
-    CHAT.decode_stream(data)
-    took_s = time.perf_counter() - started_s
+def test_a_long_stream_holds_nobody_up_while_it_is_read_for_the_log(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = b"data: {}\n\n" * (IN_THREAD_BYTES // 10 + 1)
+    is_reading, others_are_served = threading.Event(), threading.Event()
+    decode = type(CHAT).decode_stream
+
+    def slow(self: object, stream: bytes) -> object:
+        is_reading.set()
+        assert others_are_served.wait(20)
+        return decode(CHAT, stream)
+
+    monkeypatch.setattr(type(CHAT), "decode_stream", slow)
     with gateway(home, [Reply(body=data, content_type="text/event-stream")]) as place:
-        connection = HTTPConnection("127.0.0.1", place.port, timeout=5)
+        connection = HTTPConnection("127.0.0.1", place.port, timeout=20)
         connection.request("POST", "/v1/chat/completions", body(stream=True))
         response = connection.getresponse()
         assert response.read(len(data)) == data
-        started_s = time.perf_counter()
+        assert is_reading.wait(20)
         assert ask(place.port, path="/healthz").status == 200
-        assert time.perf_counter() - started_s < took_s / 3
+        others_are_served.set()
         assert response.read() == b""
         connection.close()
         assert place.rows(1)[0].answer is None
@@ -219,7 +228,7 @@ def test_a_body_over_the_limit_is_a_413_that_names_it(home: Path, chunked: bool)
             {"content-type": "application/json"},
         )
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(request, timeout=5)
+            urllib.request.urlopen(request, timeout=20)
         assert caught.value.code == 413
         assert "limit of 1 MB" in json.load(caught.value)["error"]["message"]
         assert place.server.asked == []
@@ -246,7 +255,7 @@ def test_the_upstream_is_left_at_once_when_the_client_leaves(home: Path, reply: 
             if not reply.hangs:
                 assert client.recv(100)
             left_s = time.perf_counter()
-        assert place.server.wait_for_hang_up() - left_s < 0.1
+        assert place.server.wait_for_hang_up() - left_s < 1.0
         row = place.rows(1)[0]
         assert (row.status, row.error, row.reference_answer) == (499, "the client left", None)
 

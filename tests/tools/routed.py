@@ -48,7 +48,7 @@ def content(data: bytes) -> str:
 
 
 def status(place: Place) -> Any:
-    connection = HTTPConnection("127.0.0.1", place.port, timeout=5)
+    connection = HTTPConnection("127.0.0.1", place.port, timeout=20)
     connection.request("GET", "/pilotfish/status")
     said = json.loads(connection.getresponse().read())["routing"]
     connection.close()

@@ -29,6 +29,10 @@ from pilotfish.models.base import Model
 GRACE_S = 5
 """How long requests under way may take once the gateway is told to end."""
 
+SWEEP_EVERY_S = 1.0
+LOOK_AGAIN_S = 0.005
+"""How often a gateway that ends looks whether the requests under way have ended."""
+
 BACKLOG = 2048
 _log = logging.getLogger(__name__)
 
@@ -104,7 +108,7 @@ class _Server:
         """End soon, from any thread."""
         self._is_stopped = True
         if self._server is not None:
-            self._server.should_exit = True
+            self._server.end_soon()
 
     async def run(self, settings: Settings, reference: Model | None) -> None:
         listener = _listen(settings.server.host, settings.server.port, is_shared=self._lifeline is not None)
@@ -122,11 +126,11 @@ class _Server:
                     server_header=False,
                     proxy_headers=False,
                     backlog=BACKLOG,
-                    timeout_graceful_shutdown=GRACE_S,
                 )
                 port = listener.getsockname()[1]
                 self._server = _Uvicorn(config, on_started=lambda: self._start(port), on_ending=gateway.end)
-                self._server.should_exit = self._is_stopped
+                if self._is_stopped:
+                    self._server.end_soon()
                 await self._server.serve(sockets=[listener])
         _log.info("The gateway has ended.", extra={"fields": {"event": "stop", "port": port}})
 
@@ -136,12 +140,22 @@ class _Server:
 
 
 class _Uvicorn(uvicorn.Server):
+    """uvicorn's server without its beat: it looks every tenth of a second whether it should end, and waits another."""
+
     def __init__(
         self, config: uvicorn.Config, *, on_started: Callable[[], None], on_ending: Callable[[], None]
     ) -> None:
         super().__init__(config)
         self._on_started = on_started
         self._on_ending = on_ending
+        self._loop = asyncio.get_running_loop()
+        self._ending = asyncio.Event()
+
+    def end_soon(self) -> None:
+        """End gracefully, from any thread or signal handler."""
+        self.should_exit = True
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended
+            self._loop.call_soon_threadsafe(self._ending.set)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End gracefully, at a second signal without waiting for the requests under way.
@@ -150,26 +164,40 @@ class _Uvicorn(uvicorn.Server):
         specialists are closed.
         """
         self.force_exit = self.should_exit
-        self.should_exit = True
+        self.end_soon()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Tell when requests are answered."""
         await super().startup(sockets)
         self._on_started()
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tell it first to what would never end."""
-        self._on_ending()
-        await super().shutdown(sockets)
-
-    async def on_tick(self, counter: int) -> bool:
-        """Look at the connections once a second; uvicorn calls this every tenth of one."""
-        if counter % 10 == 0:
-            now_s = asyncio.get_running_loop().time()
+    async def main_loop(self) -> None:
+        """Set the date and look at the connections once a second until told to end."""
+        while not self._ending.is_set():
+            await self.on_tick(0)
+            now_s = self._loop.time()
             for connection in list(self.server_state.connections):
                 if isinstance(connection, BoundedProtocol):
                     connection.sweep(now_s)
-        return await super().on_tick(counter)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_EVERY_S):
+                    await self._ending.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell what would never end, take no more connections, let requests under way end within their grace."""
+        self._on_ending()
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        until_s = self._loop.time() + GRACE_S
+        while (state.connections or state.tasks) and not self.force_exit and self._loop.time() < until_s:
+            await asyncio.sleep(LOOK_AGAIN_S)
+        for task in list(state.tasks):
+            task.cancel()
 
 
 def _run(server: _Server, settings: Settings, reference: Model | None) -> None:

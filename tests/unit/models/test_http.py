@@ -152,7 +152,7 @@ def test_closing_a_stream_hangs_up_at_once() -> None:
 
     with upstream([Reply(text="a" * 100, pace_s=0.02)]) as server:
         asyncio.run(run(server.url))
-        assert server.wait_for_hang_up() - closed_s < 0.1
+        assert server.wait_for_hang_up() - closed_s < 1.0
 
 
 def test_many_at_once() -> None:

