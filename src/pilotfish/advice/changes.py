@@ -13,6 +13,7 @@ from pilotfish.advice.costs import HIGHEST_PER_H, LOWEST_PER_H, Segment, segment
 from pilotfish.advice.needs import HOURS_PER_MONTH, Needs
 from pilotfish.advice.option import Option
 from pilotfish.advice.rule import LOOSE, Decision, Judgement, decide, saving
+from pilotfish.evals.wording import dollars
 
 _LOOSENED = {
     "local": "If requests might leave your machines",
@@ -141,7 +142,7 @@ def _priced(chosen: Judgement, runner_up: Judgement, share: float, each: float) 
         return []
     word = "more" if share > 0 else "less"
     return [
-        f"If a call that {payer.name} pays for cost {word} than ${usd + each / share:.3g} (now ${usd:.3g}), "
+        f"If a call that {payer.name} pays for cost {word} than {dollars(usd + each / share)} (now {dollars(usd)}), "
         f"{runner_up.option.name} would be the cheaper one."
     ]
 

@@ -78,13 +78,19 @@ def _chart(advice: Advice) -> str:
         colour = _COLOURS[number % len(_COLOURS)]
         pieces.append(svg.curve([(across(place), height(usd)) for place, usd in points], colour))
         at = points[8 + 20 * number]
-        pieces.append(svg.label((across(at[0]), min(0.97, height(at[1]) + 0.03)), name, "start", colour))
+        pieces.append(svg.label((across(at[0]), min(0.97, height(at[1]) + 0.07)), name, "start", colour))
     for part in advice.segments[1:]:
         if places[0] < math.log10(part.low) < places[-1]:
             pieces.append(svg.upright(across(math.log10(part.low)), "var(--promise)"))
     marks = range(math.ceil(places[0]), math.floor(places[-1]) + 1)
     pieces += [svg.tick(across(power), f"{10.0**power:,g}", "bottom") for power in marks]
-    pieces += [svg.tick((power - low) / span, f"{10.0**power:,g}", "left") for power in (low, high)]
+    pieces += [svg.tick((power - low) / span, _short(power), "left") for power in (low, high)]
     pieces.append(svg.note("USD a month", "top left"))
     label = "USD a month against requests an hour, both logarithmic; dashed: the volume asked for, and each break-even"
     return "<h2>Where the cheapest changes</h2>" + svg.figure(pieces, label)
+
+
+def _short(power: int) -> str:
+    """A power of ten as the margin of a chart holds it: 0.1, 100, 10k, 1M."""
+    thousands = max(0, min(3, power // 3)) if power >= 4 else 0
+    return f"{10.0 ** (power - 3 * thousands):,g}{('', 'k', 'M', 'G')[thousands]}"

@@ -18,7 +18,7 @@ from pilotfish.advice.option import Option
 from pilotfish.advice.rule import Judgement
 from pilotfish.core.measured import Measured
 from pilotfish.evals.tables import Table
-from pilotfish.evals.wording import share
+from pilotfish.evals.wording import dollars, share
 
 _BARS = "▁▂▃▄▅▆▇█"
 _DECADES = (-2, -1, 0, 1, 2)
@@ -70,11 +70,6 @@ def money(row: Judgement) -> str:
     if usd is None:
         return "an unknown sum"
     return f"{dollars(usd)}{' (estimate)' if row.cost.is_estimate else ''}"
-
-
-def dollars(usd: float) -> str:
-    """Dollars for people."""
-    return f"${usd:,.2f}" if usd >= 0.01 or usd == 0 else f"${usd:.2g}"
 
 
 def next_sentences(advice: Advice) -> list[str]:

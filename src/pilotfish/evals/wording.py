@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pilotfish.core.measured import Measured
 
 
@@ -62,3 +64,10 @@ def usd(figure: Measured) -> str:
 def plain(value: float | str | None) -> str:
     """A figure of a scorer."""
     return "-" if value is None else value if isinstance(value, str) else f"{value:.4g}"
+
+
+def dollars(usd: float) -> str:
+    """US dollars: to the cent, and three digits of what is less than one."""
+    size = abs(usd)
+    n_decimals = 2 if size >= 1 or not size else 2 - math.floor(math.log10(size))
+    return f"{'-' if usd < 0 else ''}${size:,.{n_decimals}f}"

@@ -150,7 +150,7 @@ def test_what_would_change_the_answer_is_what_the_rule_says_when_asked_again():
     assert any("tolerated loss of 4.1" in sentence and "close" in sentence for sentence in said)
     open_ended = changes(options, decide(options, ASKED, 1000.0))
     assert (
-        "If a call that large pays for cost less than $0.0025 (now $0.004), large would be the cheaper one."
+        "If a call that large pays for cost less than $0.00250 (now $0.00400), large would be the cheaper one."
         in open_ended
     )
     assert any("costs more than $1,095.00 a month" in sentence for sentence in open_ended)
@@ -175,7 +175,7 @@ def test_a_price_that_both_pay_moves_both():
     # 10 * (p - 0.4 p) = 2.5 at p = 0.41667
     mixed = own("mixed", rent=2.5, per_h=1e9, usd_per_call=known(1.0, "USD"), paid_share=0.4)
     said = changes([large(1.0), mixed], decide([large(1.0), mixed], ASKED, 10.0))
-    assert "If a call that large pays for cost less than $0.417 (now $1), large would be the cheaper one." in said
+    assert "If a call that large pays for cost less than $0.417 (now $1.00), large would be the cheaper one." in said
 
 
 def _random_option(rng, number):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from pilotfish.core.measured import Measured
+from pilotfish.evals.wording import dollars
 
 NONE = "-"
 
@@ -21,11 +22,7 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 def money(usd: float | None) -> str:
     """US dollars, with as many digits as small amounts need."""
-    if usd is None:
-        return NONE
-    size = abs(usd)
-    digits = 2 if size >= 1 or not size else 4 if size >= 0.01 else 6
-    return f"{'-' if usd < 0 else ''}${size:,.{digits}f}"
+    return NONE if usd is None else dollars(usd)
 
 
 def duration(seconds: float | None) -> str:
