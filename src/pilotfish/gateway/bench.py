@@ -173,8 +173,7 @@ class Bench:
         if live.record.shape.is_retrieved and (live.mode != "serve" or not live.is_for(None)):
             return Ran(live=live, is_own=is_own, error="It gives past answers again, to those alone who got them.")
         awake = await self._tasks.awake(live)
-        if awake is None or awake.predict is None:
-            return Ran(live=live, is_own=is_own, error="Its specialist is gone.")
+        assert awake.predict is not None
         text = turn.recognised.text if is_own and turn.recognised is not None else turn.request.messages[-1].text
         decision = turn.decision
         if not is_own or decision.prediction is None:

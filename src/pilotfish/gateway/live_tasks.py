@@ -104,14 +104,14 @@ class LiveTasks:
         """Every task the registry knows."""
         return list(self._tasks.values())
 
-    async def awake(self, live: LiveTask) -> LiveTask | None:
-        """The task with what runs its specialist, loaded for once where it only observes; None where it has none.
+    async def awake(self, live: LiveTask) -> LiveTask:
+        """A task that has a specialist, with what runs it, loaded for once where the task only observes.
 
         Only to look at what it says: its mode stays as it is.
         """
         record = live.record
-        if live.predict is not None or not record.specialist_sha256:
-            return live if live.predict is not None else None
+        if live.predict is not None:
+            return live
         predictor = await asyncio.to_thread(self._loaded, record.specialist_sha256)
         certificate = self._registry.certificate(record.certificate_id) if record.certificate_id else None
         return self._with(LiveTask(record=record, mode=live.mode), predictor, certificate)

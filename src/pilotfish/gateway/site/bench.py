@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pilotfish.core.errors import RequestError
 from pilotfish.core.receipt import REASONS, TIERS
 from pilotfish.gateway.bench import Heard, Ran, Run
-from pilotfish.gateway.site import words
+from pilotfish.gateway.site import requests, words
 from pilotfish.gateway.site.page import Page, Seen, form
 from pilotfish.gateway.site.tables import Column, Table
 from pilotfish.models.base import Model
@@ -22,15 +22,14 @@ MAX_BYTES = 1 << 20
 """Of the form: `MOST_CHARACTERS` twice, as the worst of them are written in one."""
 
 MOST_CHARACTERS = 40_000
-N_CALLS = 50
 _CHOSEN = "use:"
 _DAY_S = 86400
 _TIES = "One click is one call of each model chosen, at its price. Specialists run here, and cost nothing."
 
 
-def page(seen: Seen) -> Page:
-    """The form, and what was spent on it so far."""
-    return _page(seen, {}, _form(seen, {}))
+def page(seen: Seen, n: int = requests.ON_A_PAGE) -> Page:
+    """The form, and the newest `n` calls."""
+    return _page(seen, _form(seen, {}), n=n)
 
 
 def read(sent: Mapping[str, str]) -> tuple[str, str, list[str]]:
@@ -47,7 +46,7 @@ def answered(seen: Seen, sent: Mapping[str, str], run: Run) -> Page:
     """The page after a click."""
     usd, n_unknown = run.usd
     n_calls = sum(heard.call is not None for heard in run.heard)
-    cost = f"{n_calls:,} calls, {words.money(usd)}" + (f" and {n_unknown:,} of unknown cost" if n_unknown else "")
+    cost = f"{_n_calls(n_calls)}, {words.money(usd)}" + (f" and {n_unknown:,} of unknown cost" if n_unknown else "")
     parts: tuple[Child, ...] = (
         element("h2", "What the gateway would do"),
         _policy(run),
@@ -57,20 +56,20 @@ def answered(seen: Seen, sent: Mapping[str, str], run: Run) -> Page:
         element("h2", "Ask again"),
         _form(seen, sent),
     )
-    return _page(seen, sent, *parts)
+    return _page(seen, *parts)
 
 
 def refused(seen: Seen, sent: Mapping[str, str], error: RequestError) -> Page:
     """The form again, with why nothing was asked."""
     alert = element("p", f"Nothing was asked. {error}", role="alert")
-    return _page(seen, sent, alert, _form(seen, sent), status=error.status)
+    return _page(seen, alert, _form(seen, sent), status=error.status)
 
 
-def _page(seen: Seen, sent: Mapping[str, str], *parts: Child, status: int = 200) -> Page:
-    table = _calls(seen)
-    n, usd, n_unknown = seen.running.by_hand.spent(seen.now_s // _DAY_S * _DAY_S)
+def _page(seen: Seen, *parts: Child, status: int = 200, n: int = requests.ON_A_PAGE) -> Page:
+    table = _calls(seen, n)
+    n_today, usd, n_unknown = seen.running.by_hand.spent(seen.now_s // _DAY_S * _DAY_S)
     unknown = f", {n_unknown:,} of them of unknown cost" if n_unknown else ""
-    spent = element("p", f"Today (UTC): {n:,} calls for {words.money(usd)}{unknown}.", class_="soft")
+    spent = element("p", f"Today (UTC): {_n_calls(n_today)} for {words.money(usd)}{unknown}.", class_="soft")
     return Page(path=PATH, title="Bench", parts=(*parts, table.html(PATH), spent), tables=(table,), status=status)
 
 
@@ -224,7 +223,11 @@ def _card(
     )
 
 
-def _calls(seen: Seen) -> Table:
+def _n_calls(n: int) -> str:
+    return f"{n:,} call{'' if n == 1 else 's'}"
+
+
+def _calls(seen: Seen, n: int) -> Table:
     rows = [
         {
             "time": words.moment(call.time_s),
@@ -237,12 +240,12 @@ def _calls(seen: Seen) -> Table:
             "cost_usd": call.cost_usd,
             "latency_s": call.latency_s,
         }
-        for call in seen.running.by_hand.calls(N_CALLS)
+        for call in seen.running.by_hand.calls(n)
     ]
     columns = (
         Column(key="time", head="Time (UTC)"),
         Column(key="model", head="Model"),
-        Column(key="status", head="HTTP status", show=lambda status: status or "left"),
+        Column(key="status", head="HTTP status", show=lambda status: status or "no end"),
         Column(key="cost_usd", head="Cost", show=words.money, is_number=True),
         Column(key="latency_s", head="Took", show=words.duration, is_number=True),
     )

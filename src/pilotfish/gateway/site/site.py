@@ -43,8 +43,8 @@ _PAGES: dict[str, Callable[[Seen], Page]] = {
     "/": overview.overview,
     "/overview": overview.overview,
     "/tasks": tasks.tasks,
-    bench.PATH: bench.page,
 }
+_LISTS: dict[str, Callable[[Seen, int], Page]] = {"/requests": requests.requests, bench.PATH: bench.page}
 _ROOTS = frozenset(("", "overview", "tasks", "requests", "bench", "events", "static", "login", "logout"))
 
 _Found = TypeVar("_Found")
@@ -230,8 +230,8 @@ def find(path: str, seen: Seen, *, is_data: bool = False) -> Page | None:
     """The page at a path; None where there is none."""
     if path in _PAGES:
         return _PAGES[path](seen)
-    if path == "/requests":
-        return requests.requests(seen, requests.AS_DATA if is_data else requests.ON_A_PAGE)
+    if path in _LISTS:
+        return _LISTS[path](seen, requests.AS_DATA if is_data else requests.ON_A_PAGE)
     place, _, name = path[1:].partition("/")
     if place == "tasks":
         asked = decisions.read(name)
