@@ -113,7 +113,7 @@ def _take_asked(home: Home, only: str, recurring: set[str]) -> set[str]:
     """
     asked = {only} if only else set()
     for record in home.registry.tasks():
-        if record.asked_s is not None and only in ("", record.task_id):
+        if record.asked_s is not None and not record.is_held and only in ("", record.task_id):
             asked.add(record.task_id)
             home.registry.update_task(record.task_id, asked_s=None)
             if record.task_id not in recurring:

@@ -60,8 +60,9 @@ def said(seen: Seen, live: LiveTask) -> tuple[Html, Table]:
         current = sum(n for (_, sha256), n in tally.items() if sha256 == live.record.specialist_sha256)
         share = _share(counts["specialist"], total)
         sentence = (
-            f"Of {total:,} disagreements marked, the specialist was right in {counts['specialist']:,} "
-            f"({words.percent(share.value)}; {words.interval(share)}), the large model in {counts['reference']:,}, "
+            f"Of {total:,} disagreement{'s' * (total != 1)} marked, "
+            f"the specialist was right in {counts['specialist']:,} ({words.percent(share.value)}; {words.interval(share)})"
+            f", the large model in {counts['reference']:,}, "
             f"both in {counts['both']:,}, neither in {counts['neither']:,}."
         )
         older = f" {current:,} of them are of the specialist in force." if current < total else None
@@ -95,11 +96,10 @@ def of(seen: Seen, task_id: str, request_ids: Sequence[str]) -> dict[str, Verdic
     return seen.running.by_hand.marked(task_id, request_ids)
 
 
-def columns(seen: Seen, live: LiveTask, marked: Mapping[str, Verdict]) -> tuple[Column, ...]:
-    """The column of the marks, and for who may mark one of buttons."""
-    shown = Column(key="marked", head="Was right", show=_short)
+def column(seen: Seen, live: LiveTask, marked: Mapping[str, Verdict]) -> Column:
+    """The column of the marks, as buttons for who may mark."""
     if not (seen.is_admin and seen.keeps_text):
-        return (shown,)
+        return Column(key="marked", head="Was right", show=_BUTTONS.__getitem__)
 
     def buttons(request_id: str) -> Html:
         return form(
@@ -110,7 +110,7 @@ def columns(seen: Seen, live: LiveTask, marked: Mapping[str, Verdict]) -> tuple[
             [_button(verdict, request_id, is_chosen=marked.get(request_id) == verdict) for verdict in VERDICTS],
         )
 
-    return shown, Column(key="request_id", head="Mark who was right", show=buttons)
+    return Column(key="request_id", head="Was right", show=buttons)
 
 
 def carry_out(seen: Seen, task: str, sent: Mapping[str, str]) -> str | None:
@@ -152,10 +152,6 @@ def _share(n: int, total: int) -> Measured:
         return Measured(value=None, why_none="none is marked")
     low, high = binomial.wilson(n, total)
     return Measured(value=n / total, low=low, high=high, n=total, method="Wilson")
-
-
-def _short(verdict: Verdict) -> str:
-    return _BUTTONS[verdict]
 
 
 def _button(verdict: Verdict, request_id: str, *, is_chosen: bool) -> Html:

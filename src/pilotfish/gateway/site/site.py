@@ -127,7 +127,8 @@ class Site:
         if not security.is_same_site(headers):
             raise NotAllowedError("This form was sent by another site.", param="origin", hint="Use the gateway's own.")
         path, session = scope["path"], security.cookie(scope["headers"])
-        most_bytes = bench.MAX_BYTES if path == bench.PATH else MAX_FORM_BYTES
+        is_session = security.is_session(session, self._door.admin_sha256, time.time())
+        most_bytes = bench.MAX_BYTES if is_session and path == bench.PATH else MAX_FORM_BYTES
         body = await asgi.read_body(receive, headers.content_length, most_bytes)
         if body is None:
             return
@@ -135,7 +136,7 @@ class Site:
         if path == "/login":
             await self._sign_in(scope, sent, send)
             return
-        if not security.is_session(session, self._door.admin_sha256, time.time()):
+        if not is_session:
             raise KeyRefusedError
         if not security.is_csrf(session, sent.get("csrf", "")):
             raise NotAllowedError(

@@ -244,11 +244,11 @@ def _side_by_side(
 ) -> Table:
     columns = (
         Column(key="request_id", head="Request", show=requests.request_link),
-        Column(key="time", head="Time (UTC)"),
+        marks.column(seen, live, marked),
         Column(key="input", head="Asked", show=requests.short, is_text=True),
         Column(key="local_answer", head="The specialist said", show=requests.short, is_text=True),
         Column(key="reference_answer", head="The large model said", show=requests.short, is_text=True),
-        *marks.columns(seen, live, marked),
+        Column(key="time", head="Time (UTC)"),
     )
     written = [
         {
