@@ -7,7 +7,9 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -233,6 +235,28 @@ def test_a_route_says_what_it_would_make_of_the_answers(home: Path, reply: Reply
         assert (len(server.asked), place.server.asked) == (1, [])
         assert f"1 call, ${SMALL_USD:.6f}." in said
         assert "would ask small first" in ask(visitor, "hi", "big").text
+
+
+def test_under_a_route_a_failure_of_the_smaller_model_leads_to_the_reference(home: Path) -> None:
+    adopt_route(home)
+    key = make_admin(home)
+    with routed(home, [Reply(status=400)]) as (place, _):
+        said = ask(Visitor(place.port, key), "hi", "small").text
+        assert "big would answer." in said
+        assert "smaller-failed: " in said
+
+
+def test_who_leaves_ends_the_call_which_stays_written_down(home: Path) -> None:
+    key = make_admin(home)
+    with gateway(home, [Reply(hangs=True)]) as place, closing(open_by_hand(home)) as kept:
+        visitor = Visitor(place.port, key)
+        with closing(HTTPConnection("127.0.0.1", place.port, timeout=5)) as connection:
+            form = urlencode({"csrf": visitor.token, "text": "x", "use:big": "1"})
+            connection.request("POST", "/bench", form, {"cookie": visitor.cookie})
+            place.server.wait_for_request()
+        place.server.wait_for_hang_up()
+        assert [(call.model, call.status) for call in kept.calls(9)] == [("big", 0)]
+        assert "no end" in visitor.see("/bench").text
 
 
 def test_a_specialist_that_only_observes_is_heard_too(served_home: Path, learnt: Learnt) -> None:

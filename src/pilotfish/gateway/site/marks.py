@@ -61,8 +61,8 @@ def said(seen: Seen, live: LiveTask) -> tuple[Html, Table]:
         share = _share(counts["specialist"], total)
         sentence = (
             f"Of {total:,} disagreement{'s' * (total != 1)} marked, "
-            f"the specialist was right in {counts['specialist']:,} ({words.percent(share.value)}; {words.interval(share)})"
-            f", the large model in {counts['reference']:,}, "
+            f"the specialist was right in {counts['specialist']:,} "
+            f"({words.percent(share.value)}; {words.interval(share)}), the large model in {counts['reference']:,}, "
             f"both in {counts['both']:,}, neither in {counts['neither']:,}."
         )
         older = f" {current:,} of them are of the specialist in force." if current < total else None
