@@ -10,8 +10,10 @@ from urllib.parse import quote
 
 import pytest
 
+from pilotfish.config.settings import ModelSettings
 from tools.gateway import Place, gateway
 from tools.site import HOSTILE, fill, make_admin
+from tools.upstream import Reply
 
 AXE = Path(os.environ.get("PILOTFISH_AXE", "")) / "node_modules" / "axe-core" / "axe.min.js"
 CHROMIUM = os.environ.get("PILOTFISH_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome") or ""
@@ -24,7 +26,7 @@ pytestmark = [
 
 TASK = "/tasks/" + quote(HOSTILE, safe="")
 PAGES = ("/", "/?days=365", "/tasks", TASK, "/tasks/refused", "/requests", "/requests/local", "/requests/failed",
-         "/requests/plain", "/login", "/tasks/nothing")  # fmt: skip
+         "/requests/plain", "/login", "/tasks/nothing", "/bench", "/tasks/refused/retrain")  # fmt: skip
 LOOKS = {"light": ("light", 1200), "dark": ("dark", 1200), "phone": ("light", 400)}
 
 
@@ -106,3 +108,36 @@ def test_the_keyboard_is_enough(page: sync_api.Page, tmp_path: Path) -> None:
         page.get_by_text("to observe by hand").wait_for()
         page.get_by_role("button", name="Sign out").press("Enter")
         page.wait_for_url("**/login?**")
+
+
+def test_what_is_done_by_hand(page: sync_api.Page, tmp_path: Path) -> None:
+    """The bench without a script, a mark, and a wish to learn anew: by keyboard, accessible at every step."""
+    home = tmp_path / "home"
+    fill(home)
+    key = make_admin(home)
+    models = {HOSTILE: ModelSettings(url="http://127.0.0.1:9/v1")}
+    quality: dict[str, object] = {"max_risk": 0.05}
+    with gateway(home, [Reply(text=HOSTILE)], models=models, quality=quality, large={"retry_wait_s": 0.0}) as found:
+        start = f"http://127.0.0.1:{found.port}"
+        page.goto(f"{start}/login?next=/bench")
+        page.get_by_label("Admin key").fill(key)
+        page.keyboard.press("Enter")
+        page.get_by_label("System prompt").fill(HOSTILE)
+        page.get_by_label("Request", exact=True).fill(HOSTILE)
+        assert violations(page) == []
+        page.get_by_role("button", name="Ask").press("Enter")
+        page.get_by_role("heading", name="What the gateway would do").wait_for()
+        sync_api.expect(page.get_by_role("group", name="Answer of big")).to_have_text(HOSTILE)
+        assert page.get_by_text("No answer: model_unreachable").count() == 1
+        assert page.get_by_label("Request", exact=True).input_value() == HOSTILE
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        page.goto(f"{start}{TASK}")
+        page.get_by_role("button", name="Specialist: local").press("Enter")
+        page.get_by_text("the specialist was right in 1").wait_for()
+        assert page.get_by_role("button", name="Specialist: local").get_attribute("aria-pressed") == "true"
+        assert violations(page) == []
+        page.get_by_role("link", name="Learn it anew").press("Enter")
+        assert violations(page) == []
+        page.get_by_role("button", name="Learn it anew").press("Enter")
+        page.get_by_text("to be learnt anew, by hand").wait_for()

@@ -9,9 +9,11 @@ import sqlite3
 import pytest
 
 from pilotfish.cli.main import EXIT_NO, EXIT_USER
+from pilotfish.core.by_hand import Mark
+from pilotfish.core.task import AnswerShape
 from pilotfish.guarantees.drift import Drift
-from pilotfish.store.base import Event
-from pilotfish.store.build import open_registry, open_writer
+from pilotfish.store.base import Event, TaskRecord
+from pilotfish.store.build import open_by_hand, open_registry, open_writer
 from pilotfish.store.home import open_home
 from tools.command_line import files, shell
 from tools.log_rows import local_row, request_row
@@ -225,6 +227,22 @@ def test_the_log_as_text_and_json(ask, certified):
     shown = ask("log", "show", "pf-audit").json
     assert shown["instructions"]["messages"][0]["role"] == "system"
     assert shown["audit"]["reference_answer"] == "green"
+
+
+def test_marks_as_text_and_json(ask, tmp_path):
+    open_home(tmp_path / "home").registry.put_task(
+        TaskRecord(task_id="t", name="intents", instructions_id="i", instructions="x",
+                   shape=AnswerShape(kind="text"), mode="observe")
+    )  # fmt: skip
+    assert ask("log", "marks").out == "No disagreement was marked.\n"
+    by_hand = open_by_hand(tmp_path / "home")
+    for verdict in ("both", "reference"):
+        by_hand.add_mark(Mark(request_id="r", task_id="t", verdict=verdict, time_s=1.0, specialist_sha256="a"))
+    by_hand.close()
+    head, _, row = ask("log", "marks", "--task", "intents").out.splitlines()
+    assert head.split("  ")[-4].strip() == "the large model was right"
+    assert row.split() == ["intents", "1", "1", "0", "0", "0"]
+    assert [mark["verdict"] for mark in ask("log", "marks", "--json").json] == ["reference", "both"]
 
 
 def test_what_steers_a_terminal_is_not_passed_on(ask, tmp_path):

@@ -1,4 +1,4 @@
-"""`pilotfish log list|show|export|prune`: what was recorded.
+"""`pilotfish log list|show|marks|export|prune`: what was recorded.
 
 Its only destructive command asks first. The format of an export is `store/export.py`'s; here it is written to a file or
 to standard output, where a reader may leave at any time.
@@ -6,22 +6,26 @@ to standard output, where a reader may leave at any time.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
+from collections import Counter
 from pathlib import Path
 
 import click
 
 from pilotfish.cli import options, output
+from pilotfish.core.by_hand import VERDICTS
 from pilotfish.core.errors import TaskError
 from pilotfish.core.receipt import REASONS
 from pilotfish.store.base import LogFilter
+from pilotfish.store.build import open_by_hand
 from pilotfish.store.build import prune as delete
 from pilotfish.store.export import export as export_rows
 
 
-@click.group("log", help="List, show, export and prune what was recorded.")
+@click.group("log", help="List, show, export and prune what was recorded; list the marks of its disagreements.")
 def command() -> None:
     pass
 
@@ -85,6 +89,28 @@ def show(request: str, config_path: Path | None, home: Path | None) -> None:
             "repeats": [dataclasses.asdict(item) for item in place.log.repeats(request)],
         }
     )
+
+
+@command.command("marks")
+@click.option("--task", default="", help="Only this task (name or id).")
+@options.place_options
+@options.json_option
+def marks(task: str, config_path: Path | None, home: Path | None, as_json: bool) -> None:
+    """Which answer people found right where specialist and large model disagreed; with --json every mark ever made."""
+    place = options.home_from(config_path, home)
+    task_id = options.find_task(place.registry, task).task_id if task else ""
+    with contextlib.closing(open_by_hand(place.folder)) as by_hand:
+        if as_json:
+            output.print_json([dataclasses.asdict(mark) for mark in by_hand.marks(task_id)])
+            return
+        records = [record for record in place.registry.tasks() if task_id in ("", record.task_id)]
+        counted = [(record.name, Counter(verdict for verdict, _ in tally.elements())) for record in records
+                   if (tally := by_hand.tally(record.task_id))]  # fmt: skip
+    if not counted:
+        click.echo("No disagreement was marked.")
+        return
+    rows = [[name, str(counts.total()), *(str(counts[verdict]) for verdict in VERDICTS)] for name, counts in counted]
+    output.print_table(["task", "marked", *VERDICTS.values()], rows)
 
 
 @command.command("export")

@@ -199,12 +199,9 @@ async def open_gateway(
         repeats, audits, pairs = _further_calls(
             settings, home, models=every, tasks=tasks, routed=routed, records=records, is_first=is_first
         )
-        answerers = Answerers(
-            names=Names(reference=reference, models=models, aliases=settings.aliases, tasks=tasks),
-            routed=routed,
-            degraded=Degraded(settings.large.degraded, models),
-            embedder=embedder,
-        )
+        names = Names(reference=reference, models=models, aliases=settings.aliases, tasks=tasks)
+        degraded = Degraded(settings.large.degraded, models)
+        answerers = Answerers(names=names, routed=routed, degraded=degraded, embedder=embedder)
         chat = Chat(
             answerers=answerers,
             tasks=tasks,
@@ -219,6 +216,7 @@ async def open_gateway(
             stack.push_async_callback(part.aclose)
         for work in (tasks.run(), door.run(), routed.live.run(), *((learner.run(),) if is_first else ())):
             stack.callback(asyncio.ensure_future(work).cancel)
+        by_hand = stack.enter_context(contextlib.closing(store.open_by_hand(home.folder)))
         running = Running(
             settings=settings,
             chat=chat,
@@ -229,6 +227,7 @@ async def open_gateway(
             repeats=repeats,
             pairs=pairs,
             inference=inference,
+            by_hand=by_hand,
             records=records,
             registry=home.registry,
             log=home.log,

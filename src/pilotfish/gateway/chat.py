@@ -22,7 +22,7 @@ from pilotfish.core.task import Mode
 from pilotfish.gateway import asgi, error_bodies, receipts, relay
 from pilotfish.gateway.audits import Audits
 from pilotfish.gateway.degraded import Degraded
-from pilotfish.gateway.door import Visit
+from pilotfish.gateway.door import OPEN, Visit
 from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.names import Names, check_task
@@ -32,6 +32,7 @@ from pilotfish.gateway.records import Records
 from pilotfish.gateway.routed import Routed
 from pilotfish.gateway.rows import Outcome, Turn, for_log
 from pilotfish.gateway.tried import Said
+from pilotfish.models.wire.chat import CHAT
 from pilotfish.models.wire.embeddings import EMBEDDINGS
 from pilotfish.models.wire.format import NOTHING_BOUGHT, ClientRequest, Format
 from pilotfish.routing.cascade import Decision, decide, local_answer, local_name, local_stream
@@ -96,25 +97,40 @@ class Chat:
             body = await asgi.read_body(receive, headers.content_length, self._max_body_bytes)
             if body is None:
                 return
-            privacy, own = self._privacy, headers.visit.privacy
-            if privacy.is_off and own == "allow":
-                guarded = Guarded(body=body)
-            else:
-                guarded = await privacy.check(body, partial(self._task_of, form), own)
-            request = form.decode_request(guarded.body, headers.forwarded)
-            named = request.model or "auto"
-            turn = self._turn(request_id, request, guarded, headers.visit)
+            turn = await self._begin(request_id, form, body, headers.visit, headers.forwarded)
         except RequestError as error:
             self._counts.note_error(error.code)
             status, reply_headers, reply_body = error_bodies.reply(error, form)
             await asgi.respond(send, status, reply_headers + receipts.request_id_only(request_id), reply_body)
             return
-        turn.named = named
         held = asgi.Held(send)
         try:
             self._note(turn, await self._reply(turn, receive, held))
         finally:
             await held.release()
+
+    async def consider(self, body: bytes) -> Turn:
+        """A chat request of nobody's key as it would be decided on: guarded, recognised, read by its specialist.
+
+        Nothing is sent, logged or counted, and no route is asked. Raises `RequestError` where it would be refused.
+        """
+        turn = await self._begin(ids.request_id(), CHAT, body, OPEN, ())
+        await self._decide(turn)
+        return turn
+
+    async def _begin(
+        self, request_id: str, form: Format, body: bytes, visit: Visit, headers: tuple[tuple[str, str], ...]
+    ) -> Turn:
+        privacy, own = self._privacy, visit.privacy
+        if privacy.is_off and own == "allow":
+            guarded = Guarded(body=body)
+        else:
+            guarded = await privacy.check(body, partial(self._task_of, form), own)
+        request = form.decode_request(guarded.body, headers)
+        named = request.model or "auto"
+        turn = self._turn(request_id, request, guarded, visit)
+        turn.named = named
+        return turn
 
     async def _reply(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
         try:

@@ -54,6 +54,7 @@ class Learner:
         self._start = start or self._start_subprocess
         self._not_before: dict[str, int] = {}
         self._find_at: dict[str, int] = {}
+        self._asked: dict[str, float] = {}
         self._found_s = -math.inf
         self._job: Job | None = None
         self._learning: asyncio.Future[None] | None = None
@@ -135,6 +136,10 @@ class Learner:
 
     def _is_due(self, record: TaskRecord, known: Counter[str]) -> bool:
         claim, n_known = self._settings.quality.claim, known[record.task_id]
+        if record.asked_s is not None and not record.is_held and self._asked.get(record.task_id) != record.asked_s:
+            # Once: a subprocess that cannot even begin leaves the wish standing.
+            self._asked[record.task_id] = record.asked_s
+            return True
         if claim is None or record.is_held or n_known < self._not_before.get(record.task_id, 0):
             return False
         pace = self._tasks.pace(record)

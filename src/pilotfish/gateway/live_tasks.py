@@ -104,6 +104,18 @@ class LiveTasks:
         """Every task the registry knows."""
         return list(self._tasks.values())
 
+    async def awake(self, live: LiveTask) -> LiveTask:
+        """A task that has a specialist, with what runs it, loaded for once where the task only observes.
+
+        Only to look at what it says: its mode stays as it is.
+        """
+        record = live.record
+        if live.predict is not None:
+            return live
+        predictor = await asyncio.to_thread(self._loaded, record.specialist_sha256)
+        certificate = self._registry.certificate(record.certificate_id) if record.certificate_id else None
+        return self._with(LiveTask(record=record, mode=live.mode), predictor, certificate)
+
     async def refresh(self) -> None:
         """Take over what has changed in the registry, whichever process changed it."""
         async with self._refreshing:
@@ -307,18 +319,23 @@ class LiveTasks:
             mode = "observe"
         if mode == "observe" or not record.specialist_sha256:
             return LiveTask(record=record, mode="observe")
-        policy = _NEVER if certificate is None else policy_of(certificate)
-        has_first = policy.gates.first is not None
         drift = self._drifts[record.certificate_id] if mode == "serve" else None
-        return LiveTask(
-            record=record,
-            mode=mode,
+        coin = self.pace(record).coin(drift.coin) if drift is not None else 0.0
+        live = LiveTask(record=record, mode=mode, coin=coin, drift=drift)
+        return self._with(live, self._predictors[record.specialist_sha256], certificate)
+
+    def _with(
+        self, live: LiveTask, predictor: Predictor | SpecialistError, certificate: Certificate | None
+    ) -> LiveTask:
+        """The task with its specialist and the policy of its certificate."""
+        policy = _NEVER if certificate is None else policy_of(certificate)
+        shape, run, has_first = live.record.shape, self._inference, policy.gates.first is not None
+        return dataclasses.replace(
+            live,
             certificate=certificate,
             policy=policy,
-            predict=self._predict_with(record, self._inference.predict),
-            predict_first=self._predict_with(record, self._inference.predict_first) if has_first else None,
-            coin=self.pace(record).coin(drift.coin) if drift is not None else 0.0,
-            drift=drift,
+            predict=_predict_with(predictor, shape, run.predict),
+            predict_first=_predict_with(predictor, shape, run.predict_first) if has_first else None,
         )
 
     def _allows(self, retrieval: Retrieval | None) -> bool:
@@ -330,13 +347,15 @@ class LiveTasks:
             learning.share_answers or retrieval.owner != EVERYONE
         )
 
-    def _predict_with(
-        self, record: TaskRecord, run: Callable[[Predictor, AnswerShape, str], Awaitable[Prediction | None]]
-    ) -> Predict:
-        predictor = self._predictors[record.specialist_sha256]
-        if isinstance(predictor, SpecialistError):
-            return partial(_fail, predictor)
-        return partial(run, predictor, record.shape)
+
+def _predict_with(
+    predictor: Predictor | SpecialistError,
+    shape: AnswerShape,
+    run: Callable[[Predictor, AnswerShape, str], Awaitable[Prediction | None]],
+) -> Predict:
+    if isinstance(predictor, SpecialistError):
+        return partial(_fail, predictor)
+    return partial(run, predictor, shape)
 
 
 def _standing(record: TaskRecord) -> tuple[object, ...]:

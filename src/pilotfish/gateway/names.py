@@ -62,6 +62,12 @@ class Names:
         """Our choice."""
         return self._own
 
+    @property
+    def models(self) -> dict[str, Model]:
+        """Every configured model by its name, the reference first."""
+        models = [self._reference, *(found.target for found in self._fixed.values() if not found.is_own)]
+        return {model.card.name: model for model in models}
+
     def kept_here(self, named: Named) -> Named:
         """The same for a request that must stay here: a configured local model in place of one that is not."""
         if named.target.card.is_local:
@@ -93,8 +99,7 @@ class Names:
 
     def states(self) -> dict[str, list[dict[str, Any]]]:
         """The servers of every model that has some, with their circuit breakers, for the status page."""
-        models = [self._reference, *(found.target for found in self._fixed.values() if not found.is_own)]
-        return {model.card.name: model.state for model in models if isinstance(model, FailoverModel)}
+        return {name: model.state for name, model in self.models.items() if isinstance(model, FailoverModel)}
 
     def _resolve_alias(self, target: str) -> Named | None:
         found = self._fixed.get(target)

@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from pilotfish.config.settings import RoutingSettings
 from pilotfish.core.errors import PilotfishError, RequestError
@@ -32,6 +32,9 @@ from pilotfish.routing.route import Choice, Route, Step
 
 MAX_BEGUN = 10_000
 """Conversations remembered with the model that began them; beyond, the oldest go on with the reference."""
+
+Ask = Callable[[Turn, Step, float], Awaitable[Said | None]]
+"""Gives a step's answer until a moment of `time.perf_counter`, None where there is none."""
 
 _log = logging.getLogger(__name__)
 _UNTOUCHED = ("n", "tools", "functions", "audio", "modalities")
@@ -75,18 +78,9 @@ class Routed:
 
         What was tried, and why, stands in `turn.routing`; it stays None where no route decides.
         """
-        route = self.live.route
-        if route is None or not self.is_open(turn):
+        routing = self._routing(turn)
+        if routing is None:
             return None
-        prompt = prompt_of(turn.request)
-        if prompt is None or not all(turn.visit.may_use(turn.named, step.model) for step in route.steps):
-            return None
-        assert self.live.certificate is not None
-        routing = Routing(
-            route=route,
-            certificate_id=self.live.certificate.id,
-            request=Outcome(request_id=turn.request_id, prompt=prompt, tried={}),
-        )
         if turn.request.has_begun:
             routing.stays = self._begun.get(_conversation(turn.request.messages), "")
             if routing.stays in self.models:
@@ -97,9 +91,27 @@ class Routed:
         turn.coin = self.live.coin
         turn.is_audited = random.random() < self.live.coin
         with asgi.Departure(receive) as departure:
-            said = await self._cascade(turn, routing)
+            said = await self._cascade(turn, routing, self._ask)
         routing.is_left = departure.is_gone
         return None if departure.is_gone else said
+
+    async def rehearse(self, turn: Turn, heard: Mapping[str, Said | None]) -> str:
+        """What a route would make of answers heard elsewhere (None: the model failed), in `turn.routing`; asks nobody.
+
+        The model it would have to ask and that is not among them, empty where it comes to a decision.
+        """
+        routing = self._routing(turn)
+        missing: list[str] = []
+
+        async def known(_turn: Turn, step: Step, _ends_s: float) -> Said | None:
+            if step.model not in heard:
+                missing.append(step.model)
+            return heard.get(step.model)
+
+        if routing is not None:
+            turn.routing = routing
+            await self._cascade(turn, routing, known)
+        return "".join(missing)
 
     def back(self, turn: Turn, reference: Model) -> None:
         """Let the reference answer after all: a smaller model that was to answer has failed."""
@@ -118,7 +130,22 @@ class Routed:
         while len(self._begun) > MAX_BEGUN:
             self._begun.popitem(last=False)
 
-    async def _cascade(self, turn: Turn, routing: Routing) -> Said | None:
+    def _routing(self, turn: Turn) -> Routing | None:
+        """The beginning of a route's decision, None where no route is to decide."""
+        route = self.live.route
+        if route is None or not self.is_open(turn):
+            return None
+        prompt = prompt_of(turn.request)
+        if prompt is None or not all(turn.visit.may_use(turn.named, step.model) for step in route.steps):
+            return None
+        assert self.live.certificate is not None
+        return Routing(
+            route=route,
+            certificate_id=self.live.certificate.id,
+            request=Outcome(request_id=turn.request_id, prompt=prompt, tried={}),
+        )
+
+    async def _cascade(self, turn: Turn, routing: Routing, ask: Ask) -> Said | None:
         route = routing.route
         ends_s = time.perf_counter() + self._timeout_s
         embedding = await self._embedding(route, routing.request.prompt)
@@ -130,7 +157,7 @@ class Routed:
             if not step.reads_answer:
                 self._hand_over(turn, step.model, "kept")
                 return None
-            said = await self._ask(turn, step, ends_s)
+            said = await ask(turn, step, ends_s)
             if said is None:
                 turn.decision = Decision(reason="smaller-failed")
                 return None

@@ -24,6 +24,7 @@ from pilotfish.gateway.pairs import Pairs
 from pilotfish.gateway.records import Records
 from pilotfish.gateway.repeats import Repeats
 from pilotfish.store.base import Log, Registry
+from pilotfish.store.sqlite_by_hand import SqliteByHand
 from pilotfish.store.sqlite_import import Importer
 
 
@@ -40,6 +41,7 @@ class Running:
     repeats: Repeats
     pairs: Pairs
     inference: Inference
+    by_hand: SqliteByHand
     records: Records
     registry: Registry
     log: Log

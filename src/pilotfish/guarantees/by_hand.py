@@ -37,6 +37,32 @@ def decide(registry: Registry, record: TaskRecord, decision: Decision) -> Mode |
     return mode
 
 
+def retrain(registry: Registry, record: TaskRecord) -> None:
+    """Ask for an attempt at a new specialist, due or not: a running gateway's learner takes it up at its next look.
+
+    It spends its share of delta like any other. Through the registry, so that it never runs beside another attempt.
+    """
+    now_s = time.time()
+    registry.update_task(record.task_id, asked_s=now_s)
+    message = "to be learnt anew, by hand"
+    registry.add_event(Event(time_s=now_s, task_id=record.task_id, kind="asked", message=message, details={}))
+
+
+def why_not_retrain(record: TaskRecord, wanted: Claim | None) -> str:
+    """Why it would be of no use to ask for it now, empty where it may be."""
+    if wanted is None:
+        return "no tolerated risk is stated ([quality] max_risk), so nothing can be certified"
+    if not record.shape.is_closed:
+        return f"its answers form no closed set: {record.shape.why_open}"
+    if record.is_held:
+        return "a person holds it back: what is learnt would not serve. Promoting it lets go of it"
+    if record.asked_s is not None:
+        return "that has been asked for already, and waits for the learner"
+    if record.pace and record.pace.get("proving_since_s") is not None:
+        return "a better specialist is being proven on later answers already"
+    return ""
+
+
 def falls_short(registry: Registry, record: TaskRecord, wanted: Claim | None) -> Certificate | None:
     """The task's certificate where its promise is less strict than the one that is wanted; None where it will do."""
     certificate = registry.certificate(record.certificate_id)

@@ -49,7 +49,8 @@ class Outcome:
 class Options(TypedDict, total=False):
     """What learning can do without.
 
-    With `only` (a task id) an attempt is made for that one, due or not. `consistency` says whether promises are about
+    With `only` (a task id) an attempt is made for that one, due or not, and so it is without for each that a person
+    asked for (`by_hand.retrain`). `consistency` says whether promises are about
     majorities. With `tuning` an encoder may be fine-tuned.
     """
 
@@ -75,20 +76,18 @@ def learn(
     examples = known_examples(home, consistency.n_votes)
     spent = Counter(row.task_id for row in home.log.repeats() if row.is_sampled)
     outcomes = []
+    asked = _take_asked(home, only, {task.id for task in tasks})
     for task in tasks:
         known = examples.get(task.id, [])
         record = home.registry.task(task.id)
         assert record is not None
         own = Pace.from_json(record.pace) if record.pace else replace(pace)
         own.n_attempts = home.registry.n_attempts(task.id)
-        if only:
-            if task.id != only:
-                continue
-            own.is_patient = False
-        elif record.is_held or not task.shape.is_closed:
+        if task.id != only if only else (record.is_held or not task.shape.is_closed):
             continue
+        own.is_patient = task.id not in asked
         new = new_since(record, known)
-        if not only and not own.is_due(len(known), n_drawn(own, known), claim.max_risk, new.most):
+        if own.is_patient and not own.is_due(len(known), n_drawn(own, known), claim.max_risk, new.most):
             continue
         workshop = Workshop(
             claim=claim,
@@ -105,6 +104,21 @@ def learn(
         if outcome is not None:
             outcomes.append(outcome)
     return outcomes
+
+
+def _take_asked(home: Home, only: str, recurring: set[str]) -> set[str]:
+    """The tasks to be attempted whether due or not: `only`, or those that a person asked for.
+
+    What was asked for is taken off before anything is spent: a crash must not spend for it again.
+    """
+    asked = {only} if only else set()
+    for record in home.registry.tasks():
+        if record.asked_s is not None and not record.is_held and only in ("", record.task_id):
+            asked.add(record.task_id)
+            home.registry.update_task(record.task_id, asked_s=None)
+            if record.task_id not in recurring:
+                _tell(home, record, "waiting", "It no longer recurs in the log: there is nothing to learn from.", {})
+    return asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +139,7 @@ def _step(home: Home, workshop: Workshop, task: Task, due: _Due) -> Outcome | No
         details = {"values": due.new.listed(), "n_known": due.new.n_known, "share": due.new.share}
         _tell(home, record, "new-answers", due.new.message(), details)
     tried = advance(workshop, task, known, pace, serving)
+    pace.is_patient = True  # what was asked for once holds for this once
     home.registry.update_task(record.task_id, pace=pace.to_json())
     if tried is None:
         return None

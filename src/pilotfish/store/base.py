@@ -161,7 +161,8 @@ class TaskRecord:
 
     `is_held` says that a person demoted the task: the learner leaves it alone until promoted again. `pace` is
     the learner's state (`guarantees/pace.py`), `audit_state` the auditor's (`guarantees/audit.py`), `drift_state` what
-    the scores of the certificate's requests say (`guarantees/drift.py`).
+    the scores of the certificate's requests say (`guarantees/drift.py`). `asked_s` is when a person asked for the task
+    to be learnt anew, None once that has begun.
     """
 
     task_id: str
@@ -177,6 +178,7 @@ class TaskRecord:
     pace: dict[str, Any] | None = None
     drift_state: dict[str, Any] | None = None
     updated_s: float = 0.0
+    asked_s: float | None = None
 
 
 class TaskChanges(TypedDict, total=False):
@@ -194,11 +196,12 @@ class TaskChanges(TypedDict, total=False):
     audit_state: dict[str, Any] | None
     pace: dict[str, Any] | None
     drift_state: dict[str, Any] | None
+    asked_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that changed a task: learnt, certified, refused, promoted, demoted, drift, withdrawn."""
+    """Something that changed a task: learnt, certified, refused, promoted, demoted, asked, drift, withdrawn."""
 
     time_s: float
     task_id: str

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pilotfish.core.errors import StoreError
 from pilotfish.store.spool import Spool
+from pilotfish.store.sqlite_by_hand import SqliteByHand
 from pilotfish.store.sqlite_import import Importer, import_spool
 from pilotfish.store.sqlite_keys import SqliteKeys
 from pilotfish.store.sqlite_log import SqliteLog
@@ -63,6 +64,12 @@ def open_registry(home: Path) -> SqliteRegistry:
     """The registry of a home folder."""
     _spool(home)
     return SqliteRegistry(home / "registry.db")
+
+
+def open_by_hand(home: Path) -> SqliteByHand:
+    """What people did on the pages of a home folder's gateway."""
+    _spool(home)
+    return SqliteByHand(home / "registry.db")
 
 
 def open_keys(home: Path) -> SqliteKeys:

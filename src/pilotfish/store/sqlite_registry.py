@@ -66,11 +66,25 @@ MIGRATIONS = (
         audit_state TEXT, withdrawn_s REAL
     )
     """,
+    """
+    ALTER TABLE tasks ADD COLUMN asked_s REAL;
+    CREATE TABLE marks (
+        number INTEGER PRIMARY KEY, request_id TEXT NOT NULL, task_id TEXT NOT NULL, verdict TEXT NOT NULL,
+        time_s REAL NOT NULL, specialist_sha256 TEXT NOT NULL
+    );
+    CREATE INDEX marks_by_task ON marks (task_id, request_id, number);
+    CREATE TABLE bench_calls (
+        run_id TEXT NOT NULL, model TEXT NOT NULL, time_s REAL NOT NULL, status INTEGER NOT NULL, error TEXT NOT NULL,
+        prompt_tokens INTEGER, completion_tokens INTEGER, cost_usd REAL, latency_s REAL NOT NULL,
+        PRIMARY KEY (run_id, model)
+    );
+    CREATE INDEX bench_calls_by_time ON bench_calls (time_s)
+    """,
 )
 
 _TASK = (
     "SELECT task_id, name, instructions_id, instructions, shape, mode, specialist_sha256, certificate_id, is_held, "
-    "audit_state, pace, updated_s, drift_state FROM tasks"
+    "audit_state, pace, updated_s, drift_state, asked_s FROM tasks"
 )
 _shape = msgspec.json.Decoder(AnswerShape)
 
@@ -226,7 +240,7 @@ def _put_task(connection: sqlite3.Connection, record: TaskRecord) -> None:
     if taken:
         raise StoreError(f"Another task ({taken[0]}) is already called {record.name!r}.")
     connection.execute(
-        "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             record.task_id,
             record.name,
@@ -241,6 +255,7 @@ def _put_task(connection: sqlite3.Connection, record: TaskRecord) -> None:
             _json(record.pace),
             record.updated_s,
             _json(record.drift_state),
+            record.asked_s,
         ),
     )
 
@@ -298,4 +313,5 @@ def _task(row: tuple[Any, ...]) -> TaskRecord:
         pace=None if row[10] is None else json.loads(row[10]),
         updated_s=row[11],
         drift_state=None if row[12] is None else json.loads(row[12]),
+        asked_s=row[13],
     )

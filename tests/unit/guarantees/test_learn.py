@@ -8,6 +8,7 @@ import json
 import pytest
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal
+from pilotfish.guarantees.by_hand import retrain
 from pilotfish.guarantees.learn import known_examples, learn
 from pilotfish.guarantees.new_answers import new_since
 from pilotfish.guarantees.pace import Pace
@@ -72,6 +73,33 @@ def test_learning_twice_does_nothing_new(place, encoder):
     before = (place.registry.version(), place.registry.verdicts(TASK_ID), sorted(place.specialists.iterdir()))
     assert _learn(place, encoder) == []
     assert (place.registry.version(), place.registry.verdicts(TASK_ID), sorted(place.specialists.iterdir())) == before
+
+
+def test_what_a_person_asks_for_is_attempted_once_and_spends_like_any_other(place, encoder):
+    """Due or not, and whatever it leads to; later looks are as patient as before."""
+    place = _log(place, sentences(320))
+    (first,) = _learn(place, encoder)
+    place.registry.update_task(TASK_ID, mode="observe", certificate_id="")
+    assert _learn(place, encoder) == []
+    retrain(place.registry, place.registry.task(TASK_ID))
+    (second,) = _learn(place, encoder)
+    assert (first.verdict.attempt, second.verdict.attempt, place.registry.n_attempts(TASK_ID)) == (1, 2, 2)
+    assert 0 < second.verdict.delta_spent < first.verdict.delta_spent
+    record = place.registry.task(TASK_ID)
+    assert (record.asked_s, record.pace["is_patient"]) == (None, True)
+    assert _learn(place, encoder) == []
+
+
+def test_what_is_asked_for_and_recurs_no_more_is_told_and_forgotten(place):
+    place = _log(place, sentences(200))
+    assert _learn(place, None, only="x") == []
+    place.registry.put_task(dataclasses.replace(place.registry.task(TASK_ID), task_id="gone", name="gone"))
+    retrain(place.registry, place.registry.task("gone"))
+    assert _learn(place, None, only=TASK_ID[::-1]) == []
+    assert place.registry.task("gone").asked_s is not None
+    place.registry.update_task(TASK_ID, is_held=True)
+    assert _learn(place, None) == []
+    assert (place.registry.task("gone").asked_s, place.registry.events("gone")[0].kind) == (None, "waiting")
 
 
 def test_no_encoder_is_loaded_where_nothing_is_due(place):

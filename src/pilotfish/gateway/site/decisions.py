@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pilotfish.gateway.live_tasks import LiveTask
-from pilotfish.gateway.site import words
+from pilotfish.gateway.site import retrain, words
 from pilotfish.gateway.site.page import Page, Seen, form, task_path
 from pilotfish.guarantees import by_hand
 from pilotfish.guarantees.by_hand import Decision
@@ -40,6 +40,7 @@ def buttons(seen: Seen, live: LiveTask) -> Html | None:
         element("a", _BUTTONS[decision], href=f"{task_path(live.record.name)}/{decision}", class_="button")
         for decision in open_to
     ]
+    links.append(retrain.link(live))
     return element("nav", links, class_="actions", aria_label="Decide about this task")
 
 

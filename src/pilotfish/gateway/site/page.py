@@ -14,7 +14,7 @@ from pilotfish.gateway.site.tables import Table
 from pilotfish.pages.elements import Child, Html, element, fragment
 
 NOT_KEPT = "(not kept)"
-_PLACES = (("/", "Overview"), ("/tasks", "Tasks"), ("/requests", "Requests"))
+_PLACES = (("/", "Overview"), ("/tasks", "Tasks"), ("/requests", "Requests"), ("/bench", "Bench"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

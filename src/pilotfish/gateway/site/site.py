@@ -20,9 +20,10 @@ import msgspec
 
 from pilotfish.core.errors import KeyRefusedError, NotAllowedError, RequestError
 from pilotfish.gateway import asgi
+from pilotfish.gateway.bench import Bench
 from pilotfish.gateway.door import Door
 from pilotfish.gateway.running import Running
-from pilotfish.gateway.site import decisions, figures, overview, requests, security, tasks
+from pilotfish.gateway.site import bench, decisions, figures, marks, overview, requests, retrain, security, tasks
 from pilotfish.gateway.site.live import Live
 from pilotfish.gateway.site.login import login
 from pilotfish.gateway.site.page import Page, Seen, render
@@ -30,7 +31,7 @@ from pilotfish.gateway.site.request import request
 from pilotfish.pages.elements import element
 
 MAX_FORM_BYTES = 16 << 10
-MAX_FIELDS = 20
+MAX_FIELDS = 100
 _HTML = (b"content-type", b"text/html; charset=utf-8")
 _KINDS = {"csv": (b"content-type", b"text/csv; charset=utf-8"), "json": asgi.JSON}
 _STATIC = {
@@ -38,7 +39,13 @@ _STATIC = {
     "site.js": b"text/javascript; charset=utf-8",
     "icon.svg": b"image/svg+xml",
 }
-_ROOTS = frozenset(("", "overview", "tasks", "requests", "events", "static", "login", "logout"))
+_PAGES: dict[str, Callable[[Seen], Page]] = {
+    "/": overview.overview,
+    "/overview": overview.overview,
+    "/tasks": tasks.tasks,
+}
+_LISTS: dict[str, Callable[[Seen, int], Page]] = {"/requests": requests.requests, bench.PATH: bench.page}
+_ROOTS = frozenset(("", "overview", "tasks", "requests", "bench", "events", "static", "login", "logout"))
 
 _Found = TypeVar("_Found")
 
@@ -51,6 +58,7 @@ class Site:
         self._door = door
         self._attempts = security.Attempts()
         self._thread = ThreadPoolExecutor(1, "pilotfish-pages")
+        self._bench = Bench(running)
         self._latest = figures.Live()
         self._live = Live(self._figures)
         folder = files("pilotfish.gateway.site") / "static"
@@ -118,15 +126,17 @@ class Site:
     ) -> None:
         if not security.is_same_site(headers):
             raise NotAllowedError("This form was sent by another site.", param="origin", hint="Use the gateway's own.")
-        body = await asgi.read_body(receive, headers.content_length, MAX_FORM_BYTES)
+        path, session = scope["path"], security.cookie(scope["headers"])
+        is_session = security.is_session(session, self._door.admin_sha256, time.time())
+        most_bytes = bench.MAX_BYTES if is_session and path == bench.PATH else MAX_FORM_BYTES
+        body = await asgi.read_body(receive, headers.content_length, most_bytes)
         if body is None:
             return
         sent = _fields(body.decode("latin-1"))
-        path, session = scope["path"], security.cookie(scope["headers"])
         if path == "/login":
             await self._sign_in(scope, sent, send)
             return
-        if not security.is_session(session, self._door.admin_sha256, time.time()):
+        if not is_session:
             raise KeyRefusedError
         if not security.is_csrf(session, sent.get("csrf", "")):
             raise NotAllowedError(
@@ -135,12 +145,27 @@ class Site:
         if path == "/logout":
             await _redirect(send, "/", security.set_cookie(""))
             return
-        asked = decisions.read(path.removeprefix("/tasks/")) if path.startswith("/tasks/") else None
-        goal = await self._in_thread(partial(decisions.carry_out, self._seen(scope), *asked)) if asked else None
+        if path == bench.PATH:
+            await self._ask(scope, sent, receive, send)
+            return
+        goal = await self._in_thread(partial(_carry_out, path, sent, self._seen(scope)))
         if goal is None:
             raise RequestError(f"Nothing can be sent to {path!r}.", status=404)
         await self._running.tasks.refresh()
         await _redirect(send, goal)
+
+    async def _ask(self, scope: asgi.Message, sent: dict[str, str], receive: asgi.Receive, send: asgi.Send) -> None:
+        """Ask on the bench; a client that leaves ends the calls."""
+        seen, make = self._seen(scope), None
+        try:
+            system, text, names = bench.read(sent)
+            with asgi.Departure(receive):
+                run = await self._bench.ask(system, text, names)
+                make = partial(bench.answered, seen, sent, run)
+        except RequestError as error:
+            make = partial(bench.refused, seen, sent, error)
+        if make is not None:
+            await self._send_page(send, await self._in_thread(make), seen)
 
     async def _sign_in(self, scope: asgi.Message, sent: dict[str, str], send: asgi.Send) -> None:
         client = scope.get("client")
@@ -204,17 +229,31 @@ class Site:
 
 def find(path: str, seen: Seen, *, is_data: bool = False) -> Page | None:
     """The page at a path; None where there is none."""
-    if path in ("/", "/overview"):
-        return overview.overview(seen)
-    if path == "/tasks":
-        return tasks.tasks(seen)
-    if path == "/requests":
-        return requests.requests(seen, requests.AS_DATA if is_data else requests.ON_A_PAGE)
+    if path in _PAGES:
+        return _PAGES[path](seen)
+    if path in _LISTS:
+        return _LISTS[path](seen, requests.AS_DATA if is_data else requests.ON_A_PAGE)
     place, _, name = path[1:].partition("/")
     if place == "tasks":
         asked = decisions.read(name)
+        if task := retrain.read(name):
+            return retrain.confirm(seen, task)
         return decisions.confirm(seen, *asked) if asked else tasks.task(seen, name)
     return request(seen, name) if place == "requests" else None
+
+
+def _carry_out(path: str, sent: dict[str, str], seen: Seen) -> str | None:
+    """Do what a form about a task asks for; the path to go to, None where there is nothing such."""
+    place, _, name = path[1:].partition("/")
+    task, _, last = name.rpartition("/")
+    if place != "tasks":
+        return None
+    if last == "mark":
+        return marks.carry_out(seen, task, sent)
+    if retrain.read(name):
+        return retrain.carry_out(seen, task)
+    asked = decisions.read(name)
+    return decisions.carry_out(seen, *asked) if asked else None
 
 
 def _document(path: str, seen: Seen) -> tuple[bytes, int]:

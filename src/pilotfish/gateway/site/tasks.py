@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from pilotfish.core.by_hand import Verdict
 from pilotfish.core.certificate import Certificate, Refusal
 from pilotfish.core.log_row import RequestRow
 from pilotfish.gateway.live_tasks import LiveTask
-from pilotfish.gateway.site import charts, decisions, requests, savings, words
+from pilotfish.gateway.site import charts, decisions, marks, requests, retrain, savings, words
 from pilotfish.gateway.site.figures import DEFAULT_DAYS
 from pilotfish.gateway.site.page import Page, Seen, task_path
 from pilotfish.gateway.site.tables import Column, Table
@@ -25,6 +26,7 @@ from pilotfish.store.base import LogFilter, Period
 MOST_TASKS = 500
 N_EXAMPLES = 8
 N_DIFFERING = 20
+MOST_DIFFERING = 200
 N_EVENTS = 50
 N_VERDICTS = 20
 _DAY_S = 86400
@@ -91,12 +93,15 @@ def task(seen: Seen, name: str) -> Page | None:
     periods = running.log.periods(since_s, step_s=_DAY_S, task_id=record.task_id)
     newest = running.log.rows(LogFilter(task_id=record.task_id, newest_first=True, limit=N_EXAMPLES))
     examples = requests.of(seen, list(newest), name="examples", caption="The newest requests")
-    differing = _differing(seen, running.log.differing(record.task_id, N_DIFFERING))
+    differing, further = _differing(seen, live)
+    marked, tally = marks.said(seen, live)
+    history = marks.history(seen, live)
     evidence, verdicts, events = _evidence(periods), _verdicts(seen, live), _events(seen, live)
     charted = charts.agreement(periods, since_s, until_s, _DAY_S, certificate.claim.max_risk if certificate else None)
     parts: list[Child] = [
         element("p", _WORDS[live.mode], " Held by a person." if record.is_held else None, class_="claim"),
         decisions.buttons(seen, live),
+        element("p", said, role="status") if (said := retrain.state(seen, live)) else None,
         _facts(seen, live),
         element("h2", "Promise"),
         _promise(seen, live, certificate),
@@ -106,12 +111,15 @@ def task(seen: Seen, name: str) -> Page | None:
         _audits(live, certificate),
         charted,
         differing.html(path),
+        further,
+        marked,
+        history.html(path),
         examples.html(path),
         verdicts.html(path),
         events.html(path),
         evidence.html(path),
     ]
-    tables = (evidence, differing, examples, verdicts, events)
+    tables = (evidence, differing, tally, history, examples, verdicts, events)
     return Page(path=path, title=f"Task {record.name}", parts=tuple(parts), tables=tables)
 
 
@@ -213,13 +221,34 @@ def _audits(live: LiveTask, certificate: Certificate | None) -> list[Child]:
     return found
 
 
-def _differing(seen: Seen, rows: list[RequestRow]) -> Table:
+def _differing(seen: Seen, live: LiveTask) -> tuple[Table, Html | None]:
+    """A page of the newest disagreements, and links to the pages beside it."""
+    asked = seen.query.get("differing", "")
+    number = min(int(asked), MOST_DIFFERING // N_DIFFERING) if asked.isdecimal() and asked.isascii() else 1
+    end = max(1, number) * N_DIFFERING
+    found = seen.running.log.differing(live.record.task_id, end + 1)
+    rows = found[end - N_DIFFERING : end]
+    marked = marks.of(seen, live.record.task_id, [row.request_id for row in rows])
+    path = task_path(live.record.name)
+    links: list[Child] = []
+    if number > 1:
+        links += [element("a", "Newer disagreements", href=f"{path}?differing={number - 1}"), " "]
+    if len(found) > end and end < MOST_DIFFERING:
+        links.append(element("a", "Older disagreements", href=f"{path}?differing={number + 1}"))
+    query = f"?differing={number}" if number > 1 else ""
+    return _side_by_side(seen, live, rows, marked, query), element("p", links) if links else None
+
+
+def _side_by_side(
+    seen: Seen, live: LiveTask, rows: list[RequestRow], marked: Mapping[str, Verdict], query: str
+) -> Table:
     columns = (
         Column(key="request_id", head="Request", show=requests.request_link),
-        Column(key="time", head="Time (UTC)"),
+        marks.column(seen, live, marked),
         Column(key="input", head="Asked", show=requests.short, is_text=True),
         Column(key="local_answer", head="The specialist said", show=requests.short, is_text=True),
         Column(key="reference_answer", head="The large model said", show=requests.short, is_text=True),
+        Column(key="time", head="Time (UTC)"),
     )
     written = [
         {
@@ -230,11 +259,12 @@ def _differing(seen: Seen, rows: list[RequestRow]) -> Table:
             "input": seen.data(row.input),
             "local_answer": seen.data(row.local_answer),
             "reference_answer": seen.data(row.reference_answer),
+            "marked": marked.get(row.request_id),
         }
         for row in rows
     ]
     none = "No audited answer differed, as far as comparisons are kept."
-    return Table(name="differing", caption="Disagreements", columns=columns, rows=written, none=none)
+    return Table(name="differing", caption="Disagreements", columns=columns, rows=written, none=none, query=query)
 
 
 def _evidence(periods: Sequence[Period]) -> Table:
