@@ -201,6 +201,13 @@ def test_older_requests_are_a_link_away(home: Path) -> None:
         assert len(seen) == 60
 
 
+def test_a_specialist_that_cannot_be_loaded_is_an_alarm_with_what_to_do(place: Place) -> None:
+    alarms = [row["alarm"] for row in json.loads(get(place.port, "/overview/alarms.json").data)]
+    (alarm,) = [alarm for alarm in alarms if "cannot be loaded" in alarm]
+    assert "the large model answers everything. The specialist a cannot be read" in alarm
+    assert alarm.endswith("Once that is mended, demote and promote the task, or start the gateway again")
+
+
 # Who sees them.
 
 

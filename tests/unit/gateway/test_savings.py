@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from pilotfish.gateway.site import savings
-from pilotfish.store.base import Period
+from pilotfish.store.periods import Period
 
 NOTHING = Period(**{item.name: "" if item.name == "task_id" else 0 for item in fields(Period)})  # type: ignore[arg-type]
 OF_THE_REFERENCE = {"n_reference": 10, "reference_s": 5.0, "n_reference_priced": 10, "reference_usd": 0.1}

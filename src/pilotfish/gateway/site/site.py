@@ -51,7 +51,7 @@ class Site:
         self._door = door
         self._attempts = security.Attempts()
         self._thread = ThreadPoolExecutor(1, "pilotfish-pages")
-        self._latest = figures.Live()
+        self._latest = figures.Live(running)
         self._live = Live(self._figures)
         folder = files("pilotfish.gateway.site") / "static"
         self._static = {name: (folder / name).read_bytes() for name in _STATIC}
@@ -67,6 +67,7 @@ class Site:
     def close(self) -> None:
         """Wait for a page that is being made, and make no more."""
         self._thread.shutdown(cancel_futures=True)
+        self._latest.close()
 
     async def answer(
         self, scope: asgi.Message, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send
@@ -183,7 +184,7 @@ class Site:
     async def _figures(self) -> bytes:
         def gather() -> bytes:
             now_s = time.time()
-            found = self._latest.gather(self._running, overview.live_since_s(now_s), now_s)
+            found = self._latest.gather(overview.live_since_s(now_s), now_s)
             return msgspec.json.encode(found.said())
 
         return await self._in_thread(gather)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -10,17 +9,18 @@ from typing import Any
 from pilotfish.core.certificate import Certificate, Refusal
 from pilotfish.core.log_row import RequestRow
 from pilotfish.gateway.live_tasks import LiveTask
-from pilotfish.gateway.site import charts, decisions, requests, savings, words
+from pilotfish.gateway.site import charts, decisions, requests, words
 from pilotfish.gateway.site.figures import DEFAULT_DAYS
 from pilotfish.gateway.site.page import Page, Seen, task_path
 from pilotfish.gateway.site.tables import Column, Table
+from pilotfish.gateway.site.times import times
 from pilotfish.guarantees import kept_curve
 from pilotfish.guarantees import page as certificate_page
 from pilotfish.guarantees.audit import Audit
 from pilotfish.guarantees.certify import promise
 from pilotfish.pages.elements import Child, Html, element
 from pilotfish.stats.sequence import Curve
-from pilotfish.store.base import LogFilter, Period
+from pilotfish.store.base import LogFilter
 
 MOST_TASKS = 500
 N_EXAMPLES = 8
@@ -92,7 +92,8 @@ def task(seen: Seen, name: str) -> Page | None:
     newest = running.log.rows(LogFilter(task_id=record.task_id, newest_first=True, limit=N_EXAMPLES))
     examples = requests.of(seen, list(newest), name="examples", caption="The newest requests")
     differing = _differing(seen, running.log.differing(record.task_id, N_DIFFERING))
-    evidence, verdicts, events = _evidence(periods), _verdicts(seen, live), _events(seen, live)
+    evidence = times(periods, name="evidence", caption="By day")
+    verdicts, events = _verdicts(seen, live), _events(seen, live)
     charted = charts.agreement(periods, since_s, until_s, _DAY_S, certificate.claim.max_risk if certificate else None)
     parts: list[Child] = [
         element("p", _WORDS[live.mode], " Held by a person." if record.is_held else None, class_="claim"),
@@ -235,32 +236,6 @@ def _differing(seen: Seen, rows: list[RequestRow]) -> Table:
     ]
     none = "No audited answer differed, as far as comparisons are kept."
     return Table(name="differing", caption="Disagreements", columns=columns, rows=written, none=none)
-
-
-def _evidence(periods: Sequence[Period]) -> Table:
-    rows = []
-    for period in periods[::-1]:
-        agreed = savings.agreement(period)
-        rows.append(
-            {
-                "day": words.day(period.start_s),
-                "requests": period.n_requests,
-                "answered_locally": period.n_local,
-                "audited": period.n_judged,
-                "differed": period.losses,
-                "agreement": agreed.value,
-                "agreement_low": agreed.low,
-                "agreement_high": agreed.high,
-            }
-        )
-    columns = (
-        Column(key="day", head="Day (UTC)"),
-        Column(key="requests", head="Requests", show=words.count, is_number=True),
-        Column(key="answered_locally", head="Locally", show=words.count, is_number=True),
-        Column(key="audited", head="Audited", show=words.count, is_number=True),
-        Column(key="differed", head="Differed", show=words.count, is_number=True),
-    )
-    return Table(name="evidence", caption="By day", columns=columns, rows=rows, none="No request in this time.")
 
 
 def _verdicts(seen: Seen, live: LiveTask) -> Table:
