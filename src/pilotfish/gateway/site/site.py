@@ -22,7 +22,7 @@ from pilotfish.core.errors import KeyRefusedError, NotAllowedError, RequestError
 from pilotfish.gateway import asgi
 from pilotfish.gateway.door import Door
 from pilotfish.gateway.running import Running
-from pilotfish.gateway.site import decisions, figures, overview, requests, security, tasks
+from pilotfish.gateway.site import decisions, figures, graphql, overview, requests, security, tasks
 from pilotfish.gateway.site.live import Live
 from pilotfish.gateway.site.login import login
 from pilotfish.gateway.site.page import Page, Seen, render
@@ -38,7 +38,7 @@ _STATIC = {
     "site.js": b"text/javascript; charset=utf-8",
     "icon.svg": b"image/svg+xml",
 }
-_ROOTS = frozenset(("", "overview", "tasks", "requests", "events", "static", "login", "logout"))
+_ROOTS = frozenset(("", "overview", "tasks", "requests", "events", "static", "login", "logout", "graphql"))
 
 _Found = TypeVar("_Found")
 
@@ -87,7 +87,9 @@ class Site:
         self, scope: asgi.Message, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send
     ) -> None:
         path, method = scope["path"], scope["method"]
-        if method == "POST":
+        if path == graphql.PATH:
+            await self._query(scope, headers, receive, send)
+        elif method == "POST":
             await self._post(scope, headers, receive, send)
         elif method not in ("GET", "HEAD"):
             raise RequestError(f"The method {method} is not allowed here; use GET.", status=405)
@@ -113,6 +115,17 @@ class Site:
             return
         body, status = await self._in_thread(partial(_document, path, seen))
         await asgi.respond(send, status, [_HTML, *security.HEADERS], body)
+
+    async def _query(
+        self, scope: asgi.Message, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send
+    ) -> None:
+        graphql.check(scope, headers)
+        if not self._may_read(scope, headers):
+            raise KeyRefusedError
+        body = await asgi.read_body(receive, headers.content_length, graphql.MAX_BYTES)
+        if body is not None:
+            found = await self._in_thread(partial(graphql.answer, body, self._seen(scope)))
+            await graphql.respond(scope, send, found)
 
     async def _post(
         self, scope: asgi.Message, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send

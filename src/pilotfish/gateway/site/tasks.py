@@ -37,13 +37,9 @@ _WORDS = {
 
 def tasks(seen: Seen) -> Page:
     """The list."""
-    counted: dict[str, tuple[int, int]] = {}
-    for row in seen.running.log.task_counts():
-        n, n_local = counted.get(row.task_id, (0, 0))
-        counted[row.task_id] = (n + row.n_requests, n_local + row.n_local)
-    total = sum(n for n, _ in counted.values())
-    lives = sorted(seen.running.tasks.all(), key=lambda live: -counted.get(live.record.task_id, (0, 0))[0])
-    rows = [_row(seen, live, counted.get(live.record.task_id, (0, 0)), total) for live in lives[:MOST_TASKS]]
+    counted = Counted(seen)
+    lives = sorted(seen.running.tasks.all(), key=lambda live: -counted.of(live)[0])
+    rows = [data(seen, live, counted) for live in lives[:MOST_TASKS]]
     columns = (
         Column(key="task", head="Task", show=lambda name: element("a", name, href=task_path(name))),
         Column(key="mode", head="Mode"),
@@ -59,8 +55,24 @@ def tasks(seen: Seen) -> Page:
     return Page(path="/tasks", title="Tasks", parts=(table.html("/tasks"),), tables=(table,))
 
 
-def _row(seen: Seen, live: LiveTask, counted: tuple[int, int], total: int) -> dict[str, Any]:
-    record, (n, n_local) = live.record, counted
+class Counted:
+    """How many requests the log holds of each task, and of all."""
+
+    def __init__(self, seen: Seen) -> None:
+        self._of: dict[str, tuple[int, int]] = {}
+        for row in seen.running.log.task_counts():
+            n, n_local = self._of.get(row.task_id, (0, 0))
+            self._of[row.task_id] = (n + row.n_requests, n_local + row.n_local)
+        self.total = sum(n for n, _ in self._of.values())
+
+    def of(self, live: LiveTask) -> tuple[int, int]:
+        """All of a task, and those answered locally."""
+        return self._of.get(live.record.task_id, (0, 0))
+
+
+def data(seen: Seen, live: LiveTask, counted: Counted) -> dict[str, Any]:
+    """What the list tells of a task."""
+    record, (n, n_local) = live.record, counted.of(live)
     certificate = _certificate(seen, live)
     return {
         "task": record.name,
@@ -68,7 +80,7 @@ def _row(seen: Seen, live: LiveTask, counted: tuple[int, int], total: int) -> di
         "mode": f"{live.mode} (held)" if record.is_held else live.mode,
         "answers": record.shape.kind,
         "requests": n,
-        "share": n / total if total else None,
+        "share": n / counted.total if counted.total else None,
         "answered_locally": n_local,
         "locally": n_local / n if n else None,
         "coverage": certificate.coverage if certificate else None,
@@ -239,19 +251,8 @@ def _differing(seen: Seen, rows: list[RequestRow]) -> Table:
 
 
 def _verdicts(seen: Seen, live: LiveTask) -> Table:
-    rows = []
-    for verdict in reversed(seen.running.registry.verdicts(live.record.task_id, newest=N_VERDICTS)):
-        is_certificate = isinstance(verdict, Certificate)
-        rows.append(
-            {
-                "verdict": "certificate" if is_certificate else "refusal",
-                "made": verdict.created_at,
-                "attempt": verdict.attempt,
-                "max_risk": verdict.claim.max_risk,
-                "said": promise(verdict.claim) if isinstance(verdict, Certificate) else verdict.message,
-                "coverage": verdict.coverage if isinstance(verdict, Certificate) else None,
-            }
-        )
+    found = seen.running.registry.verdict_page(live.record.task_id, limit=N_VERDICTS)
+    rows = [told(verdict) for _, verdict in found]
     columns = (
         Column(key="verdict", head="Verdict"),
         Column(key="made", head="Made"),
@@ -260,6 +261,32 @@ def _verdicts(seen: Seen, live: LiveTask) -> Table:
         Column(key="said", head="What it says", show=requests.short, is_text=True),
     )
     return Table(name="verdicts", caption="Certificates and refusals", columns=columns, rows=rows, none="None yet.")
+
+
+def told(verdict: Certificate | Refusal) -> dict[str, Any]:
+    """A certificate or a refusal as data; what only the other has is null."""
+    certificate = verdict if isinstance(verdict, Certificate) else None
+    refusal = verdict if isinstance(verdict, Refusal) else None
+    return {
+        "verdict": "certificate" if certificate else "refusal",
+        "certificate_id": certificate.id if certificate else None,
+        "task": verdict.task_name,
+        "task_id": verdict.task_id,
+        "made": verdict.created_at,
+        "attempt": verdict.attempt,
+        "max_risk": verdict.claim.max_risk,
+        "confidence": verdict.claim.confidence,
+        "per": verdict.claim.per,
+        "said": verdict.message if isinstance(verdict, Refusal) else promise(verdict.claim),
+        "coverage": certificate.coverage if certificate else None,
+        "bound": certificate.bound if certificate else None,
+        "n": verdict.n,
+        "n_served": certificate.n_served if certificate else None,
+        "errors": certificate.errors if certificate else None,
+        "examples_short": refusal.examples_short if refusal else None,
+        "passing_risk": refusal.passing_risk if refusal else None,
+        "specialist_sha256": certificate.artefact_sha256 if certificate else None,
+    }
 
 
 def _events(seen: Seen, live: LiveTask) -> Table:
