@@ -74,11 +74,10 @@ class Live:
         """The figures since a time."""
         edge_s = (now_s // HOUR_S - 1) * HOUR_S
         known = (since_s, edge_s, self._log.version())
-        is_old = self._known[:2] != known[:2] or now_s - self._read_s > READ_ANEW_S
-        if is_old and known != self._known:
-            self._older = self._log.periods(since_s, until_s=edge_s, by_task=True)
-            self._read_s = now_s
         if known != self._known:
+            if known[:2] != self._known[:2] or now_s - self._read_s > READ_ANEW_S:
+                self._older = self._log.periods(since_s, until_s=edge_s, by_task=True)
+                self._read_s = now_s
             newer = self._log.periods(edge_s, by_task=True)
             self._tasks = savings.merged([*self._older, *newer])
             self._n_gaps = self._log.n_gaps()

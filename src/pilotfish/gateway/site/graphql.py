@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from pilotfish.core.errors import MissingExtraError, NotAllowedError, RequestError
+from pilotfish.core.errors import MissingExtraError, NotAllowedError, RequestError, TooLargeError
 from pilotfish.gateway import asgi
 from pilotfish.gateway.site import security
 from pilotfish.gateway.site.page import Seen
@@ -44,6 +44,14 @@ def check(scope: asgi.Message, headers: asgi.ClientHeaders) -> None:
     kind = _header(scope, b"content-type").partition(b";")[0].strip().lower()
     if kind != b"application/json":
         raise RequestError("The body of a query is JSON.", status=415, hint="Send `content-type: application/json`.")
+
+
+async def read(headers: asgi.ClientHeaders, receive: asgi.Receive) -> bytes | None:
+    """The body of a query, None where the client has gone. Raises `TooLargeError`."""
+    try:
+        return await asgi.read_body(receive, headers.content_length, MAX_BYTES)
+    except TooLargeError as error:
+        raise TooLargeError(f"A query has at most {MAX_BYTES:,} bytes.") from error
 
 
 def answer(body: bytes, seen: Seen) -> dict[str, Any]:

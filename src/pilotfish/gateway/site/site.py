@@ -122,7 +122,7 @@ class Site:
         graphql.check(scope, headers)
         if not self._may_read(scope, headers):
             raise KeyRefusedError
-        body = await asgi.read_body(receive, headers.content_length, graphql.MAX_BYTES)
+        body = await graphql.read(headers, receive)
         if body is not None:
             found = await self._in_thread(partial(graphql.answer, body, self._seen(scope)))
             await graphql.respond(scope, send, found)
