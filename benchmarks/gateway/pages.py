@@ -3,13 +3,13 @@
     python benchmarks/gateway/pages.py [--rows 1000000] [--seconds 4] [--rounds 40]
 
 The log is made up (`filled.py`). The gateway runs on core 0; pages are asked for one after the other on a connection
-each, ten times, the slowest told beside the median. Then 4 clients ask without a pause on core 1, in short windows:
-two without a dashboard and one with one that listens to `/events`, in an order drawn anew each round, so that what else
-the machine does falls on all three alike. The ratio of 99th percentiles is taken inside a round and its median over
-rounds is reported with a 95 % interval that assumes nothing of the noise (order statistics); the same ratio of the two
-windows without a dashboard says how much of it is noise. A target is met where the whole interval keeps it. The CPU
-that a listener costs is read from the scheduler, in nanoseconds, while nothing is asked. Writes
-benchmarks/results/pages-DATE.json.
+each, ten times, the slowest told beside the median and the CPU of each; then GraphQL queries, the first of which loads
+the library. Then 4 clients ask without a pause on core 1, in short windows: two without a dashboard and one with one
+that listens to `/events`, in an order drawn anew each round, so that what else the machine does falls on all three
+alike. The ratio of 99th percentiles is taken inside a round and its median over rounds is reported with a 95 % interval
+that assumes nothing of the noise (order statistics); the same ratio of the two windows without a dashboard says how
+much of it is noise. The target is met where the whole interval keeps it. The CPU that a listener costs while nothing is
+asked is read from the scheduler, in nanoseconds. Writes benchmarks/results/pages-DATE.json.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import math
 import os
 import random
@@ -63,7 +64,8 @@ def main() -> None:
         command = [sys.executable, "-m", "pilotfish", "serve", "--config", str(config)]
         with running("pilotfish", command, port, core=0, answers=answers) as server:
             os.sched_setaffinity(0, {1})
-            pages = [page(port, path) for path in paths(shown)]
+            pages = [page(server, path) for path in paths(shown)]
+            pages += [page(server, "/graphql", text) for text in queries(shown)]
             show("pages", pages)
             idle = idle_cpu(server)
             rng = random.Random(1)
@@ -72,8 +74,8 @@ def main() -> None:
     ratio = median_of(cell["p99_ratio"] for cell in rounds)
     noise = median_of(cell["control_ratio"] for cell in rounds)
     is_met = {
-        "pages_in_time": max(cell["slowest_ms"] for cell in pages) <= 1e3 * MOST_S,
-        "pages_small": max(cell["bytes"] for cell in pages if "." not in cell["page"]) <= MOST_BYTES,
+        "pages_in_time": max(cell["slowest_ms"] for cell in pages if "__schema" not in cell["page"]) <= 1e3 * MOST_S,
+        "pages_small": max(cell["bytes"] for cell in pages if not is_data(cell["page"])) <= MOST_BYTES,
         "dashboard_unnoticed": ratio["high"] <= MOST_RATIO,
     }
     print(f"\np99 with a dashboard / without: {ratio}; without / without: {noise}; idle CPU: {idle}")
@@ -100,19 +102,46 @@ def paths(request_id: str) -> list[str]:
     ]  # fmt: skip
 
 
-def page(port: int, path: str) -> dict[str, Any]:
+def is_data(shape: str) -> bool:
+    """Whether it is for programs, which no browser has to lay out."""
+    return "." in shape or "graphql" in shape
+
+
+def queries(request_id: str) -> list[str]:
+    """GraphQL: the first loads the library, and is what tools ask a schema by; some come near to the limit of cost."""
+    every = "requestId time taskName model reason status latencyS certainty costUsd input answer"
+    more = f'after: "{request_id}"'
+    return [
+        "{ __schema { types { name fields { name type { name ofType { name } } } } } }",
+        f"{{ requests(first: 100, {more}) {{ nodes {{ {every} }} pageInfo {{ endCursor }} }} }}",
+        f'{{ requests(first: 100, task: "{TASKS[0]}", {more}, failed: true) {{ nodes {{ {every} }} }} }}',
+        f"{{ tasks {{ nodes {{ name said requests(first: 12) {{ nodes {{ {every} }} }} }} }} }}",
+        "{ spend(step: HOUR, by: TASK, first: 100) { nodes { start task spentUsd unpriced } } }",
+        "{ spend(step: DAY, by: MODEL, first: 100) { nodes { start model spentUsd unpriced } } }",
+        "{ certificates(first: 100) { nodes { verdict said bound } } }",
+    ]
+
+
+def page(server: Server, path: str, query: str = "") -> dict[str, Any]:
     wait_for_quiet(5)
-    times, data = [], b""
+    times, data, port = [], b"", server.port
+    before_ms = cpu_ms(server)
     for _ in range(10):
+        body = json.dumps({"query": query}).encode() if query else None
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, {"content-type": "application/json"})
         started_s = time.perf_counter()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as reply:
+        with urllib.request.urlopen(request) as reply:
             data = reply.read()
         times.append(1e3 * (time.perf_counter() - started_s))
+        assert b'"errors"' not in data[:12]
+    used_ms = cpu_ms(server) - before_ms
     shape = path.replace(path.rpartition("/")[2], "ID") if "/requests/pf" in path else path.partition("before=pf")[0]
+    shape += f" {query}".partition("after")[0].rstrip(", ")[:60] if query else ""
     return {
         "median_ms": statistics.median(times),
         "slowest_ms": max(times),
         "first_ms": times[0],
+        "cpu_ms": used_ms / len(times),
         "bytes": len(data),
         "page": shape,
     }

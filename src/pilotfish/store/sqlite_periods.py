@@ -131,7 +131,8 @@ def forget_before(connection: sqlite3.Connection, before_s: float) -> None:
 def query(where: PeriodFilter) -> tuple[str, list[object]]:
     """The SQL of `Log.period_page` with its values."""
     step_s = where.step_s
-    start = f"hour_s / {step_s} * {step_s}" if step_s else "min(hour_s)"
+    # By the hour the key has the order already, so that a page ends where it is full.
+    start = "hour_s" if step_s == HOUR_S else f"hour_s / {step_s} * {step_s}" if step_s else "min(hour_s)"
     table, key, known = (
         ("hourly_models", "model", _OF_REQUESTS) if where.by == "model" else ("hourly", "task_id", _SUMS)
     )

@@ -12,7 +12,7 @@ import pytest
 from pilotfish.core.errors import StoreError
 from pilotfish.store import sqlite_periods
 from pilotfish.store.base import LogFilter
-from pilotfish.store.periods import PeriodFilter
+from pilotfish.store.periods import By, PeriodFilter
 from pilotfish.store.sqlite_file import migrate
 from pilotfish.store.sqlite_log import DIFFERING, MIGRATIONS, SqliteLog, query
 from tools.log_rows import local_row, request_row
@@ -59,6 +59,15 @@ def test_what_pages_ask_scans_no_table(tmp_path: Path, sql: str, values: list[ob
     with closing(sqlite3.connect(tmp_path / "log.db")) as connection:
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
     assert [step for step in plan if step.startswith("SCAN")] == []
+
+
+@pytest.mark.parametrize("by", ["all", "task", "model"])
+def test_a_page_of_hours_is_sorted_by_its_key(tmp_path: Path, by: By) -> None:
+    SqliteLog(tmp_path / "log.db")
+    sql, values = sqlite_periods.query(PeriodFilter(since_s=1.0, step_s=3600, by=by, after=(7200.0, "t"), limit=9))
+    with closing(sqlite3.connect(tmp_path / "log.db")) as connection:
+        (step,) = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert step.startswith("SEARCH hourly")
 
 
 def test_a_log_from_before_there_were_hours_is_counted(tmp_path: Path) -> None:
