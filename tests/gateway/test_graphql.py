@@ -261,6 +261,20 @@ def test_what_takes_too_much_is_refused_with_the_figure(place: Place, text: str,
     assert f"{what} {found:,}; at most {most[what]:,} is allowed" in error["message"]
 
 
+def test_the_limits_are_documented() -> None:
+    text = " ".join((Path(__file__).parents[2] / "docs" / "pages.md").read_text("utf-8").split())
+    for said in (
+        f"depth {graphql_limits.MAX_DEPTH}",
+        f"{graphql_limits.MAX_ALIASES} aliases",
+        f"pages of 1 to {graphql_limits.MAX_PAGE}",
+        f"{graphql_limits.MAX_TOKENS:,} words and signs",
+        f"cost {graphql_limits.MAX_COST:,}",
+        f"and {graphql_limits.READ_COST} for each that reads",
+        f"cost {10 + 100 * (1 + len(EVERY_FIELD.split())):,}",
+    ):
+        assert said in text
+
+
 @pytest.mark.parametrize("text", [f"{{ {HUNDRED} }}", get_introspection_query(), ALL_OF_THE_SCHEMA])
 def test_what_programs_ask_is_not_too_much(place: Place, text: str) -> None:
     assert query(place.port, text)
