@@ -90,6 +90,8 @@ OWNERS = {
     "jinja2": ["students/generative.py"],
     "xllamacpp": ["models/local_gguf.py"],
     "opentelemetry": ["gateway/spans.py"],
+    "graphql": ["gateway/site/graphql_limits.py", "gateway/site/graphql_schema.py"],
+    "strawberry": ["gateway/site/graphql_schema.py"],
 }
 
 NEVER = ("pandas", "httpx", "requests", "pydantic", "starlette", "pickle")
@@ -208,6 +210,15 @@ def test_front_doors_load_nothing_heavy(call: str) -> None:
         "found = heavy & set(sys.modules)\nassert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_gateway_starts_without_what_only_some_requests_need() -> None:
+    code = (
+        "import sys, pilotfish.gateway.serve, pilotfish.gateway.app\n"
+        "found = {'numpy', 'onnxruntime', 'strawberry', 'graphql', 'opentelemetry'} & set(sys.modules)\n"
+        "assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_test_files_have_names_of_their_own() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from pilotfish.core.log_row import LogRow
 from pilotfish.store.base import Log, LogFilter
 from pilotfish.store.build import open_importer, open_log, open_writer
+from pilotfish.store.periods import PeriodFilter
 from tools.log_rows import (
     audit_row,
     grade_row,
@@ -182,6 +185,31 @@ def test_periods_add_up_what_happened(fill: Fill) -> None:
     assert log.periods(3600.0)[0].n_requests == 1
     assert log.periods(0.0, until_s=3600.0)[0].n_requests == 5
     assert [row.request_id for row in log.differing("t", 5)] == ["r3"]
+    by_model = log.period_page(PeriodFilter(since_s=0.0, by="model"))
+    assert sum(period.n_requests for period in by_model) == every.n_requests
+    assert sum(period.cost_usd for period in by_model) == every.cost_usd
+    assert all(period.model and not period.n_audits for period in by_model)
+
+
+def test_periods_come_a_page_at_a_time(fill: Fill) -> None:
+    times = (10.0, 20.0, 3700.0, 7300.0)
+    log = fill(*(request_row(f"r{at}", time_s=at, task_id="tu"[at == 20.0]) for at in times))
+    where = PeriodFilter(since_s=0.0, step_s=3600, by="task")
+    every = [(period.start_s, period.task_id) for period in log.period_page(where)]
+    assert every == [(0.0, "t"), (0.0, "u"), (3600.0, "t"), (7200.0, "t")]
+    page = log.period_page(dataclasses.replace(where, after=every[0], limit=2))
+    assert [(period.start_s, period.task_id) for period in page] == every[1:3]
+    whole = dataclasses.replace(where, step_s=0, after=(0.0, "t"))
+    assert [(period.task_id, period.n_requests) for period in log.period_page(whole)] == [("u", 1)]
+
+
+def test_a_reader_notices_what_others_have_changed(fill: Fill) -> None:
+    with closing(fill(request_row("r0")).reader()) as reader:
+        version = reader.version()
+        assert reader.version() == version
+        fill(request_row("r1"))
+        assert reader.version() != version
+        assert reader.periods(0.0)[0].n_requests == 2
 
 
 def test_pruning_takes_its_part_out_of_the_periods(fill: Fill) -> None:
@@ -192,6 +220,7 @@ def test_pruning_takes_its_part_out_of_the_periods(fill: Fill) -> None:
     assert [(p.start_s, p.n_requests, p.n_audits) for p in log.periods(0.0, step_s=3600)] == [
         (3600.0, 1, 1), (7200.0, 1, 0),
     ]  # fmt: skip
+    assert [p.n_requests for p in log.period_page(PeriodFilter(since_s=0.0, step_s=3600, by="model"))] == [1, 1]
 
 
 def test_rows_before_a_request(fill: Fill) -> None:

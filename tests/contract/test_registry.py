@@ -123,6 +123,9 @@ def test_verdicts_stay_in_order_and_count_as_attempts_when_they_spent_delta(regi
     for verdict in verdicts:
         registry.add_verdict(verdict)
     assert registry.verdicts("t") == verdicts[:3]
+    newest = registry.verdict_page(limit=2)
+    assert [verdict for _, verdict in newest] == verdicts[:1:-1]
+    assert [verdict for _, verdict in registry.verdict_page("t", before=newest[1][0])] == verdicts[1::-1]
     assert registry.n_attempts("t") == 2
     assert registry.certificate(verdicts[3].id) == verdicts[3]  # type: ignore[union-attr]
     assert registry.certificate("absent") is None

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from pilotfish.gateway.site import live, security
+from pilotfish.gateway.site import figures, live, savings, security
 from pilotfish.store.build import open_keys, open_log, open_registry, open_writer
 from tools.gateway import Place, gateway
 from tools.keyed import Got, make_key
@@ -201,6 +201,13 @@ def test_older_requests_are_a_link_away(home: Path) -> None:
         assert len(seen) == 60
 
 
+def test_a_specialist_that_cannot_be_loaded_is_an_alarm_with_what_to_do(place: Place) -> None:
+    alarms = [row["alarm"] for row in json.loads(get(place.port, "/overview/alarms.json").data)]
+    (alarm,) = [alarm for alarm in alarms if "cannot be loaded" in alarm]
+    assert "the large model answers everything. The specialist a cannot be read" in alarm
+    assert alarm.endswith("Once that is mended, demote and promote the task, or start the gateway again")
+
+
 # Who sees them.
 
 
@@ -307,6 +314,30 @@ def test_other_methods(place: Place, method: str, path: str, status: int) -> Non
 
 
 # Live.
+
+
+def test_nothing_is_added_up_while_nothing_happens(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks, sums = [], []
+    say, merge = figures.Figures.said, savings.merged
+    monkeypatch.setattr(live, "EVERY_S", 0.01)
+    monkeypatch.setattr(figures.Figures, "said", lambda found: ticks.append(1) or say(found))
+    monkeypatch.setattr(savings, "merged", lambda periods: sums.append(1) or merge(periods))
+    fill(home)
+    with gateway(home, learning={"check_every_s": 60.0}) as found:
+        connection = HTTPConnection("127.0.0.1", found.port, timeout=5)
+        connection.request("GET", "/events")
+        response = connection.getresponse()
+        before = json.loads(response.readline().removeprefix(b"data: "))["requests"]
+        n_ticks, n_sums = len(ticks), len(sums)
+        deadline_s = time.monotonic() + 5
+        while len(ticks) < n_ticks + 10:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        assert len(sums) <= n_sums + 1  # once more where the log was imported just then
+        found.client.chat.completions.create(model="auto", messages=[{"role": "user", "content": "hi"}])
+        response.readline()
+        assert int(json.loads(response.readline().removeprefix(b"data: "))["requests"]) == int(before) + 1
+        connection.close()
 
 
 def test_live_figures_come_as_events_and_end_with_the_gateway(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pilotfish.config.settings import Settings
 from pilotfish.core.certificate import Certificate
-from pilotfish.core.errors import MissingExtraError, SpecialistError, StoreError
+from pilotfish.core.errors import SpecialistError, StoreError, UserError
 from pilotfish.core.task import EVERYONE, AnswerShape, Mode, Retrieval
 from pilotfish.gateway.local import Inference, Predictor
 from pilotfish.gateway.past_answers import PastAnswers
@@ -32,7 +32,7 @@ from pilotfish.store.base import Event, Log, Registry, TaskRecord
 from pilotfish.tasks.recognise import Recogniser
 
 Load = Callable[[str], Predictor]
-"""Loads the specialist with a given hash. Raises `SpecialistError` or `MissingExtraError`."""
+"""Loads the specialist with a given hash. Raises `SpecialistError` or `UserError`."""
 
 # A task that only observes has no thresholds yet; a shadow's scores are logged whatever they are.
 _NEVER = Policy(Gates(min_certainty=float("inf"), min_scope=float("inf")))
@@ -115,6 +115,11 @@ class LiveTasks:
         predictor = await asyncio.to_thread(self._loaded, record.specialist_sha256)
         certificate = self._registry.certificate(record.certificate_id) if record.certificate_id else None
         return self._with(LiveTask(record=record, mode=live.mode), predictor, certificate)
+
+    def not_loaded(self) -> dict[str, SpecialistError]:
+        """Why specialists cannot be loaded that the registry names, by the names of their tasks."""
+        found = {live.record.name: self._predictors.get(live.record.specialist_sha256) for live in self.all()}
+        return {name: error for name, error in found.items() if isinstance(error, SpecialistError)}
 
     async def refresh(self) -> None:
         """Take over what has changed in the registry, whichever process changed it."""
@@ -300,7 +305,8 @@ class LiveTasks:
             return self._load(sha256)
         except SpecialistError as error:
             failure = error
-        except MissingExtraError as error:
+        except UserError as error:
+            # An extra or the encoder's weights are missing: other tasks and the large model are there all the same.
             failure = SpecialistError(str(error))
         _log.error("The specialist %s cannot serve; its requests are deferred. %s", sha256[:16], failure)
         return failure

@@ -36,8 +36,8 @@ class SpecialistFolder:
     def load(self, sha256: str) -> Predictor:
         """The specialist with this hash, warmed up by one text.
 
-        Raises `SpecialistError` where its folder is missing, changed or another's, `MissingExtraError` where
-        the libraries are not installed.
+        Raises `SpecialistError` where its folder is missing, changed or another's, `UserError` where the libraries
+        are not installed (`MissingExtraError`) or the encoder's weights are missing.
         """
         from pilotfish.specialists import load  # noqa: PLC0415
         from pilotfish.specialists.card import read_folder  # noqa: PLC0415

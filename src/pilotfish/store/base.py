@@ -16,6 +16,7 @@ from pilotfish.core.key import KeyRecord, Limits
 from pilotfish.core.log_row import AuditRow, GradeRow, InstructionsRow, LogRow, RepeatRow, RequestRow, TriedRow
 from pilotfish.core.privacy import PrivacyMode
 from pilotfish.core.task import AnswerShape, Mode, Template
+from pilotfish.store.periods import Period, PeriodFilter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,39 +47,6 @@ class TaskCount:
     first_s: float
     last_s: float
     n_first: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Period:
-    """What happened from `start_s` on, of one task or, with an empty `task_id`, of all or of none.
-
-    `n_reference` requests were answered by the reference, `reference_s` after so many seconds in all and at
-    `reference_usd` for those `n_reference_priced` whose cost is known; audits and repeated calls likewise. `cost_usd`
-    is that of all requests but the `n_unpriced` answered ones of unknown cost. Of the audits `n_judged` have a known
-    loss; `losses` is their sum.
-    """
-
-    start_s: float
-    task_id: str
-    n_requests: int
-    n_local: int
-    n_failed: int
-    local_s: float
-    n_reference: int
-    reference_s: float
-    n_reference_priced: int
-    reference_usd: float
-    cost_usd: float
-    n_unpriced: int
-    n_audits: int
-    audit_s: float
-    n_audits_priced: int
-    audit_usd: float
-    n_judged: int
-    losses: float
-    n_repeats: int
-    n_repeats_priced: int
-    repeat_usd: float
 
 
 class LogWriter(Protocol):
@@ -142,6 +110,9 @@ class Log(Protocol):
         Hours that begin at `until_s` or later are left out.
         """
 
+    def period_page(self, where: PeriodFilter) -> list[Period]:
+        """What happened, in order, a page at a time; by model without audits and repeated calls."""
+
     def differing(self, task_id: str, limit: int) -> list[RequestRow]:
         """The newest audited requests of a task whose local answer differed from the reference's, newest first."""
 
@@ -153,6 +124,19 @@ class Log(Protocol):
 
     def n_gaps(self) -> int:
         """Rows known to be lost: those that writers reported, and lines that a crash left torn."""
+
+    def reader(self) -> LogReader:
+        """The same for one thread that asks often."""
+
+
+class LogReader(Log, Protocol):
+    """A log that is kept open until it is closed. For one thread at a time."""
+
+    def version(self) -> int:
+        """Another number after each change by anybody, cheap to poll."""
+
+    def close(self) -> None:
+        """Close it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +223,11 @@ class Registry(Protocol):
 
     def verdicts(self, task_id: str, newest: int | None = None) -> list[Certificate | Refusal]:
         """All verdicts of a task, or the newest so many; oldest first."""
+
+    def verdict_page(
+        self, task_id: str = "", *, before: int | None = None, limit: int = -1
+    ) -> list[tuple[int, Certificate | Refusal]]:
+        """Verdicts with their numbers, newest first, of all tasks where none is named; those before a number."""
 
     def n_attempts(self, task_id: str) -> int:
         """How many verdicts of this task have spent delta (whatever the outcome)."""

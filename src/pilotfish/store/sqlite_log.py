@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from pilotfish.core.log_row import AuditRow, GradeRow, InstructionsRow, RepeatRow, RequestRow, TriedRow
 from pilotfish.store import sqlite_periods
-from pilotfish.store.base import LogFilter, Period, TaskCount
+from pilotfish.store.base import LogFilter, TaskCount
+from pilotfish.store.periods import By, Period, PeriodFilter
 from pilotfish.store.sqlite_file import connect, migrate, transaction, translated
 
 # Append-only: a change of the schema is a new entry at the end.
@@ -127,6 +128,7 @@ MIGRATIONS = (
         FROM requests AS r LEFT JOIN audits AS a USING (request_id)
     """,
     sqlite_periods.MIGRATION,
+    sqlite_periods.BY_MODEL,
 )
 
 REQUEST_COLUMNS = tuple(item.name for item in dataclasses.fields(RequestRow))
@@ -221,9 +223,14 @@ class SqliteLog:
         by_task: bool = False,
     ) -> list[Period]:
         """What happened since the hour of a time, in order; `step_s` is a multiple of an hour."""
-        sql, values = sqlite_periods.query((since_s, until_s), step_s, task_id, by_task=by_task)
+        by: By = "task" if by_task else "all"
+        return self.period_page(PeriodFilter(since_s=since_s, until_s=until_s, step_s=step_s, task_id=task_id, by=by))
+
+    def period_page(self, where: PeriodFilter) -> list[Period]:
+        """What happened, in order, a page at a time; by model without audits and repeated calls."""
+        sql, values = sqlite_periods.query(where)
         with self._connection() as connection:
-            return [sqlite_periods.period(row) for row in connection.execute(sql, values)]
+            return [sqlite_periods.period(row, where) for row in connection.execute(sql, values)]
 
     def differing(self, task_id: str, limit: int) -> list[RequestRow]:
         """The newest audited requests of a task that differed, by the time of their audit."""
@@ -270,6 +277,10 @@ class SqliteLog:
         """Rows known to be lost: those that writers reported, and lines that a crash left torn."""
         return int(self._first("SELECT coalesce(sum(n), 0) FROM gaps")[0])
 
+    def reader(self) -> SqliteLogReader:
+        """The same for one thread that asks often."""
+        return SqliteLogReader(self._path)
+
     def _all(self, kind: type[_Row], table: str, columns: tuple[str, ...], request_id: str) -> list[_Row]:
         where = "WHERE request_id = ?" if request_id else ""
         sql = f"SELECT {', '.join(columns)} FROM {table} {where} ORDER BY time_s, rowid"  # noqa: S608
@@ -285,6 +296,29 @@ class SqliteLog:
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with translated(self._path), contextlib.closing(connect(self._path)) as connection:
             yield connection
+
+
+class SqliteLogReader(SqliteLog):
+    """A `LogReader`: opening the file and reading its schema takes half of what a small question costs."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with translated(path):
+            self._kept = connect(path)
+
+    def version(self) -> int:
+        """SQLite's own number, which another connection's commit changes."""
+        return int(self._first("PRAGMA data_version")[0])
+
+    def close(self) -> None:
+        """Close the connection."""
+        with translated(self._path):
+            self._kept.close()
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with translated(self._path):
+            yield self._kept
 
 
 def query(where: LogFilter) -> tuple[str, list[object]]:

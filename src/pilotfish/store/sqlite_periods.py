@@ -1,4 +1,4 @@
-"""What happened in each hour, by task: a table that stays small however long the log grows, and sums over it.
+"""What happened in each hour, by task and by model: tables that stay small however long the log grows.
 
 The importer adds what it has just inserted, in its own transaction, found by row numbers; repeated calls, which are
 written twice each, are added by triggers. Pages read it, so that none of them counts a million rows. It holds numbers
@@ -11,11 +11,11 @@ import dataclasses
 import sqlite3
 from typing import Any
 
-from pilotfish.store.base import Period
+from pilotfish.store.periods import Period, PeriodFilter
 
 HOUR_S = 3600
 
-_SUMS = tuple(item.name for item in dataclasses.fields(Period) if item.name not in ("start_s", "task_id"))
+_SUMS = tuple(item.name for item in dataclasses.fields(Period) if item.name not in ("start_s", "task_id", "model"))
 _HOUR = f"CAST(time_s / {HOUR_S} AS INTEGER) * {HOUR_S}"
 _BY_REFERENCE = "reason != 'certified' AND sampling IN ('observe', 'deferred', 'audit') AND status = 200 AND error = ''"
 _OF_REQUESTS = {
@@ -45,11 +45,11 @@ _OF_REPEATS = {
 }
 
 
-def _add(table: str, sums: dict[str, str], where: str) -> str:
+def _add(table: str, sums: dict[str, str], where: str, *, into: str = "hourly", key: str = "task_id") -> str:
     """Adds the rows of a table for which `where` holds."""
     columns, values = ", ".join(sums), ", ".join(sums.values())
     return (
-        f"INSERT INTO hourly (hour_s, task_id, {columns}) SELECT {_HOUR}, task_id, {values} "  # noqa: S608
+        f"INSERT INTO {into} (hour_s, {key}, {columns}) SELECT {_HOUR}, {key}, {values} "  # noqa: S608
         f"FROM {table} WHERE {where} GROUP BY 1, 2 "
         f"ON CONFLICT DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in sums)}"
     )
@@ -89,6 +89,16 @@ MIGRATION = ";\n".join(
     )
 )
 
+BY_MODEL = ";\n".join(
+    (
+        "CREATE TABLE hourly_models (hour_s INTEGER NOT NULL, model TEXT NOT NULL, "
+        + "".join(f"{name} REAL NOT NULL DEFAULT 0, " for name in _OF_REQUESTS)
+        + "PRIMARY KEY (hour_s, model)) WITHOUT ROWID",
+        _add("requests", _OF_REQUESTS, "true", into="hourly_models", key="model"),
+    )
+)
+"""Audits and repeated calls are all of the reference, and not in it."""
+
 
 def last_rows(connection: sqlite3.Connection) -> tuple[int, int]:
     """The highest row numbers of requests and audits, to be handed to `add_since`."""
@@ -99,46 +109,62 @@ def last_rows(connection: sqlite3.Connection) -> tuple[int, int]:
 def add_since(connection: sqlite3.Connection, rows: tuple[int, int]) -> None:
     """Add what was inserted after these row numbers, in the same transaction."""
     connection.execute(_add("requests", _OF_REQUESTS, "rowid > ?"), rows[:1])
+    connection.execute(_add("requests", _OF_REQUESTS, "rowid > ?", into="hourly_models", key="model"), rows[:1])
     connection.execute(_add("audits", _OF_AUDITS, "rowid > ?"), rows[1:])
 
 
 def forget_before(connection: sqlite3.Connection, before_s: float) -> None:
     """Forget the hours before a time; of the hour it lies in, count again what is left."""
     hour_s = before_s // HOUR_S * HOUR_S
-    connection.execute("DELETE FROM hourly WHERE hour_s <= ?", (hour_s,))
-    for table, sums, known in (
-        ("requests", _OF_REQUESTS, ""),
-        ("audits", _OF_AUDITS, ""),
-        ("repeats", _OF_REPEATS, " AND status != 0"),
+    for name in ("hourly", "hourly_models"):
+        connection.execute(f"DELETE FROM {name} WHERE hour_s <= ?", (hour_s,))  # noqa: S608
+    left = "time_s >= ? AND time_s < ?"
+    for sql in (
+        _add("requests", _OF_REQUESTS, left),
+        _add("requests", _OF_REQUESTS, left, into="hourly_models", key="model"),
+        _add("audits", _OF_AUDITS, left),
+        _add("repeats", _OF_REPEATS, f"{left} AND status != 0"),
     ):
-        left = f"time_s >= ? AND time_s < ?{known}"
-        connection.execute(_add(table, sums, left), (max(before_s, hour_s), hour_s + HOUR_S))
+        connection.execute(sql, (max(before_s, hour_s), hour_s + HOUR_S))
 
 
-def query(
-    between_s: tuple[float, float | None], step_s: int, task_id: str | None, *, by_task: bool
-) -> tuple[str, list[object]]:
-    """The SQL of `Log.periods` with its values."""
-    start = f"hour_s / {step_s} * {step_s}" if step_s else "min(hour_s)"
-    task = "task_id" if by_task else "''"
-    groups = [group for group, is_used in ((start, step_s), ("task_id", by_task)) if is_used]
-    sql = f"SELECT {start}, {task}, {', '.join(f'total({name})' for name in _SUMS)} FROM hourly WHERE hour_s >= ?"  # noqa: S608
-    since_s, until_s = between_s
-    values: list[object] = [since_s // HOUR_S * HOUR_S]
-    if until_s is not None:
-        sql += " AND hour_s < ?"
-        values.append(until_s)
-    if task_id is not None:
-        sql += " AND task_id = ?"
-        values.append(task_id)
+def query(where: PeriodFilter) -> tuple[str, list[object]]:
+    """The SQL of `Log.period_page` with its values."""
+    step_s = where.step_s
+    # By the hour the key has the order already, so that a page ends where it is full.
+    start = "hour_s" if step_s == HOUR_S else f"hour_s / {step_s} * {step_s}" if step_s else "min(hour_s)"
+    table, key, known = (
+        ("hourly_models", "model", _OF_REQUESTS) if where.by == "model" else ("hourly", "task_id", _SUMS)
+    )
+    of = key if where.by != "all" else "''"
+    groups = [group for group, is_used in ((start, step_s), (key, where.by != "all")) if is_used]
+    sums = ", ".join(f"total({name})" if name in known else "0.0" for name in _SUMS)
+    since_s, after = where.since_s, where.after
+    if after is not None and step_s:
+        since_s = max(since_s, after[0])
+    conditions = {
+        "hour_s >= ?": since_s // HOUR_S * HOUR_S,
+        "hour_s < ?": where.until_s,
+        "task_id = ?": where.task_id,
+    }
+    used = " AND ".join(condition for condition, value in conditions.items() if value is not None)
+    sql = f"SELECT {start}, {of}, {sums} FROM {table} WHERE {used}"  # noqa: S608
+    values: list[object] = [value for value in conditions.values() if value is not None]
     if groups:
-        sql += f" GROUP BY {', '.join(groups)} ORDER BY {', '.join(groups)}"
+        sql += f" GROUP BY {', '.join(groups)}"
+        if after is not None:
+            sql += f" HAVING ({', '.join(groups)}) > ({', '.join('?' for _ in groups)})"
+            values += [part for part, is_used in zip(after, (step_s, where.by != "all"), strict=True) if is_used]
+        sql += f" ORDER BY {', '.join(groups)} LIMIT ?"
+        values.append(where.limit)
     return sql, values
 
 
-def period(row: tuple[float, ...]) -> Period:
+def period(row: tuple[float, ...], where: PeriodFilter) -> Period:
     """What one row of the query says."""
     whole: dict[str, Any] = {
         name: int(value) if name.startswith("n_") else value for name, value in zip(_SUMS, row[2:], strict=True)
     }
-    return Period(start_s=row[0] or 0.0, task_id=str(row[1]), **whole)
+    is_by_model = where.by == "model"
+    task_id, model = ("", str(row[1])) if is_by_model else (str(row[1]), "")
+    return Period(start_s=row[0] or 0.0, task_id=task_id, model=model, **whole)

@@ -163,12 +163,22 @@ class SqliteRegistry(RegistryFile):
 
     def verdicts(self, task_id: str, newest: int | None = None) -> list[Certificate | Refusal]:
         """All verdicts of a task, or the newest so many; oldest first."""
+        found = self.verdict_page(task_id, limit=-1 if newest is None else newest)
+        return [verdict for _, verdict in reversed(found)]
+
+    def verdict_page(
+        self, task_id: str = "", *, before: int | None = None, limit: int = -1
+    ) -> list[tuple[int, Certificate | Refusal]]:
+        """Verdicts with their numbers, newest first, of all tasks where none is named; those before a number."""
+        conditions = {"task_id = ?": task_id or None, "number < ?": before}
+        used = " AND ".join(condition for condition, value in conditions.items() if value is not None)
         rows = self._rows(
-            "SELECT certificate_id, body FROM verdicts WHERE task_id = ? ORDER BY number DESC LIMIT ?",
-            task_id,
-            -1 if newest is None else newest,
+            f"SELECT number, certificate_id, body FROM verdicts {'WHERE ' * bool(used)}{used} "  # noqa: S608
+            "ORDER BY number DESC LIMIT ?",
+            *(value for value in conditions.values() if value is not None),
+            limit,
         )
-        return [(Certificate if row[0] else Refusal).from_json(json.loads(row[1])) for row in reversed(rows)]
+        return [(row[0], (Certificate if row[1] else Refusal).from_json(json.loads(row[2]))) for row in rows]
 
     def n_attempts(self, task_id: str) -> int:
         """How many verdicts of this task have spent delta (whatever the outcome)."""

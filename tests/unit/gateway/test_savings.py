@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from pilotfish.gateway.site import savings
-from pilotfish.store.base import Period
+from pilotfish.store.periods import Period
 
-NOTHING = Period(**{item.name: "" if item.name == "task_id" else 0 for item in fields(Period)})  # type: ignore[arg-type]
+NOTHING = Period(**{item.name: "" if item.name in ("task_id", "model") else 0 for item in fields(Period)})  # type: ignore[arg-type]
 OF_THE_REFERENCE = {"n_reference": 10, "reference_s": 5.0, "n_reference_priced": 10, "reference_usd": 0.1}
 OF_AUDITS = {"n_audits": 2, "n_audits_priced": 2, "audit_usd": 0.02, "audit_s": 1.0, "n_judged": 2, "losses": 1.0}
 OF_REPEATS = {"n_repeats": 1, "n_repeats_priced": 1, "repeat_usd": 0.01}

@@ -12,6 +12,7 @@ import pytest
 from pilotfish.core.errors import StoreError
 from pilotfish.store import sqlite_periods
 from pilotfish.store.base import LogFilter
+from pilotfish.store.periods import By, PeriodFilter
 from pilotfish.store.sqlite_file import migrate
 from pilotfish.store.sqlite_log import DIFFERING, MIGRATIONS, SqliteLog, query
 from tools.log_rows import local_row, request_row
@@ -48,8 +49,9 @@ def test_every_filter_reads_an_index_in_its_order(tmp_path: Path, where: LogFilt
         query(LogFilter(newest_first=True, limit=50, before_id="r")),
         query(LogFilter(task_id="t", newest_first=True, limit=50, before_id="r")),
         (DIFFERING, ["t", 20]),
-        sqlite_periods.query((1.0, None), 3600, None, by_task=False),
-        sqlite_periods.query((1.0, 2.0), 0, "t", by_task=True),
+        sqlite_periods.query(PeriodFilter(since_s=1.0, step_s=3600)),
+        sqlite_periods.query(PeriodFilter(since_s=1.0, until_s=2.0, task_id="t", by="task")),
+        sqlite_periods.query(PeriodFilter(since_s=1.0, step_s=3600, by="model", after=(3600.0, "m"), limit=9)),
     ],
 )
 def test_what_pages_ask_scans_no_table(tmp_path: Path, sql: str, values: list[object]) -> None:
@@ -57,6 +59,15 @@ def test_what_pages_ask_scans_no_table(tmp_path: Path, sql: str, values: list[ob
     with closing(sqlite3.connect(tmp_path / "log.db")) as connection:
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
     assert [step for step in plan if step.startswith("SCAN")] == []
+
+
+@pytest.mark.parametrize("by", ["all", "task", "model"])
+def test_a_page_of_hours_is_sorted_by_its_key(tmp_path: Path, by: By) -> None:
+    SqliteLog(tmp_path / "log.db")
+    sql, values = sqlite_periods.query(PeriodFilter(since_s=1.0, step_s=3600, by=by, after=(7200.0, "t"), limit=9))
+    with closing(sqlite3.connect(tmp_path / "log.db")) as connection:
+        (step,) = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert step.startswith("SEARCH hourly")
 
 
 def test_a_log_from_before_there_were_hours_is_counted(tmp_path: Path) -> None:
@@ -74,6 +85,8 @@ def test_a_log_from_before_there_were_hours_is_counted(tmp_path: Path) -> None:
     first, second = SqliteLog(path).periods(0.0, step_s=3600, by_task=True)
     assert (first.start_s, first.task_id, first.n_reference, first.reference_usd) == (0.0, "t", 1, 0.25)
     assert (second.n_local, second.n_audits, second.audit_usd, second.n_judged) == (1, 1, 0.5, 0)
+    by_model = SqliteLog(path).period_page(PeriodFilter(since_s=0.0, by="model"))
+    assert sum(period.n_requests for period in by_model) == 2
 
 
 def test_a_log_from_before_there_were_keys_is_read(tmp_path: Path) -> None:

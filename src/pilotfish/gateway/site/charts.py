@@ -12,7 +12,7 @@ from pilotfish.gateway.site import words
 from pilotfish.pages import svg
 from pilotfish.pages.elements import Html
 from pilotfish.stats import binomial
-from pilotfish.store.base import Period
+from pilotfish.store.periods import Period
 
 _LOCAL, _REST, _PROMISE, _WRONG = "var(--local)", "var(--soft)", "var(--promise)", "var(--wrong)"
 _GAP = 0.15

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pilotfish.core.measured import Measured
 from pilotfish.gateway.running import Running
 from pilotfish.gateway.site import savings, words
-from pilotfish.store.base import Period
+from pilotfish.store.periods import Period
 
 DEFAULT_DAYS = 30
 HOUR_S = 3600
@@ -52,49 +52,67 @@ class Figures:
 
 def gather(running: Running, since_s: float) -> Figures:
     """The figures since a time. Reads log and registry, so not from the event loop."""
-    return _figures(running, since_s, running.log.periods(since_s, by_task=True))
+    return _figures(running, since_s, running.log.periods(since_s, by_task=True), running.log.n_gaps())
 
 
 class Live:
-    """The same every two seconds: what is older than an hour or two is read once a minute, so that it costs little."""
+    """The same every two seconds, for one thread: nothing is added up anew while the log has not changed.
 
-    def __init__(self) -> None:
+    What is older than an hour or two is read once a minute.
+    """
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._log = running.log.reader()
         self._read_s = 0.0
-        self._known: tuple[float, float] = (0.0, 0.0)
+        self._known: tuple[float, float, int] = (0.0, 0.0, -1)
         self._older: list[Period] = []
+        self._tasks: list[Period] = []
+        self._n_gaps = 0
 
-    def gather(self, running: Running, since_s: float, now_s: float) -> Figures:
+    def gather(self, since_s: float, now_s: float) -> Figures:
         """The figures since a time."""
         edge_s = (now_s // HOUR_S - 1) * HOUR_S
-        if self._known != (since_s, edge_s) or now_s - self._read_s > READ_ANEW_S:
-            self._older = running.log.periods(since_s, until_s=edge_s, by_task=True)
-            self._known, self._read_s = (since_s, edge_s), now_s
-        newer = running.log.periods(edge_s, by_task=True)
-        return _figures(running, since_s, savings.merged([*self._older, *newer]))
+        known = (since_s, edge_s, self._log.version())
+        if known != self._known:
+            if known[:2] != self._known[:2] or now_s - self._read_s > READ_ANEW_S:
+                self._older = self._log.periods(since_s, until_s=edge_s, by_task=True)
+                self._read_s = now_s
+            newer = self._log.periods(edge_s, by_task=True)
+            self._tasks = savings.merged([*self._older, *newer])
+            self._n_gaps = self._log.n_gaps()
+            self._known = known
+        return _figures(self._running, since_s, self._tasks, self._n_gaps)
+
+    def close(self) -> None:
+        """Close the log."""
+        self._log.close()
 
 
-def _figures(running: Running, since_s: float, tasks: list[Period]) -> Figures:
+def _figures(running: Running, since_s: float, tasks: list[Period], n_gaps: int) -> Figures:
     totals = savings.total(tasks, has_price=running.records.rows.has_price)
     return Figures(
-        tasks=tasks, totals=totals, agreement=savings.agreement(totals.sums), alarms=alarms(running, since_s)
+        tasks=tasks, totals=totals, agreement=savings.agreement(totals.sums), alarms=alarms(running, since_s, n_gaps)
     )
 
 
-def alarms(running: Running, since_s: float) -> list[str]:
-    """What a person should know of, most urgent first."""
+def alarms(running: Running, since_s: float, n_gaps: int) -> list[str]:
+    """What a person should know of, most urgent first. `n_gaps` rows of the log are known to be lost."""
     found = [f"{part}: {what}" for part, what in running.not_ready().items()]
     for model, servers in running.answerers.names.states().items():
         n_open = sum(bool(server["is_open"]) for server in servers)
         if n_open:
             found.append(f"{model}: {n_open} of {len(servers)} servers are left alone after failures")
+    for name, error in running.tasks.not_loaded().items():
+        said = f"{name}: its specialist cannot be loaded, so the large model answers everything. {error}"
+        found.append(f"{said} Once that is mended, demote and promote the task, or start the gateway again")
     names = {}
     for live in running.tasks.all():
         names[live.record.task_id] = live.record.name
         if live.drift is not None and live.drift.is_raised:
             found.append(f"{live.record.name}: {live.drift.sentence()}")
-    gaps = running.log.n_gaps()
-    if gaps:
-        found.append(f"{gaps:,} requests are missing in the log: they could not be written, or a crash tore them")
+    if n_gaps:
+        found.append(f"{n_gaps:,} requests are missing in the log: they could not be written, or a crash tore them")
     for event in running.registry.events(limit=200):
         if event.kind == "withdrawn" and event.time_s >= since_s:
             found.append(f"{names.get(event.task_id, event.task_id)}, {words.moment(event.time_s)}: {event.message}")

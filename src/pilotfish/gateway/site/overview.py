@@ -8,9 +8,9 @@ from typing import Any
 from pilotfish.gateway.site import charts, figures, savings, words
 from pilotfish.gateway.site.page import Page, Seen, task_path
 from pilotfish.gateway.site.tables import Column, Table
+from pilotfish.gateway.site.times import times
 from pilotfish.guarantees.pace import Pace
 from pilotfish.pages.elements import Child, Html, element
-from pilotfish.store.base import Period
 
 STEPS_S = {1: 3600, 7: 6 * 3600, 30: 86400, 365: 7 * 86400}
 """By days shown: how much time each bar stands for."""
@@ -29,7 +29,7 @@ def overview(seen: Seen) -> Page:
     found = figures.gather(running, since_s)
     periods = running.log.periods(since_s, step_s=step_s)
     query = f"?days={days}"
-    tables = (_tasks(seen, found, query), _waiting(seen), _times(periods, query), _alarms(found))
+    tables = (_tasks(seen, found, query), _waiting(seen), times(periods, name="time", query=query), _alarms(found))
     claim = running.settings.quality.claim
     charted = charts.agreement(periods, since_s, until_s, step_s, claim.max_risk if claim else None)
     parts: list[Child] = [
@@ -180,32 +180,3 @@ def _why(seen: Seen, pace: Pace, n_known: int) -> str:
     if seen.running.settings.quality.claim is None:
         return "a tolerated risk ([quality] max_risk)"
     return f"{max(0, pace.due_at - n_known):,} more known answers" if n_known < pace.due_at else "its turn to learn"
-
-
-def _times(periods: list[Period], query: str) -> Table:
-    rows = []
-    for period in periods[::-1]:
-        agreed = savings.agreement(period)
-        rows.append(
-            {
-                "from": words.moment(period.start_s),
-                "requests": period.n_requests,
-                "answered_locally": period.n_local,
-                "failed": period.n_failed,
-                "audited": period.n_judged,
-                "differed": period.losses,
-                "agreement": agreed.value,
-                "agreement_low": agreed.low,
-                "agreement_high": agreed.high,
-                "cost_usd": period.cost_usd + period.audit_usd + period.repeat_usd,
-            }
-        )
-    columns = (
-        Column(key="from", head="From (UTC)"),
-        Column(key="requests", head="Requests", show=words.count, is_number=True),
-        Column(key="answered_locally", head="Locally", show=words.count, is_number=True),
-        Column(key="failed", head="Failed", show=words.count, is_number=True),
-        Column(key="audited", head="Audited", show=words.count, is_number=True),
-        Column(key="differed", head="Differed", show=words.count, is_number=True),
-    )
-    return Table(name="time", caption="Over time", columns=columns, rows=rows, none="No request yet.", query=query)

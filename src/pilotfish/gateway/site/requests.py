@@ -21,20 +21,14 @@ MOST_CHARACTERS = 160
 def requests(seen: Seen, n: int = ON_A_PAGE) -> Page:
     """The page, or its table with `n` rows."""
     query = seen.query
-    task = query.get("task", "")
-    live = seen.running.tasks.find(task) if task else None
-    task_id = (live.record.task_id if live else task) if task else ""
+    task, before = query.get("task", ""), query.get("before", "")
     is_failed = query.get("failed") == "1"
-    where = LogFilter(
-        task_id=task_id, errors_only=is_failed, limit=n + 1, newest_first=True, before_id=query.get("before", "")
-    )
-    found = list(seen.running.log.rows(where))
-    rows = found[:n]
+    rows, has_more = newest(seen, n, task=task, is_failed=is_failed, before=before)
     kept = {key: value for key, value in (("task", task), ("failed", "1" if is_failed else "")) if value}
-    here = {**kept, **({"before": query["before"]} if query.get("before") else {})}
+    here = {**kept, **({"before": before} if before else {})}
     table = of(seen, rows, query=_query(here))
     more = None
-    if len(found) > n:
+    if has_more:
         more = element(
             "p", element("a", "Older requests", href="/requests" + _query({**kept, "before": rows[-1].request_id}))
         )
@@ -42,9 +36,17 @@ def requests(seen: Seen, n: int = ON_A_PAGE) -> Page:
     return Page(path="/requests", title="Requests", parts=parts, tables=(table,))
 
 
+def newest(seen: Seen, n: int, *, task: str, is_failed: bool, before: str) -> tuple[list[RequestRow], bool]:
+    """The newest `n` requests and whether there are more: of a task, by name or id, or those before a request."""
+    live = seen.running.tasks.find(task) if task else None
+    task_id = live.record.task_id if live else task
+    where = LogFilter(task_id=task_id, errors_only=is_failed, limit=n + 1, newest_first=True, before_id=before)
+    found = list(seen.running.log.rows(where))
+    return found[:n], len(found) > n
+
+
 def of(seen: Seen, rows: list[RequestRow], *, name: str = "", caption: str = "Newest first", query: str = "") -> Table:
     """A table of some requests."""
-    names = {live.record.task_id: live.record.name for live in seen.running.tasks.all()}
     columns = (
         Column(key="request_id", head="Request", show=request_link),
         Column(key="time", head="Time (UTC)"),
@@ -55,8 +57,14 @@ def of(seen: Seen, rows: list[RequestRow], *, name: str = "", caption: str = "Ne
         Column(key="input", head="Asked", show=short, is_text=True),
         Column(key="answer", head="Answer", show=short),
     )
-    written = [_row(seen, row, names) for row in rows]
+    written = data(seen, rows)
     return Table(name=name, caption=caption, columns=columns, rows=written, none="No such request.", query=query)
+
+
+def data(seen: Seen, rows: list[RequestRow]) -> list[dict[str, Any]]:
+    """Requests as they may be told: without texts where none is kept."""
+    names = {live.record.task_id: live.record.name for live in seen.running.tasks.all()}
+    return [_row(seen, row, names) for row in rows]
 
 
 def request_link(request_id: str) -> Html:

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 
 from pilotfish.core.measured import Measured
 from pilotfish.stats import binomial
-from pilotfish.store.base import Period
+from pilotfish.store.periods import Period
+
+_AMOUNTS = tuple(item.name for item in fields(Period) if item.name not in ("start_s", "task_id", "model"))
+_amounts = attrgetter(*_AMOUNTS)
 
 METHOD = "local answers of each task times the mean of its calls of the large model, less audits and repeated calls"
 
@@ -33,13 +37,22 @@ class Totals:
     @property
     def spent_usd(self) -> float:
         """What all calls of known cost have cost."""
-        return self.sums.cost_usd + self.sums.audit_usd + self.sums.repeat_usd
+        return spent_usd(self.sums)
 
     @property
     def n_unpriced(self) -> int:
         """Calls of unknown cost."""
-        sums = self.sums
-        return sums.n_unpriced + (sums.n_audits - sums.n_audits_priced) + (sums.n_repeats - sums.n_repeats_priced)
+        return n_unpriced(self.sums)
+
+
+def spent_usd(sums: Period) -> float:
+    """What the calls of known cost have cost, audits and repeated calls with them."""
+    return sums.cost_usd + sums.audit_usd + sums.repeat_usd
+
+
+def n_unpriced(sums: Period) -> int:
+    """Calls of unknown cost."""
+    return sums.n_unpriced + (sums.n_audits - sums.n_audits_priced) + (sums.n_repeats - sums.n_repeats_priced)
 
 
 def total(tasks: Sequence[Period], *, has_price: bool) -> Totals:
@@ -96,6 +109,6 @@ def _saved_s(tasks: Sequence[Period], sums: Period) -> Measured:
 
 def _sum(periods: Iterable[Period]) -> Period:
     found = list(periods)
-    names = [item.name for item in fields(Period) if item.name not in ("start_s", "task_id")]
+    sums = [sum(column) for column in zip(*map(_amounts, found), strict=True)] or [0] * len(_AMOUNTS)
     start_s = min((period.start_s for period in found), default=0.0)
-    return Period(start_s=start_s, task_id="", **{name: sum(getattr(p, name) for p in found) for name in names})
+    return Period(start_s=start_s, task_id="", **dict(zip(_AMOUNTS, sums, strict=True)))

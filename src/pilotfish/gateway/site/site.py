@@ -23,7 +23,7 @@ from pilotfish.gateway import asgi
 from pilotfish.gateway.bench import Bench
 from pilotfish.gateway.door import Door
 from pilotfish.gateway.running import Running
-from pilotfish.gateway.site import bench, decisions, figures, marks, overview, requests, retrain, security, tasks
+from pilotfish.gateway.site import bench, decisions, figures, graphql, marks, overview, requests, retrain, security, tasks
 from pilotfish.gateway.site.live import Live
 from pilotfish.gateway.site.login import login
 from pilotfish.gateway.site.page import Page, Seen, render
@@ -45,7 +45,7 @@ _PAGES: dict[str, Callable[[Seen], Page]] = {
     "/tasks": tasks.tasks,
 }
 _LISTS: dict[str, Callable[[Seen, int], Page]] = {"/requests": requests.requests, bench.PATH: bench.page}
-_ROOTS = frozenset(("", "overview", "tasks", "requests", "bench", "events", "static", "login", "logout"))
+_ROOTS = frozenset(("", "overview", "tasks", "requests", "bench", "events", "static", "login", "logout", "graphql"))
 
 _Found = TypeVar("_Found")
 
@@ -59,7 +59,7 @@ class Site:
         self._attempts = security.Attempts()
         self._thread = ThreadPoolExecutor(1, "pilotfish-pages")
         self._bench = Bench(running)
-        self._latest = figures.Live()
+        self._latest = figures.Live(running)
         self._live = Live(self._figures)
         folder = files("pilotfish.gateway.site") / "static"
         self._static = {name: (folder / name).read_bytes() for name in _STATIC}
@@ -75,6 +75,7 @@ class Site:
     def close(self) -> None:
         """Wait for a page that is being made, and make no more."""
         self._thread.shutdown(cancel_futures=True)
+        self._latest.close()
 
     async def answer(
         self, scope: asgi.Message, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send
@@ -94,7 +95,9 @@ class Site:
         self, scope: asgi.Message, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send
     ) -> None:
         path, method = scope["path"], scope["method"]
-        if method == "POST":
+        if path == graphql.PATH:
+            await self._query(scope, headers, receive, send)
+        elif method == "POST":
             await self._post(scope, headers, receive, send)
         elif method not in ("GET", "HEAD"):
             raise RequestError(f"The method {method} is not allowed here; use GET.", status=405)
@@ -120,6 +123,17 @@ class Site:
             return
         body, status = await self._in_thread(partial(_document, path, seen))
         await asgi.respond(send, status, [_HTML, *security.HEADERS], body)
+
+    async def _query(
+        self, scope: asgi.Message, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send
+    ) -> None:
+        graphql.check(scope, headers)
+        if not self._may_read(scope, headers):
+            raise KeyRefusedError
+        body = await graphql.read(headers, receive)
+        if body is not None:
+            found = await self._in_thread(partial(graphql.answer, body, self._seen(scope)))
+            await graphql.respond(scope, send, found)
 
     async def _post(
         self, scope: asgi.Message, headers: asgi.ClientHeaders, receive: asgi.Receive, send: asgi.Send
@@ -208,7 +222,7 @@ class Site:
     async def _figures(self) -> bytes:
         def gather() -> bytes:
             now_s = time.time()
-            found = self._latest.gather(self._running, overview.live_since_s(now_s), now_s)
+            found = self._latest.gather(overview.live_since_s(now_s), now_s)
             return msgspec.json.encode(found.said())
 
         return await self._in_thread(gather)

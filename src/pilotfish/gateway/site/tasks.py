@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -11,17 +11,18 @@ from pilotfish.core.by_hand import Verdict
 from pilotfish.core.certificate import Certificate, Refusal
 from pilotfish.core.log_row import RequestRow
 from pilotfish.gateway.live_tasks import LiveTask
-from pilotfish.gateway.site import charts, decisions, marks, requests, retrain, savings, words
+from pilotfish.gateway.site import charts, decisions, marks, requests, retrain, words
 from pilotfish.gateway.site.figures import DEFAULT_DAYS
 from pilotfish.gateway.site.page import Page, Seen, task_path
 from pilotfish.gateway.site.tables import Column, Table
+from pilotfish.gateway.site.times import times
 from pilotfish.guarantees import kept_curve
 from pilotfish.guarantees import page as certificate_page
 from pilotfish.guarantees.audit import Audit
 from pilotfish.guarantees.certify import promise
 from pilotfish.pages.elements import Child, Html, element
 from pilotfish.stats.sequence import Curve
-from pilotfish.store.base import LogFilter, Period
+from pilotfish.store.base import LogFilter
 
 MOST_TASKS = 500
 N_EXAMPLES = 8
@@ -39,13 +40,9 @@ _WORDS = {
 
 def tasks(seen: Seen) -> Page:
     """The list."""
-    counted: dict[str, tuple[int, int]] = {}
-    for row in seen.running.log.task_counts():
-        n, n_local = counted.get(row.task_id, (0, 0))
-        counted[row.task_id] = (n + row.n_requests, n_local + row.n_local)
-    total = sum(n for n, _ in counted.values())
-    lives = sorted(seen.running.tasks.all(), key=lambda live: -counted.get(live.record.task_id, (0, 0))[0])
-    rows = [_row(seen, live, counted.get(live.record.task_id, (0, 0)), total) for live in lives[:MOST_TASKS]]
+    counted = Counted(seen)
+    lives = sorted(seen.running.tasks.all(), key=lambda live: -counted.of(live)[0])
+    rows = [data(seen, live, counted) for live in lives[:MOST_TASKS]]
     columns = (
         Column(key="task", head="Task", show=lambda name: element("a", name, href=task_path(name))),
         Column(key="mode", head="Mode"),
@@ -61,8 +58,24 @@ def tasks(seen: Seen) -> Page:
     return Page(path="/tasks", title="Tasks", parts=(table.html("/tasks"),), tables=(table,))
 
 
-def _row(seen: Seen, live: LiveTask, counted: tuple[int, int], total: int) -> dict[str, Any]:
-    record, (n, n_local) = live.record, counted
+class Counted:
+    """How many requests the log holds of each task, and of all."""
+
+    def __init__(self, seen: Seen) -> None:
+        self._of: dict[str, tuple[int, int]] = {}
+        for row in seen.running.log.task_counts():
+            n, n_local = self._of.get(row.task_id, (0, 0))
+            self._of[row.task_id] = (n + row.n_requests, n_local + row.n_local)
+        self.total = sum(n for n, _ in self._of.values())
+
+    def of(self, live: LiveTask) -> tuple[int, int]:
+        """All of a task, and those answered locally."""
+        return self._of.get(live.record.task_id, (0, 0))
+
+
+def data(seen: Seen, live: LiveTask, counted: Counted) -> dict[str, Any]:
+    """What the list tells of a task."""
+    record, (n, n_local) = live.record, counted.of(live)
     certificate = _certificate(seen, live)
     return {
         "task": record.name,
@@ -70,7 +83,7 @@ def _row(seen: Seen, live: LiveTask, counted: tuple[int, int], total: int) -> di
         "mode": f"{live.mode} (held)" if record.is_held else live.mode,
         "answers": record.shape.kind,
         "requests": n,
-        "share": n / total if total else None,
+        "share": n / counted.total if counted.total else None,
         "answered_locally": n_local,
         "locally": n_local / n if n else None,
         "coverage": certificate.coverage if certificate else None,
@@ -96,7 +109,8 @@ def task(seen: Seen, name: str) -> Page | None:
     differing, further = _differing(seen, live)
     marked, tally = marks.said(seen, live)
     history = marks.history(seen, live)
-    evidence, verdicts, events = _evidence(periods), _verdicts(seen, live), _events(seen, live)
+    evidence = times(periods, name="evidence", caption="By day")
+    verdicts, events = _verdicts(seen, live), _events(seen, live)
     charted = charts.agreement(periods, since_s, until_s, _DAY_S, certificate.claim.max_risk if certificate else None)
     parts: list[Child] = [
         element("p", _WORDS[live.mode], " Held by a person." if record.is_held else None, class_="claim"),
@@ -267,46 +281,9 @@ def _side_by_side(
     return Table(name="differing", caption="Disagreements", columns=columns, rows=written, none=none, query=query)
 
 
-def _evidence(periods: Sequence[Period]) -> Table:
-    rows = []
-    for period in periods[::-1]:
-        agreed = savings.agreement(period)
-        rows.append(
-            {
-                "day": words.day(period.start_s),
-                "requests": period.n_requests,
-                "answered_locally": period.n_local,
-                "audited": period.n_judged,
-                "differed": period.losses,
-                "agreement": agreed.value,
-                "agreement_low": agreed.low,
-                "agreement_high": agreed.high,
-            }
-        )
-    columns = (
-        Column(key="day", head="Day (UTC)"),
-        Column(key="requests", head="Requests", show=words.count, is_number=True),
-        Column(key="answered_locally", head="Locally", show=words.count, is_number=True),
-        Column(key="audited", head="Audited", show=words.count, is_number=True),
-        Column(key="differed", head="Differed", show=words.count, is_number=True),
-    )
-    return Table(name="evidence", caption="By day", columns=columns, rows=rows, none="No request in this time.")
-
-
 def _verdicts(seen: Seen, live: LiveTask) -> Table:
-    rows = []
-    for verdict in reversed(seen.running.registry.verdicts(live.record.task_id, newest=N_VERDICTS)):
-        is_certificate = isinstance(verdict, Certificate)
-        rows.append(
-            {
-                "verdict": "certificate" if is_certificate else "refusal",
-                "made": verdict.created_at,
-                "attempt": verdict.attempt,
-                "max_risk": verdict.claim.max_risk,
-                "said": promise(verdict.claim) if isinstance(verdict, Certificate) else verdict.message,
-                "coverage": verdict.coverage if isinstance(verdict, Certificate) else None,
-            }
-        )
+    found = seen.running.registry.verdict_page(live.record.task_id, limit=N_VERDICTS)
+    rows = [told(verdict) for _, verdict in found]
     columns = (
         Column(key="verdict", head="Verdict"),
         Column(key="made", head="Made"),
@@ -315,6 +292,32 @@ def _verdicts(seen: Seen, live: LiveTask) -> Table:
         Column(key="said", head="What it says", show=requests.short, is_text=True),
     )
     return Table(name="verdicts", caption="Certificates and refusals", columns=columns, rows=rows, none="None yet.")
+
+
+def told(verdict: Certificate | Refusal) -> dict[str, Any]:
+    """A certificate or a refusal as data; what only the other has is null."""
+    certificate = verdict if isinstance(verdict, Certificate) else None
+    refusal = verdict if isinstance(verdict, Refusal) else None
+    return {
+        "verdict": "certificate" if certificate else "refusal",
+        "certificate_id": certificate.id if certificate else None,
+        "task": verdict.task_name,
+        "task_id": verdict.task_id,
+        "made": verdict.created_at,
+        "attempt": verdict.attempt,
+        "max_risk": verdict.claim.max_risk,
+        "confidence": verdict.claim.confidence,
+        "per": verdict.claim.per,
+        "said": verdict.message if isinstance(verdict, Refusal) else promise(verdict.claim),
+        "coverage": certificate.coverage if certificate else None,
+        "bound": certificate.bound if certificate else None,
+        "n": verdict.n,
+        "n_served": certificate.n_served if certificate else None,
+        "errors": certificate.errors if certificate else None,
+        "examples_short": refusal.examples_short if refusal else None,
+        "passing_risk": refusal.passing_risk if refusal else None,
+        "specialist_sha256": certificate.artefact_sha256 if certificate else None,
+    }
 
 
 def _events(seen: Seen, live: LiveTask) -> Table:
