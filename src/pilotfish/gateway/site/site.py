@@ -23,7 +23,18 @@ from pilotfish.gateway import asgi
 from pilotfish.gateway.bench import Bench
 from pilotfish.gateway.door import Door
 from pilotfish.gateway.running import Running
-from pilotfish.gateway.site import bench, decisions, figures, graphql, marks, overview, requests, retrain, security, tasks
+from pilotfish.gateway.site import (
+    bench,
+    decisions,
+    figures,
+    graphql,
+    marks,
+    overview,
+    requests,
+    retrain,
+    security,
+    tasks,
+)
 from pilotfish.gateway.site.live import Live
 from pilotfish.gateway.site.login import login
 from pilotfish.gateway.site.page import Page, Seen, render
