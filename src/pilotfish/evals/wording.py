@@ -70,4 +70,5 @@ def dollars(usd: float) -> str:
     """US dollars: to the cent, and three digits of what is less than one."""
     size = abs(usd)
     n_decimals = 2 if size >= 1 or not size else 2 - math.floor(math.log10(size))
-    return f"{'-' if usd < 0 else ''}${size:,.{n_decimals}f}"
+    whole, _, rest = f"{size:,.{n_decimals}f}".partition(".")
+    return f"{'-' if usd < 0 else ''}${whole}.{rest.rstrip('0').ljust(2, '0')}"

@@ -150,7 +150,7 @@ def test_what_would_change_the_answer_is_what_the_rule_says_when_asked_again():
     assert any("tolerated loss of 4.1" in sentence and "close" in sentence for sentence in said)
     open_ended = changes(options, decide(options, ASKED, 1000.0))
     assert (
-        "If a call that large pays for cost less than $0.00250 (now $0.00400), large would be the cheaper one."
+        "If a call that large pays for cost less than $0.0025 (now $0.004), large would be the cheaper one."
         in open_ended
     )
     assert any("costs more than $1,095.00 a month" in sentence for sentence in open_ended)
