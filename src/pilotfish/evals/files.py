@@ -113,6 +113,9 @@ def _separated(file: Path, delimiter: str) -> Iterator[tuple[int, object]]:
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"{str(file)!r} cannot be read: {error}.", hint="Expected UTF-8 text.") from error
     csv.field_size_limit(_MAX_FIELD)
+    head = text.partition("\n")[0]
+    if delimiter == "," and ";" in head and "," not in head:
+        delimiter = ";"  # what spreadsheets write where the comma is the decimal point
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns: list[str] = []
     try:

@@ -38,6 +38,7 @@ from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.load import SpecialistFolder
 from pilotfish.gateway.local import Inference
 from pilotfish.gateway.names import Names
+from pilotfish.gateway.new_tasks import NewTasks
 from pilotfish.gateway.pairs import Pairs
 from pilotfish.gateway.privacy_guard import PrivacyGuard
 from pilotfish.gateway.records import Records
@@ -215,7 +216,8 @@ async def open_gateway(
             max_body_bytes=int(settings.server.max_body_mb * 1e6),
         )
         learner = Learner(settings, home.folder, log=home.log, tasks=tasks)
-        for part in (repeats, audits, pairs, chat, learner):
+        new_tasks = NewTasks(settings, home.folder, registry=home.registry, tasks=tasks)
+        for part in (repeats, audits, pairs, chat, learner, new_tasks):
             stack.push_async_callback(part.aclose)
         for work in (tasks.run(), door.run(), routed.live.run(), *((learner.run(),) if is_first else ())):
             stack.callback(asyncio.ensure_future(work).cancel)
@@ -225,6 +227,7 @@ async def open_gateway(
             answerers=answerers,
             tasks=tasks,
             learner=learner,
+            new_tasks=new_tasks,
             audits=audits,
             repeats=repeats,
             pairs=pairs,

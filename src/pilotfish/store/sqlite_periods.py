@@ -18,6 +18,9 @@ HOUR_S = 3600
 _SUMS = tuple(item.name for item in dataclasses.fields(Period) if item.name not in ("start_s", "task_id"))
 _HOUR = f"CAST(time_s / {HOUR_S} AS INTEGER) * {HOUR_S}"
 _BY_REFERENCE = "reason != 'certified' AND sampling IN ('observe', 'deferred', 'audit') AND status = 200 AND error = ''"
+_WAS_ASKED = "reason != 'imported'"
+"""What was read from a file is no request of this gateway: it cost nothing, took no time and saved none."""
+
 _OF_REQUESTS = {
     "n_requests": "count(*)",
     "n_local": "sum(reason = 'certified')",
@@ -98,7 +101,7 @@ def last_rows(connection: sqlite3.Connection) -> tuple[int, int]:
 
 def add_since(connection: sqlite3.Connection, rows: tuple[int, int]) -> None:
     """Add what was inserted after these row numbers, in the same transaction."""
-    connection.execute(_add("requests", _OF_REQUESTS, "rowid > ?"), rows[:1])
+    connection.execute(_add("requests", _OF_REQUESTS, f"rowid > ? AND {_WAS_ASKED}"), rows[:1])
     connection.execute(_add("audits", _OF_AUDITS, "rowid > ?"), rows[1:])
 
 
@@ -107,7 +110,7 @@ def forget_before(connection: sqlite3.Connection, before_s: float) -> None:
     hour_s = before_s // HOUR_S * HOUR_S
     connection.execute("DELETE FROM hourly WHERE hour_s <= ?", (hour_s,))
     for table, sums, known in (
-        ("requests", _OF_REQUESTS, ""),
+        ("requests", _OF_REQUESTS, f" AND {_WAS_ASKED}"),
         ("audits", _OF_AUDITS, ""),
         ("repeats", _OF_REPEATS, " AND status != 0"),
     ):

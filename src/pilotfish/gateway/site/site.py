@@ -22,7 +22,18 @@ from pilotfish.core.errors import KeyRefusedError, NotAllowedError, RequestError
 from pilotfish.gateway import asgi
 from pilotfish.gateway.door import Door
 from pilotfish.gateway.running import Running
-from pilotfish.gateway.site import decisions, figures, overview, requests, security, tasks
+from pilotfish.gateway.site import (
+    decisions,
+    figures,
+    new_task,
+    new_task_forms,
+    new_task_result,
+    overview,
+    reports,
+    requests,
+    security,
+    tasks,
+)
 from pilotfish.gateway.site.live import Live
 from pilotfish.gateway.site.login import login
 from pilotfish.gateway.site.page import Page, Seen, render
@@ -36,9 +47,24 @@ _KINDS = {"csv": (b"content-type", b"text/csv; charset=utf-8"), "json": asgi.JSO
 _STATIC = {
     "site.css": b"text/css; charset=utf-8",
     "site.js": b"text/javascript; charset=utf-8",
+    "new.js": b"text/javascript; charset=utf-8",
     "icon.svg": b"image/svg+xml",
 }
-_ROOTS = frozenset(("", "overview", "tasks", "requests", "events", "static", "login", "logout"))
+_ROOTS = frozenset(
+    (
+        "",
+        "overview",
+        "tasks",
+        "requests",
+        "new",
+        "compare",
+        "inspect",
+        "events",
+        "static",
+        "login",
+        "logout",
+    )
+)
 
 _Found = TypeVar("_Found")
 
@@ -53,6 +79,8 @@ class Site:
         self._thread = ThreadPoolExecutor(1, "pilotfish-pages")
         self._latest = figures.Live()
         self._live = Live(self._figures)
+        self._desk = new_task_forms.Desk(running, self._in_thread)
+        self._news = Live(self._desk.told)
         folder = files("pilotfish.gateway.site") / "static"
         self._static = {name: (folder / name).read_bytes() for name in _STATIC}
 
@@ -63,6 +91,7 @@ class Site:
     def end(self) -> None:
         """Let what listens end, since the server does."""
         self._live.end()
+        self._news.end()
 
     def close(self) -> None:
         """Wait for a page that is being made, and make no more."""
@@ -98,6 +127,8 @@ class Site:
             await self._turn_away(scope, send)
         elif path == "/events":
             await self._live.listen(security.HEADERS, receive, send)
+        elif path == new_task_result.EVENTS:
+            await self._news.listen(security.HEADERS, receive, send)
         else:
             await self._get(path, self._seen(scope), send)
 
@@ -118,22 +149,30 @@ class Site:
     ) -> None:
         if not security.is_same_site(headers):
             raise NotAllowedError("This form was sent by another site.", param="origin", hint="Use the gateway's own.")
+        path, session = scope["path"], security.cookie(scope["headers"])
+        if path == new_task.PATH:
+            self._check_session(session)
+            taken = await self._desk.take(self._seen(scope), session, asgi.content_type(scope["headers"]), receive)
+            await _redirect(send, taken) if taken else None
+            return
         body = await asgi.read_body(receive, headers.content_length, MAX_FORM_BYTES)
         if body is None:
             return
         sent = _fields(body.decode("latin-1"))
-        path, session = scope["path"], security.cookie(scope["headers"])
         if path == "/login":
             await self._sign_in(scope, sent, send)
             return
-        if not security.is_session(session, self._door.admin_sha256, time.time()):
-            raise KeyRefusedError
-        if not security.is_csrf(session, sent.get("csrf", "")):
-            raise NotAllowedError(
-                "This form is not from a page of your session.", param="csrf", hint="Reload the page."
-            )
+        self._check_session(session)
+        security.check_csrf(session, sent.get("csrf", ""))
         if path == "/logout":
             await _redirect(send, "/", security.set_cookie(""))
+            return
+        if wanted := new_task_forms.read(path):
+            found = await self._desk.change(self._seen(scope), *wanted, sent)
+            if isinstance(found, Page):
+                await self._send_page(send, found, self._seen(scope))
+            else:
+                await _redirect(send, found)
             return
         asked = decisions.read(path.removeprefix("/tasks/")) if path.startswith("/tasks/") else None
         goal = await self._in_thread(partial(decisions.carry_out, self._seen(scope), *asked)) if asked else None
@@ -141,6 +180,10 @@ class Site:
             raise RequestError(f"Nothing can be sent to {path!r}.", status=404)
         await self._running.tasks.refresh()
         await _redirect(send, goal)
+
+    def _check_session(self, session: str) -> None:
+        if not security.is_session(session, self._door.admin_sha256, time.time()):
+            raise KeyRefusedError
 
     async def _sign_in(self, scope: asgi.Message, sent: dict[str, str], send: asgi.Send) -> None:
         client = scope.get("client")
@@ -164,7 +207,7 @@ class Site:
     async def _turn_away(self, scope: asgi.Message, send: asgi.Send) -> None:
         """To the form for people, with an error for programs."""
         path = scope["path"]
-        if path == "/events" or path.rpartition(".")[2] in _KINDS:
+        if path in ("/events", new_task_result.EVENTS) or path.rpartition(".")[2] in _KINDS:
             raise KeyRefusedError
         query = scope["query_string"].decode("latin-1")
         goal = security.local_path(path + ("?" + query if query else ""))
@@ -178,6 +221,7 @@ class Site:
             query=_query(scope),
             now_s=now_s,
             csrf=security.csrf(session) if is_admin else "",
+            origin=f"{scope.get('scheme', 'http')}://{asgi.read_headers(scope['headers']).host}",
         )
 
     async def _figures(self) -> bytes:
@@ -214,7 +258,17 @@ def find(path: str, seen: Seen, *, is_data: bool = False) -> Page | None:
     if place == "tasks":
         asked = decisions.read(name)
         return decisions.confirm(seen, *asked) if asked else tasks.task(seen, name)
+    if place in ("compare", "inspect", "new"):
+        return _further(place, name, seen)
     return request(seen, name) if place == "requests" else None
+
+
+def _further(place: str, name: str, seen: Seen) -> Page | None:
+    if place == "new":
+        return new_task.new_task(seen, name) if name else new_task.new_tasks(seen)
+    if place == "inspect":
+        return None if name else reports.inspected(seen)
+    return reports.compared(seen, name) if name else reports.runs(seen)
 
 
 def _document(path: str, seen: Seen) -> tuple[bytes, int]:
