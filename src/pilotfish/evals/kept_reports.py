@@ -4,11 +4,13 @@
     HOME/runs/NAME.report.json   its report, as it was last made
 
 A report is the record of `report.py` as JSON, read back into the same record: what shows it is what shows a fresh one.
+The JSON is Python's, which has a word for what is infinite: an error that a single item tells nothing of.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +44,7 @@ def keep(report: Report, home: Path) -> Path:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}")
-        fresh.write_bytes(msgspec.json.encode(report))
+        fresh.write_text(json.dumps(msgspec.to_builtins(report, str_keys=True)), "utf-8")
         fresh.replace(path)
     except OSError as error:
         raise StoreError(f"{str(path)!r} cannot be written: {error.strerror}.") from error
@@ -85,8 +87,8 @@ def _files(folder: Path) -> Iterator[tuple[Path, float]]:
 
 def _read(path: Path) -> Report:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Report)
-    except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
+        return msgspec.convert(json.loads(path.read_text("utf-8")), Report, str_keys=True)
+    except (msgspec.ValidationError, ValueError, RecursionError, OSError) as error:
         raise StoreError(
             f"{path.name} is no report of this version: {error}.", hint="Run the same `pilotfish compare` again."
         ) from error
