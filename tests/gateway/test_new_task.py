@@ -277,11 +277,11 @@ def test_what_is_no_table_is_refused(desk: Desk, data: bytes, wrong: str) -> Non
 
 
 def test_pasted_examples_and_other_forms_of_tables(desk: Desk) -> None:
-    pasted = "Text;Class;Sent at\r\n" + "".join(f"{text};{colour};2026-11-01\r\n" for text, colour in sentences(30))
+    pasted = "Sentence;Sort;Source\r\n" + "".join(f"{text};{colour};shop\r\n" for text, colour in sentences(30))
     page = desk.get(desk.new(b"", file="", pasted=pasted))
     assert "30 rows of <strong>pasted</strong>" in page
-    assert '<option value="Text" selected>' in page
-    assert '<option value="Class" selected>' in page
+    assert '<option value="Sentence" selected>' in page
+    assert '<option value="Sort" selected>' in page
     chats = [
         {"messages": [*messages(text), {"role": "assistant", "content": colour}]} for text, colour in sentences(30)
     ]

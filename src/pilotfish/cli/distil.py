@@ -131,7 +131,7 @@ def _imported(place: Home, settings: Settings, given: _Given, tell: Callable[[st
     """The task of the files' exchanges, once they stand in the log."""
     from pilotfish.gateway.admission import Admission
     from pilotfish.store.traffic import read_traffic
-    from pilotfish.tasks.imported import import_exchanges, imported_task
+    from pilotfish.tasks.imported import import_exchanges, imported_tasks
 
     admit = Admission(settings, place.registry)
     traffic = read_traffic(given.files, instructions=given.instructions)
@@ -143,7 +143,10 @@ def _imported(place: Home, settings: Settings, given: _Given, tell: Callable[[st
         + "".join(f"\n  {row}" for row in traffic.unreadable[:MOST_SHOWN]),
         err=True,
     )
-    return imported_task(place, imported)
+    first, *others = imported_tasks(place, imported)
+    for record in others:
+        click.echo(f"They hold the task {record.name}, too: `pilotfish distil {record.name}` learns it.", err=True)
+    return first
 
 
 def _learn(

@@ -187,12 +187,9 @@ async def open_gateway(
     `reference` stands in for the large model of the settings. Raises `ConfigError` or `StoreError` where the gateway
     cannot start.
     """
-    reference = reference or large_model(settings.large)
     async with contextlib.AsyncExitStack() as stack:
-        models = further_models(settings)
+        reference, models = _open_models(stack, settings, reference)
         every = {reference.card.name: reference, **models}
-        for model in every.values():
-            stack.push_async_callback(model.aclose)
         home, importer, records = await _open_records(stack, settings, tuple(every.values()), is_first=is_first)
         door = _open_door(stack, settings, home.folder, every)
         inference, tasks, embedder = await _open_specialists(stack, settings, home)
@@ -239,6 +236,16 @@ async def open_gateway(
         )
         site = stack.enter_context(contextlib.closing(Site(running, door)))
         yield Gateway(running, door=door, feedback=Feedback(settings, log=home.log, writer=records.writer), site=site)
+
+
+def _open_models(
+    stack: contextlib.AsyncExitStack, settings: Settings, reference: Model | None
+) -> tuple[Model, dict[str, Model]]:
+    """The reference and the further models by name, open for as long as `stack`."""
+    reference, models = reference or large_model(settings.large), further_models(settings)
+    for model in (reference, *models.values()):
+        stack.push_async_callback(model.aclose)
+    return reference, models
 
 
 async def _open_records(

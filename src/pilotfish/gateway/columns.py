@@ -35,7 +35,7 @@ _LOOKED_AT = 200
 _RECORDED = frozenset(("messages", "request", "conversation", "conversations", "choices"))
 _INPUTS = (*INPUT_KEYS, "message", "sentence", "body", "content", "utterance")
 _ANSWERS = (*ANSWER_KEYS, "class", "category", "intent", "target", "tag", "result")
-_TIMES = (*TIME_KEYS, "date", "datetime")
+_TIMES = (*TIME_KEYS, "date", "datetime", "when", "sent at")
 
 Order = Literal["file", "any"]
 
@@ -117,7 +117,8 @@ def guess(sheet: Sheet) -> Choice:
         asked = max(free, key=lambda name: sum(len(str(row.get(name, ""))) for row in rows), default="")
         free = [name for name in free if name != asked]
     if not answer:
-        answer = min(free, key=lambda name: len({str(row.get(name)) for row in rows}), default="")
+        n_values = {name: len({str(row.get(name)) for row in rows}) for name in free}
+        answer = min(free, key=lambda name: (n_values[name] < 2, n_values[name]), default="")
     return Choice(input=asked, answer=answer, time=time)
 
 

@@ -79,8 +79,8 @@ def import_exchanges(
     return Imported(n_new=n_new, n_known=known, n_withheld=n_withheld, instructions=instructions)
 
 
-def imported_task(home: Home, imported: Imported) -> TaskRecord:
-    """The task that most of the imported rows are of. Raises `TaskError` where they make none."""
+def imported_tasks(home: Home, imported: Imported) -> list[TaskRecord]:
+    """The tasks that the imported rows are of, the most frequent first. Raises `TaskError` where they make none."""
     found = {task.id: task for task in find_tasks(home)}
     records = [record for record in map(home.registry.task, found) if record is not None]
     ours = [record for record in records if record.instructions_id in imported.instructions]
@@ -90,7 +90,7 @@ def imported_task(home: Home, imported: Imported) -> TaskRecord:
             f"{n:,} examples share instructions, and a task needs {MIN_REQUESTS}.",
             hint="Give more examples, and the same instructions with each.",
         )
-    return max(ours, key=lambda record: found[record.task_id].n_requests)
+    return sorted(ours, key=lambda record: -found[record.task_id].n_requests)
 
 
 def _name(exchange: Exchange, instructions_id: str, seen: Counter[str]) -> str:

@@ -141,7 +141,7 @@ def _upload_form(seen: Seen) -> Html:
         _note("file-note", f"CSV with a line of names, or JSON lines; at most {MAX_FILE_BYTES >> 20} MiB of text."),
         element("label", "Or examples to paste", for_="pasted"),
         element("textarea", name="pasted", id="pasted", rows=6, aria_describedby="pasted-note"),
-        _note("pasted-note", "The same formats, such as a line `input,output` and below it one example a line."),
+        _note("pasted-note", "The same formats: a line that says input,output, say, and below it one example a line."),
         element("button", "Upload", type="submit"),
         method="post",
         action=PATH,

@@ -74,10 +74,11 @@ def compared(seen: Seen, name: str) -> Page | None:
         return None
     n = len(report.disagreements)
     shown = _without_texts(report) if not seen.keeps_text else _first(report)
-    cut = f"The {MOST_DISAGREEMENTS} items that part widest are shown; `--html` shows {n}."
+    cut = f"The {MOST_DISAGREEMENTS} items that part widest are shown; "
+    more = element("p", cut, element("code", "pilotfish compare --html FILE"), f" shows {n}.", class_="soft")
     parts = (
-        Html("\n".join(part for part in compare_page.parts(shown) if part)),
-        element("p", cut, class_="soft") if len(shown.disagreements) < n and seen.keeps_text else None,
+        _report(compare_page.parts(shown)),
+        more if len(shown.disagreements) < n and seen.keeps_text else None,
         element("p", element("a", "All comparisons", href=COMPARE)),
     )
     return Page(path=f"{COMPARE}/", title=compare_page.title(report), parts=parts)
@@ -92,12 +93,17 @@ def inspected(seen: Seen) -> Page:
     if wanted:
         try:
             subjects = [_subject(seen, name) for name in wanted]
-            parts.append(Html("\n".join(part for part in inspect_page.parts(_sheets(seen, subjects)) if part)))
+            parts.append(_report(inspect_page.parts(_sheets(seen, subjects))))
         except UserError as error:
             parts.insert(0, element("p", str(error), role="alert"))
             status = 404
     title = f"Inspect {', '.join(wanted)}" if wanted else "Inspect"
     return Page(path=INSPECT, title=title, parts=tuple(parts), status=status)
+
+
+def _report(parts: Iterable[str]) -> Html:
+    """The pieces of an export, which are HTML."""
+    return element("div", Html("\n".join(part for part in parts if part)), class_="report")
 
 
 def _run_link(name: str) -> Html:
