@@ -265,6 +265,8 @@ def test_a_choice_that_cannot_be_is_refused_on_its_page(desk: Desk, chosen: dict
         (b"\xff\xfe,b\n1,2\n", "cannot be read"),
         (b"only\none\n", "Expected rows with 2 to 200 columns, got 1"),
         (b"text,colour\n", "holds no row"),
+        (b"a,b\n" * 100_002, "Expected at most 100,000 rows, got more"),
+        (b"a,b" + b"\n" * 1_000_001, "Expected at most 100,000 rows, got 1,000,001 lines"),
     ],
 )
 def test_what_is_no_table_is_refused(desk: Desk, data: bytes, wrong: str) -> None:

@@ -19,7 +19,7 @@ def get(port: int, path: str, cookie: str = "", **headers: str) -> Got:
 def send(port: int, path: str, cookie: str = "", *, origin: str = "", **fields: str) -> Got:
     """A plain form."""
     headers = {"content-type": "application/x-www-form-urlencoded", **({"origin": origin} if origin else {})}
-    return ask(port, "POST", path, urlencode(fields).encode(), cookie, headers)
+    return ask(port, "POST", path, urlencode(fields), cookie, headers)
 
 
 def upload(port: int, cookie: str, data: bytes, file: str = "", **fields: str) -> Got:
@@ -46,7 +46,7 @@ def sign_in(port: int, key: str) -> tuple[str, str]:
     return cookie, found[1].decode()
 
 
-def ask(port: int, method: str, path: str, body: bytes | None, cookie: str, headers: dict[str, str]) -> Got:
+def ask(port: int, method: str, path: str, body: bytes | str | None, cookie: str, headers: dict[str, str]) -> Got:
     with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
         connection.request(method, path, body, {**headers, **({"cookie": cookie} if cookie else {})})
         response = connection.getresponse()

@@ -24,11 +24,7 @@ class Admission:
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         """Raises `ConfigError` where the settings keep no text: nothing could be learnt then."""
-        if not settings.log.keep_text:
-            raise ConfigError(
-                "Examples would have to stand in the log, and the settings keep no text there.",
-                hint="Set [log] keep_text = true, or use another --home with settings of its own.",
-            )
+        check_keeps_text(settings)
         self._guard = PrivacyGuard(settings.privacy)
         self._recogniser = Recogniser(registry.templates())
         self._names = {record.task_id: record.name for record in registry.tasks()}
@@ -51,6 +47,15 @@ class Admission:
         task_id = self._recogniser.recognise(ChatRequest(messages=_messages(body))).task_id
         name = self._names.get(task_id)
         return (task_id,) if name is None else (task_id, name)
+
+
+def check_keeps_text(settings: Settings) -> None:
+    """Raise `ConfigError` where examples may not be written down."""
+    if not settings.log.keep_text:
+        raise ConfigError(
+            "Examples would have to stand in the log, and the settings keep no text there.",
+            hint="Set [log] keep_text = true, or use another --home with settings of its own.",
+        )
 
 
 def _body(request: ChatRequest) -> bytes:

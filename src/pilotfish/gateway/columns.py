@@ -10,13 +10,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from pilotfish.core.errors import DataError
-from pilotfish.evals.files import Row, file_rows
+from pilotfish.core.errors import DataError, UserError
+from pilotfish.evals.files import Row, contents
 from pilotfish.store.traffic_formats import (
     ANSWER_KEYS,
     INPUT_KEYS,
@@ -32,6 +33,7 @@ MOST_COLUMNS = 200
 _LOOKED_AT = 200
 """Rows by which the columns are guessed."""
 
+_FORMS = "CSV needs a first line that names its columns; JSON lines need one object a line with the same keys."
 _RECORDED = frozenset(("messages", "request", "conversation", "conversations", "choices"))
 _INPUTS = (*INPUT_KEYS, "message", "sentence", "body", "content", "utterance")
 _ANSWERS = (*ANSWER_KEYS, "class", "category", "intent", "target", "tag", "result")
@@ -79,15 +81,15 @@ class Converted:
 def read_sheet(path: Path) -> Sheet:
     """The table in a file. Raises `DataError` where it holds no row, too many rows or columns, or no text."""
     try:
-        rows = file_rows(path)
-    except DataError as error:
+        found = islice(contents(path), MAX_ROWS + 1)
+        rows = [Row(content=content, file="", line=line) for line, content in found]
+    except UserError as error:
         # Where it lies here is nothing to whoever uploaded it.
         raise DataError(error.message.replace(repr(str(path)), "The file"), hint=error.hint) from error
+    if not rows:
+        raise DataError("The file holds no row.", hint=_FORMS)
     if len(rows) > MAX_ROWS:
-        raise DataError(
-            f"Expected at most {MAX_ROWS:,} rows, got {len(rows):,}.",
-            hint="Upload the newest of them, or a random sample; learning looks at no more.",
-        )
+        raise too_many("more")
     columns: dict[str, None] = {}
     for row in rows[:_LOOKED_AT]:
         if isinstance(row.content, list):
@@ -100,9 +102,17 @@ def read_sheet(path: Path) -> Sheet:
         why = next((str(row.content) for row in rows if isinstance(row.content, RowError)), "")
         raise DataError(
             f"Expected rows with 2 to {MOST_COLUMNS} columns, got {len(columns)}{f' ({why})' if why else ''}.",
-            hint="CSV needs a first line that names its columns; JSON lines need one object a line with the same keys.",
+            hint=_FORMS,
         )
     return Sheet(rows=rows, columns=tuple(columns))
+
+
+def too_many(got: str) -> DataError:
+    """The error for a file of too many rows."""
+    return DataError(
+        f"Expected at most {MAX_ROWS:,} rows, got {got}.",
+        hint="Upload the newest of them, or a random sample; learning looks at no more.",
+    )
 
 
 def guess(sheet: Sheet) -> Choice:

@@ -18,6 +18,7 @@ import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,18 +27,22 @@ import msgspec
 from pilotfish.config.settings import Settings
 from pilotfish.core.certificate import Claim
 from pilotfish.core.errors import DataError, LimitError, StoreError, UserError
-from pilotfish.gateway.admission import Admission
+from pilotfish.gateway.admission import Admission, check_keeps_text
 from pilotfish.gateway.background import Background
-from pilotfish.gateway.columns import Choice, Converted, Sheet, convert, read_sheet
+from pilotfish.gateway.columns import Choice, Converted, Sheet, convert, read_sheet, too_many
 from pilotfish.gateway.learner import environment
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.jobs import subprocess
 from pilotfish.jobs.base import Finished, Job, Progress
 from pilotfish.store.base import Registry
+from pilotfish.tasks.find import MAX_ROWS
 
 FOLDER = "new-tasks"
 MOST_KEPT = 100
 MOST_WAITING = 8
+MOST_LINES = 10 * MAX_ROWS
+"""Of a file: a row may have several, and reading more than that would take gigabytes."""
+
 POLL_S = 0.25
 """How soon a job is told that it was cancelled, and its progress written down."""
 
@@ -126,7 +131,7 @@ class NewTasks:
 
         Raises `ConfigError` where the settings keep no text.
         """
-        Admission(self._settings, self._registry)
+        check_keeps_text(self._settings)
         parent = self._home / FOLDER
         parent.mkdir(mode=0o700, exist_ok=True)
         # What a gateway that was killed was receiving; uploads end by themselves within an hour.
@@ -148,19 +153,29 @@ class NewTasks:
             path.unlink(missing_ok=True)
 
     def create(self, received: Path, file: str, instructions: str) -> NewTask:
-        """A new task of what was received. Raises `DataError` where that is no table of examples."""
+        """A new task of what was received. Raises `DataError` where that is no table of examples, or where these need
+        instructions and have none."""
         with received.open("rb") as stream:
             begins = stream.read(4096)
+            n_lines = begins.count(b"\n") + sum(
+                piece.count(b"\n") for piece in iter(partial(stream.read, 1 << 20), b"")
+            )
         if not begins.strip():
             raise DataError("The file is empty.", hint="Upload CSV with a line of names, or JSON lines.")
         if b"\0" in begins or begins.startswith(b"\x1f\x8b"):
             raise DataError("Expected text, got something binary or compressed.", hint="Upload it unpacked.")
+        if n_lines > MOST_LINES:
+            raise too_many(f"{n_lines:,} lines")
         task = NewTask(id=secrets.token_hex(8), made_s=time.time(), file=file, instructions=instructions)
         folder = self._home / FOLDER / task.id
         folder.mkdir(mode=0o700)
         try:
             received.rename(folder / f"upload.{_kind(file, begins)}")
-            self.sheet(task)
+            if not self.sheet(task).is_recorded and not instructions:
+                raise DataError(
+                    "Expected instructions, got none.",
+                    hint="A task is recognised by them: write what your program will say before each text.",
+                )
         except BaseException:
             shutil.rmtree(folder)
             raise

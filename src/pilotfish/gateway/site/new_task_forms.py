@@ -104,14 +104,7 @@ def take(seen: Seen, received: Path, sent: Sent) -> str:
         received.write_text(pasted, "utf-8", newline="")
     # Browsers send every line break of a field as two characters; programs write one.
     instructions = sent.fields.get("instructions", "").replace("\r\n", "\n").strip()
-    task = seen.running.new_tasks.create(received, sent.file or "pasted", instructions)
-    if not instructions and not seen.running.new_tasks.sheet(task).is_recorded:
-        seen.running.new_tasks.discard(task)
-        raise RequestError(
-            "Expected instructions, got none.",
-            hint="A task is recognised by them: write what your program will say to the model before each text.",
-        )
-    return new_task.new_path(task)
+    return new_task.new_path(seen.running.new_tasks.create(received, sent.file or "pasted", instructions))
 
 
 def prepare(seen: Seen, task: NewTask, sent: dict[str, str]) -> NewTask | Page:
