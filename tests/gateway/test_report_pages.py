@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -158,3 +160,12 @@ def test_a_report_of_another_version_is_none(compared: Path) -> None:
     (compared / "runs" / "old.report.json").write_text('{"head": {}}')
     with pytest.raises(StoreError, match="Run the same `pilotfish compare` again"):
         kept_report(compared, "old")
+
+
+def test_a_gateway_that_only_observes_loads_no_numerical_library() -> None:
+    code = (
+        "import sys, pilotfish.gateway.app\n"
+        "heavy = {'numpy', 'scipy', 'sklearn', 'onnxruntime', 'tokenizers', 'safetensors'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

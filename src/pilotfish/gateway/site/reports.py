@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pilotfish.config import load
-from pilotfish.core.errors import UserError
-from pilotfish.evals import page as compare_page
-from pilotfish.evals.kept_reports import kept_report, kept_runs
-from pilotfish.evals.report import Report
+from pilotfish.core.errors import MissingExtraError, UserError
 from pilotfish.gateway.site import words
 from pilotfish.gateway.site.page import Page, Seen
 from pilotfish.gateway.site.tables import Column, Table
@@ -24,6 +22,9 @@ from pilotfish.sizing import machine, memory, sources
 from pilotfish.sizing import page as inspect_page
 from pilotfish.sizing import report as inspect_report
 from pilotfish.sizing.catalogue import catalogue
+
+if TYPE_CHECKING:  # where the gateway only observes, none of the numerical libraries need be installed
+    from pilotfish.evals.report import Report
 
 COMPARE, INSPECT = "/compare", "/inspect"
 MOST_DISAGREEMENTS = 20
@@ -35,8 +36,18 @@ _WEIGHTS = (".gguf", ".safetensors")
 _NOT_MEASURED = "not measured yet; `pilotfish inspect` measures it once"
 
 
+def compare(seen: Seen, name: str) -> Page | None:
+    """The comparisons, or the one of that name; None where there is none."""
+    try:
+        return compared(seen, name) if name else runs(seen)
+    except MissingExtraError as error:
+        return Page(path=COMPARE, title="Compare", parts=(element("p", str(error), role="alert"),))
+
+
 def runs(seen: Seen) -> Page:
-    """The comparisons of the home."""
+    """The comparisons of the home. Raises `MissingExtraError` where nothing could have been compared."""
+    from pilotfish.evals.kept_reports import kept_runs  # noqa: PLC0415 - loads the numerical libraries
+
     rows = [
         {
             "run": run.name,
@@ -68,7 +79,10 @@ def runs(seen: Seen) -> Page:
 
 
 def compared(seen: Seen, name: str) -> Page | None:
-    """One report; None where the home has none of that name."""
+    """One report; None where the home has none of that name. Raises `MissingExtraError` like `runs`."""
+    from pilotfish.evals import page as compare_page  # noqa: PLC0415 - loads the numerical libraries
+    from pilotfish.evals.kept_reports import kept_report  # noqa: PLC0415
+
     report = kept_report(load.home(seen.running.settings), name)
     if report is None:
         return None

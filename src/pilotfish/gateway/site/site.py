@@ -268,7 +268,7 @@ def _further(place: str, name: str, seen: Seen) -> Page | None:
         return new_task.new_task(seen, name) if name else new_task.new_tasks(seen)
     if place == "inspect":
         return None if name else reports.inspected(seen)
-    return reports.compared(seen, name) if name else reports.runs(seen)
+    return reports.compare(seen, name)
 
 
 def _document(path: str, seen: Seen) -> tuple[bytes, int]:
