@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,27 +13,12 @@ from tools.gateway import Place, gateway
 from tools.site import HOSTILE, fill, make_admin
 from tools.upstream import Reply
 
-AXE = Path(os.environ.get("PILOTFISH_AXE", "")) / "node_modules" / "axe-core" / "axe.min.js"
-CHROMIUM = os.environ.get("PILOTFISH_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome") or ""
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; make test-browser does it")
 
-pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="no chromium is installed; PILOTFISH_CHROMIUM may name one"),
-    pytest.mark.skipif(not AXE.is_file(), reason="PILOTFISH_AXE names no folder with axe-core; make test-browser does"),
-]
-
+Violations = Callable[["sync_api.Page"], list[str]]
 TASK = "/tasks/" + quote(HOSTILE, safe="")
 PAGES = ("/", "/?days=365", "/tasks", TASK, "/tasks/refused", "/requests", "/requests/local", "/requests/failed",
          "/requests/plain", "/login", "/tasks/nothing", "/bench", "/tasks/refused/retrain")  # fmt: skip
-LOOKS = {"light": ("light", 1200), "dark": ("dark", 1200), "phone": ("light", 400)}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
@@ -46,31 +29,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield found
 
 
-@pytest.fixture(params=LOOKS)
-def page(request: pytest.FixtureRequest, browser: sync_api.Browser) -> Iterator[sync_api.Page]:
-    """A page of some look; what it complains of, and what hostile texts bring about, fails the test."""
-    scheme, width = LOOKS[request.param]
-    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
-    opened, said = context.new_page(), []
-    opened.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-    opened.on("dialog", lambda dialog: said.append(f"a dialog: {dialog.message}"))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    yield opened
-    context.close()
-    assert [
-        line for line in said if not any(status in line for status in ("404 (Not Found)", "401 (Unauthorized)"))
-    ] == []
-
-
-def violations(page: sync_api.Page) -> list[str]:
-    """What axe-core finds, with its first place."""
-    page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate("axe.run(document)")["violations"]
-    return [f"{item['impact']} {item['id']}: {item['nodes'][0]['html'][:200]}" for item in found]
-
-
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_is_accessible_and_fits(place: Place, page: sync_api.Page, path: str) -> None:
+def test_a_page_is_accessible_and_fits(place: Place, page: sync_api.Page, violations: Violations, path: str) -> None:
     page.goto(f"http://127.0.0.1:{place.port}{path}")
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
@@ -86,7 +46,7 @@ def test_figures_are_live(place: Place, page: sync_api.Page) -> None:
     sync_api.expect(figure).to_have_text(str(before + 1), timeout=8000)
 
 
-def test_the_keyboard_is_enough(page: sync_api.Page, tmp_path: Path) -> None:
+def test_the_keyboard_is_enough(page: sync_api.Page, violations: Violations, tmp_path: Path) -> None:
     """Past the navigation, through the form, to a task, and to a decision about it."""
     fill(tmp_path / "home")
     key = make_admin(tmp_path / "home")
@@ -110,7 +70,7 @@ def test_the_keyboard_is_enough(page: sync_api.Page, tmp_path: Path) -> None:
         page.wait_for_url("**/login?**")
 
 
-def test_what_is_done_by_hand(page: sync_api.Page, tmp_path: Path) -> None:
+def test_what_is_done_by_hand(page: sync_api.Page, violations: Violations, tmp_path: Path) -> None:
     """The bench without a script, a mark, and a wish to learn anew: by keyboard, accessible at every step."""
     home = tmp_path / "home"
     fill(home)

@@ -196,7 +196,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(doors, tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr
     assert "are not asked again" in done.stderr
-    assert files(tmp_path) == ["doors.jsonl", "run.jsonl"]
+    assert files(tmp_path) == ["doors.jsonl", "home", "run.jsonl"]  # which keeps the report
 
 
 def test_help_needs_no_numbers():

@@ -411,8 +411,8 @@ def test_an_event_of_a_withdrawal_keeps_the_task_from_being_promoted(ask, certif
 def test_nothing_is_left_in_the_home_but_what_is_named(ask, observed):
     ask("distil", NAME, "--max-risk", "0.05")
     assert set(files(observed)) <= {
-        "embeddings.safetensors", "log.db", "log.db-shm", "log.db-wal", "log.lock", "registry.db", "registry.db-shm",
-        "registry.db-wal", "registry.lock", "specialists", "spool",
+        "embeddings.safetensors", "learning.lock", "log.db", "log.db-shm", "log.db-wal", "log.lock", "registry.db",
+        "registry.db-shm", "registry.db-wal", "registry.lock", "specialists", "spool",
     }  # fmt: skip
     assert len(files(observed / "specialists")) == 1
 

@@ -11,35 +11,19 @@ from contextlib import closing
 from html.parser import HTMLParser
 from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import pytest
 
 from pilotfish.gateway.site import figures, live, savings, security
 from pilotfish.store.build import open_keys, open_log, open_registry, open_writer
+from tools.forms import ask, get, send
 from tools.gateway import Place, gateway
-from tools.keyed import Got, make_key
+from tools.keyed import make_key
 from tools.log_rows import request_row
 from tools.site import HOSTILE, NOW_S, TEXT, fill, make_admin
 
 ALL_OF_IT = ("/", "/?days=1", "/tasks", "/tasks/refused", "/requests", "/requests?failed=1", "/requests/local")
-
-
-def get(port: int, path: str, cookie: str = "", **headers: str) -> Got:
-    return _ask(port, "GET", path, None, cookie, headers)
-
-
-def send(port: int, path: str, cookie: str = "", *, origin: str = "", **fields: str) -> Got:
-    headers = {"content-type": "application/x-www-form-urlencoded", **({"origin": origin} if origin else {})}
-    return _ask(port, "POST", path, urlencode(fields), cookie, headers)
-
-
-def _ask(port: int, method: str, path: str, body: str | None, cookie: str, headers: dict[str, str]) -> Got:
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
-    with closing(connection):
-        connection.request(method, path, body, {**headers, **({"cookie": cookie} if cookie else {})})
-        response = connection.getresponse()
-        return Got(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
 
 
 @pytest.fixture(scope="module")
@@ -300,7 +284,7 @@ def test_a_page_of_another_name_reaches_nothing(place: Place) -> None:
 def test_people_are_refused_on_a_page_and_programs_in_json(home: Path, admin: str) -> None:
     with gateway(home) as found:
         assert "error" in json.loads(send(found.port, "/logout").data)
-        got = _ask(found.port, "POST", "/logout", "", "", {"accept": "text/html,*/*"})
+        got = ask(found.port, "POST", "/logout", "", "", {"accept": "text/html,*/*"})
         assert (got.status, got.headers["www-authenticate"]) == (401, "Bearer")
         assert "A valid key is needed." in Tags(got.data).text
         assert "content-security-policy" in got.headers
@@ -310,7 +294,7 @@ def test_people_are_refused_on_a_page_and_programs_in_json(home: Path, admin: st
     ("method", "path", "status"), [("POST", "/tasks", 401), ("PUT", "/tasks", 405), ("HEAD", "/", 200)]
 )
 def test_other_methods(place: Place, method: str, path: str, status: int) -> None:
-    assert _ask(place.port, method, path, None, "", {}).status == status
+    assert ask(place.port, method, path, None, "", {}).status == status
 
 
 # Live.

@@ -134,6 +134,7 @@ def _compare(
     place: Place,
     flags: dict[str, Any],
 ) -> int:
+    from pilotfish.evals.kept_reports import keep
     from pilotfish.evals.latency import limits
     from pilotfish.evals.plan import plan
     from pilotfish.evals.report import Stated, report
@@ -176,6 +177,7 @@ def _compare(
             command=shlex.join(["pilotfish", *sys.argv[1:]]),
         )
     found = replace(found, notes=[*found.notes, *data.notes])
+    keep(found, place.home)
     return _show(found, flags)
 
 

@@ -11,16 +11,16 @@ import functools
 import importlib.util
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pilotfish.cli import options, output
 from pilotfish.config import load
 from pilotfish.config.settings import FINETUNE_MODES, NO_ENCODER
-from pilotfish.core.certificate import Certificate
+from pilotfish.core.certificate import Certificate, Claim
 from pilotfish.core.errors import ConfigError, MissingExtraError, TaskError, UserError
 from pilotfish.store.build import embeddings
 from pilotfish.store.home import open_home
@@ -40,6 +40,11 @@ MOST_SHOWN = 20
 
 @click.command("distil", help="Learn a specialist for TASK (a name or id) and certify or refuse it.")
 @click.argument("task", required=False)
+@click.option(
+    "--on", "sources", multiple=True, metavar="FILE", help="Instead of TASK: read its examples from traffic on file."
+)
+@click.option("--instructions", default="", help="With --on: instructions of bare input/output pairs.")
+@click.option("--teach-only", is_flag=True, help="With --on: the examples are no fair sample, so they may not certify.")
 @click.option("--due", is_flag=True, help="Instead of one task, all that are due: what `serve` does in the background.")
 @click.option("--suspects", is_flag=True, help="Only list answers of the large model that look wrong; spends nothing.")
 @click.option("--encoder", help="Sentence encoder, or `none` for n-grams alone; else that of the settings.")
@@ -50,6 +55,9 @@ MOST_SHOWN = 20
 @click.option("--progress-json", is_flag=True, hidden=True, help="Progress as JSON lines, for the gateway's learner.")
 def command(
     task: str | None,
+    sources: tuple[str, ...],
+    instructions: str,
+    teach_only: bool,
     due: bool,
     suspects: bool,
     encoder: str | None,
@@ -65,8 +73,12 @@ def command(
     flags = options.promise_flags(max_risk, confidence, per)
     flags |= {("learning", "encoder"): encoder, ("learning", "finetune"): finetune}
     settings = options.settings_from(config_path, home, flags)
-    if (task is None) == (not due):
-        raise click.UsageError("Name one TASK (see `pilotfish tasks`), or give --due for all that are due.")
+    if [task is not None, due, bool(sources)].count(True) != 1:
+        raise click.UsageError(
+            "Name one TASK (see `pilotfish tasks`), give a FILE with --on, or --due for all that are due."
+        )
+    if (instructions or teach_only) and not sources:
+        raise click.UsageError("--instructions and --teach-only go with --on.")
     if suspects:
         return _suspects(settings, task, as_json)
     claim = settings.quality.claim
@@ -75,18 +87,80 @@ def command(
             "A specialist is certified against a tolerated disagreement.",
             hint="Give --max-risk, or set [quality] max_risk.",
         )
+    place = open_home(load.home(settings), settings.learning)
+    with output.Progress() as bar:
+        tell: Callable[[str, int, int], None] = _json_line if progress_json else bar
+        with place.learning_alone(lambda: tell("waiting for other learning", 0, 1)):
+            given = _Given(files=sources, instructions=instructions, is_sample=not teach_only)
+            only = "" if due else _only(place, settings, given, task, tell)
+            outcomes = _learn(place, settings, claim, only, bar, tell)
+    if progress_json and sources:
+        click.echo(json.dumps({"task_id": only, "outcomes": [{**row, "details": None} for row in _rows(outcomes)]}))
+    elif as_json:
+        output.print_json(_rows(outcomes))
+    else:
+        _print(outcomes)
+    return 0 if due or any(isinstance(outcome.verdict, Certificate) for outcome in outcomes) else 1
+
+
+def _rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    return [{"task": o.task.name, "adopted": o.is_adopted, **o.learnt, **o.verdict.to_json()} for o in outcomes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """What --on and its companions say."""
+
+    files: tuple[str, ...]
+    instructions: str
+    is_sample: bool
+
+
+def _only(
+    place: Home, settings: Settings, given: _Given, task: str | None, tell: Callable[[str, int, int], None]
+) -> str:
+    """The id of the task that is asked for: the one named, or the one that the files hold."""
+    record = _recurring(place, task)[0] if task is not None else _imported(place, settings, given, tell)
+    if record.is_held:
+        # Whatever it led to would not serve, and an attempt spends some of the promise's delta.
+        raise TaskError(f"Task {record.name!r} is held.", hint=f"`pilotfish promote {record.name}` lets go of it.")
+    return record.task_id
+
+
+def _imported(place: Home, settings: Settings, given: _Given, tell: Callable[[str, int, int], None]) -> TaskRecord:
+    """The task of the files' exchanges, once they stand in the log."""
+    from pilotfish.gateway.admission import Admission
+    from pilotfish.store.traffic import read_traffic
+    from pilotfish.tasks.imported import import_exchanges, imported_tasks
+
+    admit = Admission(settings, place.registry)
+    traffic = read_traffic(given.files, instructions=given.instructions)
+    tell("reading examples", 0, len(traffic.exchanges))
+    imported = import_exchanges(place, traffic.exchanges, admit, is_sample=given.is_sample)
+    click.echo(
+        f"{imported.n_new:,} examples are new in the log, {imported.n_known:,} stood there, {imported.n_withheld:,} "
+        f"may not be written down, {len(traffic.unreadable):,} could not be read"
+        + "".join(f"\n  {row}" for row in traffic.unreadable[:MOST_SHOWN]),
+        err=True,
+    )
+    first, *others = imported_tasks(place, imported)
+    for record in others:
+        click.echo(f"They hold the task {record.name}, too: `pilotfish distil {record.name}` learns it.", err=True)
+    return first
+
+
+def _learn(
+    place: Home,
+    settings: Settings,
+    claim: Claim,
+    only: str,
+    bar: output.Progress,
+    tell: Callable[[str, int, int], None],
+) -> Sequence[Outcome]:
     from pilotfish.guarantees.learn import learn
     from pilotfish.guarantees.pace import Pace
 
-    place = open_home(load.home(settings), settings.learning)
-    only = ""
-    if task is not None:
-        record = _recurring(place, task)[0]
-        only = record.task_id
-        if record.is_held:
-            # Whatever it led to would not serve, and an attempt spends some of the promise's delta.
-            raise TaskError(f"Task {record.name!r} is held.", hint=f"`pilotfish promote {record.name}` lets go of it.")
-    with output.Progress() as bar, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
 
         @functools.cache
         def load_encoder() -> Encoder | None:
@@ -97,21 +171,16 @@ def command(
 
             return stack.enter_context(RememberedEncoder(encoder, embeddings(place.folder)))
 
-        outcomes = learn(
+        return learn(
             place,
             claim,
             Pace(first_after=settings.learning.first_after, growth=settings.learning.growth),
             load_encoder,
             only=only,
-            progress=_json_line if progress_json else bar,
+            progress=tell,
             consistency=settings.consistency,
             tuning=_tuning(settings, bar.say),
         )
-    if as_json:
-        output.print_json([{"task": o.task.name, "adopted": o.is_adopted, **o.verdict.to_json()} for o in outcomes])
-    else:
-        _print(outcomes)
-    return 0 if due or any(isinstance(outcome.verdict, Certificate) for outcome in outcomes) else 1
 
 
 def _recurring(place: Home, name: str) -> tuple[TaskRecord, Task]:

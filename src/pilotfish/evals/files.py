@@ -61,7 +61,7 @@ def file_rows(path: Path) -> list[Row]:
         subject = _SPLIT.sub("", stem).strip("_-.")
         rows += [
             Row(content=content, file=file.name, line=line, split=_own_split(content) or split, subject=subject)
-            for line, content in _contents(file)
+            for line, content in contents(file)
         ]
     if not rows:
         raise DataError(f"{str(path)!r} holds no row.")
@@ -96,7 +96,8 @@ def _own_split(content: object) -> str:
     return split_name(split) if isinstance(split, str) else ""
 
 
-def _contents(file: Path) -> Iterator[tuple[int, object]]:
+def contents(file: Path) -> Iterator[tuple[int, object]]:
+    """Line and content of each row of one file, by its name; `RowError` for what is no row. Raises as `file_rows`."""
     kind = Path(file.name.removesuffix(".gz")).suffix
     if kind == ".parquet":
         return enumerate(_parquet(file), start=1)
@@ -113,6 +114,9 @@ def _separated(file: Path, delimiter: str) -> Iterator[tuple[int, object]]:
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"{str(file)!r} cannot be read: {error}.", hint="Expected UTF-8 text.") from error
     csv.field_size_limit(_MAX_FIELD)
+    head = text.partition("\n")[0]
+    if delimiter == "," and ";" in head and "," not in head:
+        delimiter = ";"  # what spreadsheets write where the comma is the decimal point
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns: list[str] = []
     try:

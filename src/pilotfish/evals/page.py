@@ -26,9 +26,17 @@ _LOOSE = re.compile(r"(?<=\d) (?=(?:ms|%|J|MB|MiB|tokens/s|requests/s|to)(?![\w-
 
 def render(report: Report) -> str:
     """The page."""
-    title = f"{', '.join(model.name for model in report.models)} on {report.head.data}"
-    parts = [
-        f"<h1>{escape(title)}</h1>",
+    return html.document(title(report), [f"<h1>{escape(title(report))}</h1>", *parts(report)])
+
+
+def title(report: Report) -> str:
+    """What it is about."""
+    return f"{', '.join(model.name for model in report.models)} on {report.head.data}"
+
+
+def parts(report: Report) -> list[str]:
+    """What stands below its title, each as HTML; some are empty."""
+    return [
         "".join(f'<p class="claim">{escape(sentence)}</p>' for sentence in headline(report)),
         _chart(report, "US dollars an answer", lambda model: model.money.usd_per_task, 1.0),
         _chart(report, "ms end to end, median", lambda model: model.latency["end_to_end"]["p50"], 1e3),
@@ -37,7 +45,6 @@ def render(report: Report) -> str:
         _disagreements(report),
         _origin(report),
     ]
-    return html.document(title, parts)
 
 
 def _table(table: Table) -> str:

@@ -38,6 +38,7 @@ from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.load import SpecialistFolder
 from pilotfish.gateway.local import Inference
 from pilotfish.gateway.names import Names
+from pilotfish.gateway.new_tasks import NewTasks
 from pilotfish.gateway.pairs import Pairs
 from pilotfish.gateway.privacy_guard import PrivacyGuard
 from pilotfish.gateway.records import Records
@@ -186,12 +187,9 @@ async def open_gateway(
     `reference` stands in for the large model of the settings. Raises `ConfigError` or `StoreError` where the gateway
     cannot start.
     """
-    reference = reference or large_model(settings.large)
     async with contextlib.AsyncExitStack() as stack:
-        models = further_models(settings)
+        reference, models = _open_models(stack, settings, reference)
         every = {reference.card.name: reference, **models}
-        for model in every.values():
-            stack.push_async_callback(model.aclose)
         home, importer, records = await _open_records(stack, settings, tuple(every.values()), is_first=is_first)
         door = _open_door(stack, settings, home.folder, every)
         inference, tasks, embedder = await _open_specialists(stack, settings, home)
@@ -212,7 +210,8 @@ async def open_gateway(
             max_body_bytes=int(settings.server.max_body_mb * 1e6),
         )
         learner = Learner(settings, home.folder, log=home.log, tasks=tasks)
-        for part in (repeats, audits, pairs, chat, learner):
+        new_tasks = NewTasks(settings, home.folder, registry=home.registry, tasks=tasks)
+        for part in (repeats, audits, pairs, chat, learner, new_tasks):
             stack.push_async_callback(part.aclose)
         for work in (tasks.run(), door.run(), routed.live.run(), *((learner.run(),) if is_first else ())):
             stack.callback(asyncio.ensure_future(work).cancel)
@@ -223,6 +222,7 @@ async def open_gateway(
             answerers=answerers,
             tasks=tasks,
             learner=learner,
+            new_tasks=new_tasks,
             audits=audits,
             repeats=repeats,
             pairs=pairs,
@@ -235,6 +235,16 @@ async def open_gateway(
         )
         site = stack.enter_context(contextlib.closing(Site(running, door)))
         yield Gateway(running, door=door, feedback=Feedback(settings, log=home.log, writer=records.writer), site=site)
+
+
+def _open_models(
+    stack: contextlib.AsyncExitStack, settings: Settings, reference: Model | None
+) -> tuple[Model, dict[str, Model]]:
+    """The reference and the further models by name, open for as long as `stack`."""
+    reference, models = reference or large_model(settings.large), further_models(settings)
+    for model in (reference, *models.values()):
+        stack.push_async_callback(model.aclose)
+    return reference, models
 
 
 async def _open_records(

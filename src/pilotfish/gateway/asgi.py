@@ -115,6 +115,11 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> ClientHeaders:
     )
 
 
+def content_type(raw: Iterable[tuple[bytes, bytes]]) -> str:
+    """What a body says it is, empty where it says nothing."""
+    return next((value.decode("latin-1") for name, value in raw if name == b"content-type"), "")
+
+
 async def read_body(receive: Receive, content_length: int, limit_bytes: int) -> bytes | None:
     """The body, None where the client has gone. Raises `TooLargeError` where it is larger than the limit.
 

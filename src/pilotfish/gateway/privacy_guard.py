@@ -108,10 +108,11 @@ class PrivacyGuard:
         if self.is_off and mode == "allow":
             return Guarded(body=body)
         if len(body) > IN_THREAD_BYTES:
-            return await asyncio.to_thread(self._check, body, task_of, mode)
-        return self._check(body, task_of, mode)
+            return await asyncio.to_thread(self.look, body, task_of, mode)
+        return self.look(body, task_of, mode)
 
-    def _check(self, body: bytes, task_of: TaskOf, mode: PrivacyMode) -> Guarded:
+    def look(self, body: bytes, task_of: TaskOf, mode: PrivacyMode = "allow") -> Guarded:
+        """The same where nothing waits for this thread."""
         mode = stricter(self._mode, mode)
         if self._tasks:
             mode = stricter(mode, self._mode_of(task_of(body)))

@@ -20,6 +20,7 @@ from pilotfish.gateway.chat import Answerers, Chat
 from pilotfish.gateway.learner import Learner
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.local import Inference
+from pilotfish.gateway.new_tasks import NewTasks
 from pilotfish.gateway.pairs import Pairs
 from pilotfish.gateway.records import Records
 from pilotfish.gateway.repeats import Repeats
@@ -37,6 +38,7 @@ class Running:
     answerers: Answerers
     tasks: LiveTasks
     learner: Learner
+    new_tasks: NewTasks
     audits: Audits
     repeats: Repeats
     pairs: Pairs

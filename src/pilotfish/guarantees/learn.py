@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -22,9 +22,10 @@ from pilotfish.guarantees.advance import Workshop, advance, n_drawn, replaces
 from pilotfish.guarantees.known import known_examples
 from pilotfish.guarantees.new_answers import NewAnswers, Serving, answerable, new_since, untaught
 from pilotfish.guarantees.pace import Pace
+from pilotfish.specialists.card import read_folder
 from pilotfish.store.base import Event, TaskRecord
 from pilotfish.store.home import Home
-from pilotfish.students.distil import Progress
+from pilotfish.students.distil import Fitted, Progress
 from pilotfish.tasks.find import find_tasks
 
 if TYPE_CHECKING:  # without an encoder, and without fine-tuning, nothing of what either needs is installed
@@ -37,13 +38,15 @@ NEVER = ConsistencySettings()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one attempt led to."""
+    """What one attempt led to. `learnt` is empty where nothing was fitted: else the hash of the specialist, certified
+    or not, and its figures out of fold."""
 
     task: TaskRecord
     verdict: Certificate | Refusal
     is_adopted: bool
     n_known: int
     seconds: float
+    learnt: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Options(TypedDict, total=False):
@@ -163,7 +166,13 @@ def _step(home: Home, workshop: Workshop, task: Task, due: _Due) -> Outcome | No
     seconds = time.perf_counter() - started
     details = {"n_known": len(known), "seconds": round(seconds, 2), "adopted": adopted}
     _tell(home, record, _kind(verdict), _message(verdict), details)
-    return Outcome(task=record, verdict=verdict, is_adopted=adopted, n_known=len(known), seconds=seconds)
+    learnt = _learnt(tried.fitted) if tried.fitted is not None else {}
+    return Outcome(task=record, verdict=verdict, is_adopted=adopted, n_known=len(known), seconds=seconds, learnt=learnt)
+
+
+def _learnt(fitted: Fitted) -> dict[str, Any]:
+    card = read_folder(fitted.folder).card
+    return {"specialist_sha256": fitted.sha256, "n_taught": card.n_examples, "scores": card.scores}
 
 
 def _write_beside(certificate: Certificate, specialist: Path) -> None:

@@ -47,11 +47,11 @@ def document(title: str, parts: Iterable[str]) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; without a head where no column has a name."""
-    cells = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    """A table; without a head where no column has a name. The keyboard scrolls it where it is too wide."""
+    cells = "".join(f"<th>{escape(column)}</th>" if column else "<td></td>" for column in columns)
     head = f"<thead><tr>{cells}</tr></thead>" if any(columns) else ""
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll" tabindex="0"><table>{head}<tbody>{body}</tbody></table></div>'
 
 
 def bullets(items: Iterable[str]) -> str:

@@ -24,13 +24,17 @@ LONGEST = 131_072
 def render(sheets: Sequence[Sheet]) -> str:
     """The page."""
     names = ", ".join(sheet.subject.name for sheet in sheets)
-    parts = [f"<h1>{escape(names)}</h1>"]
+    return html.document(names, [f"<h1>{escape(names)}</h1>", *parts(sheets)])
+
+
+def parts(sheets: Sequence[Sheet]) -> list[str]:
+    """What stands below its title, each as HTML; some are empty."""
+    found: list[str] = []
     for sheet in sheets:
-        parts += _drawn(sheet, is_alone=len(sheets) == 1)
-    sections = dict.fromkeys(fact.section for sheet in sheets for fact in sheet.facts)
-    for section in sections:
-        parts += [f"<h2>{escape(section.capitalize())}</h2>", _table(sheets, section)]
-    return html.document(names, parts)
+        found += _drawn(sheet, is_alone=len(sheets) == 1)
+    for section in dict.fromkeys(fact.section for sheet in sheets for fact in sheet.facts):
+        found += [f"<h2>{escape(section.capitalize())}</h2>", _table(sheets, section)]
+    return found
 
 
 def _table(sheets: Sequence[Sheet], section: str) -> str:

@@ -6,10 +6,15 @@ to the store's other files.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pilotfish.config.settings import LearningSettings
+from pilotfish.core.errors import StoreError
 from pilotfish.store.base import Log, Registry
 from pilotfish.store.build import open_log, open_registry
 
@@ -30,6 +35,28 @@ class Home:
     def specialists(self) -> Path:
         """The folder of specialists, each named by its content hash."""
         return self.folder / "specialists"
+
+    @contextlib.contextmanager
+    def learning_alone(self, say_waiting: Callable[[], None]) -> Iterator[None]:
+        """Wait until no other process learns in this home, then keep others waiting. `say_waiting` where it has to.
+
+        Two at once would each count the attempts that had been made before, and spend the same share of delta twice.
+        The kernel lets go of the lock however the process ends.
+        """
+        path = self.folder / "learning.lock"
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"{str(path)!r} cannot be used: {error.strerror}.") from error
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say_waiting()
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
 
 
 def open_home(folder: Path, learning: LearningSettings | None = None) -> Home:

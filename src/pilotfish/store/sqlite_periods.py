@@ -18,6 +18,9 @@ HOUR_S = 3600
 _SUMS = tuple(item.name for item in dataclasses.fields(Period) if item.name not in ("start_s", "task_id", "model"))
 _HOUR = f"CAST(time_s / {HOUR_S} AS INTEGER) * {HOUR_S}"
 _BY_REFERENCE = "reason != 'certified' AND sampling IN ('observe', 'deferred', 'audit') AND status = 200 AND error = ''"
+_WAS_ASKED = "reason != 'imported'"
+"""What was read from a file is no request of this gateway: it cost nothing, took no time and saved none."""
+
 _OF_REQUESTS = {
     "n_requests": "count(*)",
     "n_local": "sum(reason = 'certified')",
@@ -108,8 +111,10 @@ def last_rows(connection: sqlite3.Connection) -> tuple[int, int]:
 
 def add_since(connection: sqlite3.Connection, rows: tuple[int, int]) -> None:
     """Add what was inserted after these row numbers, in the same transaction."""
-    connection.execute(_add("requests", _OF_REQUESTS, "rowid > ?"), rows[:1])
-    connection.execute(_add("requests", _OF_REQUESTS, "rowid > ?", into="hourly_models", key="model"), rows[:1])
+    connection.execute(_add("requests", _OF_REQUESTS, f"rowid > ? AND {_WAS_ASKED}"), rows[:1])
+    connection.execute(
+        _add("requests", _OF_REQUESTS, f"rowid > ? AND {_WAS_ASKED}", into="hourly_models", key="model"), rows[:1]
+    )
     connection.execute(_add("audits", _OF_AUDITS, "rowid > ?"), rows[1:])
 
 
@@ -119,9 +124,10 @@ def forget_before(connection: sqlite3.Connection, before_s: float) -> None:
     for name in ("hourly", "hourly_models"):
         connection.execute(f"DELETE FROM {name} WHERE hour_s <= ?", (hour_s,))  # noqa: S608
     left = "time_s >= ? AND time_s < ?"
+    asked = f"{left} AND {_WAS_ASKED}"
     for sql in (
-        _add("requests", _OF_REQUESTS, left),
-        _add("requests", _OF_REQUESTS, left, into="hourly_models", key="model"),
+        _add("requests", _OF_REQUESTS, asked),
+        _add("requests", _OF_REQUESTS, asked, into="hourly_models", key="model"),
         _add("audits", _OF_AUDITS, left),
         _add("repeats", _OF_REPEATS, f"{left} AND status != 0"),
     ):

@@ -18,6 +18,6 @@ def test_the_page_follows_the_reader_and_the_printer():
 
 def test_a_table_has_a_head_where_a_column_has_a_name():
     assert table(["", ""], [["a", "1 < 2"]]) == (
-        '<div class="scroll"><table><tbody><tr><td>a</td><td>1 &lt; 2</td></tr></tbody></table></div>'
+        '<div class="scroll" tabindex="0"><table><tbody><tr><td>a</td><td>1 &lt; 2</td></tr></tbody></table></div>'
     )
-    assert "<thead><tr><th>n</th><th></th></tr></thead>" in table(["n", ""], [])
+    assert "<thead><tr><th>n</th><td></td></tr></thead>" in table(["n", ""], [])

@@ -14,20 +14,30 @@ from pilotfish.gateway.site.tables import Table
 from pilotfish.pages.elements import Child, Html, element, fragment
 
 NOT_KEPT = "(not kept)"
-_PLACES = (("/", "Overview"), ("/tasks", "Tasks"), ("/requests", "Requests"), ("/bench", "Bench"))
+_PLACES = (
+    ("/", "Overview"),
+    ("/tasks", "Tasks"),
+    ("/requests", "Requests"),
+    ("/bench", "Bench"),
+    ("/new", "New task"),
+    ("/compare", "Compare"),
+    ("/inspect", "Inspect"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What a page is made from: the gateway, the query of the address, the time, and who looks.
 
-    `csrf` is the token that every form of this visitor must bring back, empty where nothing may be changed.
+    `csrf` is the token that every form of this visitor must bring back, empty where nothing may be changed. `origin` is
+    where the visitor reached the gateway, such as `http://127.0.0.1:8710`.
     """
 
     running: Running
     query: Mapping[str, str]
     now_s: float
     csrf: str = ""
+    origin: str = ""
 
     @property
     def is_admin(self) -> bool:
@@ -50,7 +60,8 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page before its frame. `path` is what the addresses of its tables begin with."""
+    """A page before its frame. `path` is what the addresses of its tables begin with; `scripts` are files of ours that
+    it works without."""
 
     path: str
     title: str
@@ -58,6 +69,7 @@ class Page:
     tables: tuple[Table, ...] = ()
     status: int = 200
     is_live: bool = False
+    scripts: tuple[str, ...] = ()
 
     def table(self, name: str) -> Table | None:
         """The table of that name."""
@@ -74,6 +86,7 @@ def render(page: Page, seen: Seen) -> bytes:
         element("link", rel="stylesheet", href="/static/site.css"),
         element("link", rel="icon", href="/static/icon.svg", type="image/svg+xml"),
         element("script", src="/static/site.js", defer=True) if page.is_live else None,
+        [element("script", src=f"/static/{name}", defer=True) for name in page.scripts],
     )
     links = [_link(path, name, page.path) for path, name in _PLACES]
     body = element(

@@ -12,7 +12,7 @@ import hmac
 import secrets
 from urllib.parse import urlsplit
 
-from pilotfish.core.errors import LimitError
+from pilotfish.core.errors import LimitError, NotAllowedError
 from pilotfish.gateway.asgi import ClientHeaders, Headers
 
 COOKIE = "pilotfish_session"
@@ -63,6 +63,12 @@ def csrf(session: str) -> str:
 def is_csrf(session: str, token: str) -> bool:
     """Whether a form came from a page of this session."""
     return hmac.compare_digest(csrf(session).encode(), token.encode("utf-8", "replace"))
+
+
+def check_csrf(session: str, token: str) -> None:
+    """Raise `NotAllowedError` where a form did not come from a page of this session."""
+    if not is_csrf(session, token):
+        raise NotAllowedError("This form is not from a page of your session.", param="csrf", hint="Reload the page.")
 
 
 def cookie(raw: list[tuple[bytes, bytes]]) -> str:

@@ -29,7 +29,11 @@ from pilotfish.gateway.site import (
     figures,
     graphql,
     marks,
+    new_task,
+    new_task_forms,
+    new_task_result,
     overview,
+    reports,
     requests,
     retrain,
     security,
@@ -48,6 +52,7 @@ _KINDS = {"csv": (b"content-type", b"text/csv; charset=utf-8"), "json": asgi.JSO
 _STATIC = {
     "site.css": b"text/css; charset=utf-8",
     "site.js": b"text/javascript; charset=utf-8",
+    "new.js": b"text/javascript; charset=utf-8",
     "icon.svg": b"image/svg+xml",
 }
 _PAGES: dict[str, Callable[[Seen], Page]] = {
@@ -56,7 +61,23 @@ _PAGES: dict[str, Callable[[Seen], Page]] = {
     "/tasks": tasks.tasks,
 }
 _LISTS: dict[str, Callable[[Seen, int], Page]] = {"/requests": requests.requests, bench.PATH: bench.page}
-_ROOTS = frozenset(("", "overview", "tasks", "requests", "bench", "events", "static", "login", "logout", "graphql"))
+_ROOTS = frozenset(
+    (
+        "",
+        "overview",
+        "tasks",
+        "requests",
+        "bench",
+        "new",
+        "compare",
+        "inspect",
+        "events",
+        "graphql",
+        "static",
+        "login",
+        "logout",
+    )
+)
 
 _Found = TypeVar("_Found")
 
@@ -72,6 +93,8 @@ class Site:
         self._bench = Bench(running)
         self._latest = figures.Live(running)
         self._live = Live(self._figures)
+        self._desk = new_task_forms.Desk(running, self._in_thread)
+        self._news = Live(self._desk.told)
         folder = files("pilotfish.gateway.site") / "static"
         self._static = {name: (folder / name).read_bytes() for name in _STATIC}
 
@@ -82,6 +105,7 @@ class Site:
     def end(self) -> None:
         """Let what listens end, since the server does."""
         self._live.end()
+        self._news.end()
 
     def close(self) -> None:
         """Wait for a page that is being made, and make no more."""
@@ -120,6 +144,8 @@ class Site:
             await self._turn_away(scope, send)
         elif path == "/events":
             await self._live.listen(security.HEADERS, receive, send)
+        elif path == new_task_result.EVENTS:
+            await self._news.listen(security.HEADERS, receive, send)
         else:
             await self._get(path, self._seen(scope), send)
 
@@ -152,6 +178,11 @@ class Site:
         if not security.is_same_site(headers):
             raise NotAllowedError("This form was sent by another site.", param="origin", hint="Use the gateway's own.")
         path, session = scope["path"], security.cookie(scope["headers"])
+        if path == new_task.PATH:
+            self._check_session(session)
+            taken = await self._desk.take(self._seen(scope), session, asgi.content_type(scope["headers"]), receive)
+            await _redirect(send, taken) if taken else None
+            return
         is_session = security.is_session(session, self._door.admin_sha256, time.time())
         most_bytes = bench.MAX_BYTES if is_session and path == bench.PATH else MAX_FORM_BYTES
         body = await asgi.read_body(receive, headers.content_length, most_bytes)
@@ -161,17 +192,20 @@ class Site:
         if path == "/login":
             await self._sign_in(scope, sent, send)
             return
-        if not is_session:
-            raise KeyRefusedError
-        if not security.is_csrf(session, sent.get("csrf", "")):
-            raise NotAllowedError(
-                "This form is not from a page of your session.", param="csrf", hint="Reload the page."
-            )
+        self._check_session(session)
+        security.check_csrf(session, sent.get("csrf", ""))
         if path == "/logout":
             await _redirect(send, "/", security.set_cookie(""))
             return
         if path == bench.PATH:
             await self._ask(scope, sent, receive, send)
+            return
+        if wanted := new_task_forms.read(path):
+            found = await self._desk.change(self._seen(scope), *wanted, sent)
+            if isinstance(found, Page):
+                await self._send_page(send, found, self._seen(scope))
+            else:
+                await _redirect(send, found)
             return
         goal = await self._in_thread(partial(_carry_out, path, sent, self._seen(scope)))
         if goal is None:
@@ -191,6 +225,10 @@ class Site:
             make = partial(bench.refused, seen, sent, error)
         if make is not None:
             await self._send_page(send, await self._in_thread(make), seen)
+
+    def _check_session(self, session: str) -> None:
+        if not security.is_session(session, self._door.admin_sha256, time.time()):
+            raise KeyRefusedError
 
     async def _sign_in(self, scope: asgi.Message, sent: dict[str, str], send: asgi.Send) -> None:
         client = scope.get("client")
@@ -214,7 +252,7 @@ class Site:
     async def _turn_away(self, scope: asgi.Message, send: asgi.Send) -> None:
         """To the form for people, with an error for programs."""
         path = scope["path"]
-        if path == "/events" or path.rpartition(".")[2] in _KINDS:
+        if path in ("/events", new_task_result.EVENTS) or path.rpartition(".")[2] in _KINDS:
             raise KeyRefusedError
         query = scope["query_string"].decode("latin-1")
         goal = security.local_path(path + ("?" + query if query else ""))
@@ -228,6 +266,7 @@ class Site:
             query=_query(scope),
             now_s=now_s,
             csrf=security.csrf(session) if is_admin else "",
+            origin=f"{scope.get('scheme', 'http')}://{asgi.read_headers(scope['headers']).host}",
         )
 
     async def _figures(self) -> bytes:
@@ -264,6 +303,8 @@ def find(path: str, seen: Seen, *, is_data: bool = False) -> Page | None:
         if task := retrain.read(name):
             return retrain.confirm(seen, task)
         return decisions.confirm(seen, *asked) if asked else tasks.task(seen, name)
+    if place in ("compare", "inspect", "new"):
+        return _further(place, name, seen)
     return request(seen, name) if place == "requests" else None
 
 
@@ -279,6 +320,14 @@ def _carry_out(path: str, sent: dict[str, str], seen: Seen) -> str | None:
         return retrain.carry_out(seen, task)
     asked = decisions.read(name)
     return decisions.carry_out(seen, *asked) if asked else None
+
+
+def _further(place: str, name: str, seen: Seen) -> Page | None:
+    if place == "new":
+        return new_task.new_task(seen, name) if name else new_task.new_tasks(seen)
+    if place == "inspect":
+        return None if name else reports.inspected(seen)
+    return reports.compare(seen, name)
 
 
 def _document(path: str, seen: Seen) -> tuple[bytes, int]:
