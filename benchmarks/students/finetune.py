@@ -4,10 +4,11 @@
 
 banking77, sst2 and ag_news (7,600 rows) by their splits: all training rows teach, or as many as --rows; the test rows
 are answered. "Expected" is the coverage that out-of-fold scores let expect, by which learning chooses between the two;
-"certified" that of a certificate on the test rows at 5 % disagreement. CPU seconds include the folds and encoding; a
-machine that others use counts two or three times as many, so those of answering one text stand beside (1.0 ms on an
-idle machine). Flips: the share of test texts whose answer changes when the encoder's weights are fp32, also among the
-85 % most certain.
+"certified" that of a certificate on the test rows at 5 % disagreement. CPU seconds include the folds and encoding;
+"parts" are those of the lower layers, steps of training, embeddings of the halves, n-grams and mixture, and embeddings
+as served. A machine that others use counts up to three times as many, so those of answering one text stand beside (1.0
+ms on an idle machine). Flips: the share of test texts whose answer changes when the encoder's weights are fp32, also
+among the 85 % most certain.
 Needs ../shared/data and the `train` extra. Writes benchmarks/results/students_finetune-DATE.json.
 """
 
@@ -33,11 +34,10 @@ from pilotfish.guarantees.fitting import look
 from pilotfish.scoring.answers import disagreement, parse, settle
 from pilotfish.specialists.encoder import Graph
 from pilotfish.specialists.specialist import Predictions, Specialist
-from pilotfish.students import encoder_cache, encoder_graph, weights
-from pilotfish.students.distil import Fitted, distil
+from pilotfish.students import distil, encoder_cache, encoder_graph, finetune, fit, tuned, weights
+from pilotfish.students.distil import Fitted
 from pilotfish.students.encoder_cache import open_encoder
 from pilotfish.students.recipe import Tuning
-from pilotfish.students.tuned import distil_tuned
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -62,6 +62,40 @@ def rows(name: str, most: int) -> tuple[Task, list[Example], list[Example]]:
     ]
     random.Random(0).shuffle(parts[0])
     return task, parts[0][:most], parts[1]
+
+
+class Parts:
+    """CPU seconds by part: functions that another module calls are timed in its place."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+
+    def time(self, module: Any, name: str, part: str) -> None:
+        """Count what `module.name` takes towards the part, from now on."""
+        timed = getattr(module, name)
+
+        def run(*given: Any, **options: Any) -> Any:
+            started = cpu_s()
+            try:
+                return timed(*given, **options)
+            finally:
+                self.spent[part] = self.spent.get(part, 0.0) + cpu_s() - started
+
+        setattr(module, name, run)
+
+    def taken(self) -> dict[str, float]:
+        """Those since the last time, rounded."""
+        found = {part: round(spent, 1) for part, spent in self.spent.items()}
+        self.spent.clear()
+        return found
+
+
+PARTS = Parts()
+PARTS.time(tuned, "compute", "lower layers")
+PARTS.time(finetune, "tune", "steps of training")
+PARTS.time(finetune, "embed", "embeddings of the halves")
+PARTS.time(fit, "fit_field", "n-grams and mixture")
+PARTS.time(distil, "encode", "embeddings as served")
 
 
 def figures(student: str, fitted: Fitted, said: Predictions, test: list[Example], spent: float) -> dict[str, Any]:
@@ -111,10 +145,10 @@ def measure(name: str, most: int, home: Path) -> list[dict[str, Any]]:
     for student in ("default", "fine-tuned"):
         started = cpu_s()
         if student == "default":
-            fitted: Fitted | None = distil(train, task, encoder, home)
+            fitted: Fitted | None = distil.distil(train, task, encoder, home)
         else:
             tuning = Tuning(weights=found, announce=print)
-            fitted = distil_tuned(train, task, encoder, home, tuning, is_worth=lambda _: True)
+            fitted = tuned.distil_tuned(train, task, encoder, home, tuning, is_worth=lambda _: True)
         assert fitted is not None
         spent = cpu_s() - started
         specialist = Specialist.load(fitted.folder, encoder)
@@ -128,6 +162,7 @@ def measure(name: str, most: int, home: Path) -> list[dict[str, Any]]:
                 "taught": len(train),
                 "tested": len(test),
                 **figures(student, fitted, said, test, spent),
+                "parts_cpu_s": PARTS.taken(),
                 **flips(specialist, said, texts, exact),
                 "cpu_ms_a_text": own_ms,
                 "load": round(os.getloadavg()[0], 1),

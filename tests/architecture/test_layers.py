@@ -78,6 +78,7 @@ OWNERS = {
         "students/generative.py",
         "students/generative_training.py",
         "students/quantize_torch.py",
+        "students/upper_layers.py",
         "students/training_state.py",
     ],
     "transformers": [

@@ -7,17 +7,23 @@ mask: int8 activations are scaled per tensor, so a text's batch mates and paddin
 (up to 0.035 a component, cosine 0.985, measured on banking77), and a certificate speaks of the served path,
 where texts come alone. Only standard operators, but for onnxruntime's `DynamicQuantizeMatMul` in the int8 graph and
 `MatMulNBits` in the int4 one.
+
+Nearly all that int8 loses it loses on activations: one component of 384 is ten times the others, and every other one
+is then told in 25 steps. So the components that stand out are made smaller before a matrix that follows a layer norm,
+and its weights larger (SmoothQuant, Xiao et al. 2023, arXiv 2211.10438), and what follows the Gelu is scaled by token.
+The cosine distance to fp32 fell from 0.0060 to 0.0011 by it (150 texts each of sst2, banking77 and ag_news).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pilotfish.core.errors import MissingExtraError, UserError
+from pilotfish.specialists.encoder import Graph
 
 try:
     import numpy as np
@@ -35,6 +41,15 @@ Precision = Literal["fp32", "int8", "int4"]
 
 _BLOCK = 32
 """Weights that share one scale at four bits."""
+
+_STANDS_OUT = 2.0
+"""A component whose peak is more than so many times the median peak is made smaller; 1.5 and 3 were no better."""
+
+_SAMPLES = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Lengths of the rows of random tokens on which peaks are found: the same components stand out in any text."""
+
+_N_SAMPLES = 3
+"""Of each length."""
 
 _ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 _OPSET = 20
@@ -118,26 +133,24 @@ def write_graph(
     `n_layers` only so many, from the bottom, are run, and the output is `hidden` [1, tokens, dimension].
 
     At int8 every weight matrix is int8 per output channel and the word table int8 per token, the activations uint8
-    per tensor at run time. At int4 the matrices have four bits in blocks of 32 with a scale each, the word table and
-    the activations eight. Raises `UserError` where tensors are missing or misshapen.
+    at run time, per tensor or token. At int4 the matrices have four bits in blocks of 32 with a scale each, the word
+    table and the activations eight. Raises `UserError` where tensors are missing or misshapen.
     """
     architecture = read_architecture(folder)
     weights = read_weights(folder) | dict(replaced or {})
-    graph = _Graph(precision=precision)
-    words = ""
+    depth = architecture.n_layers if n_layers is None else n_layers
     try:
-        hidden = _embeddings(graph, weights, architecture)
-        for layer in range(architecture.n_layers if n_layers is None else n_layers):
-            hidden = _layer(graph, layer_weights(weights, layer), architecture, hidden)
-            words = hidden if layer + 1 == word_layer else words
+        peaks = _peaks(weights, architecture, depth) if precision == "int8" else []
+        graph = _Graph(precision=precision, peaks=peaks)
+        states = _states(graph, weights, architecture, depth)
     except (KeyError, ValueError) as error:
         raise UserError(
             f"The weights in {folder.name!r} do not fit their configuration: {error}.", hint="Fetch them again."
         ) from error
     if n_layers is not None:
-        graph.nodes.append(helper.make_node("Identity", [hidden], ["hidden"]))
+        graph.nodes.append(helper.make_node("Identity", [states[-1]], ["hidden"]))
         return _model(graph, {"hidden": [1, "tokens", architecture.dimension]})
-    return _finish(graph, architecture, hidden, words)
+    return _finish(graph, architecture, states[-1], states[word_layer] if word_layer else "")
 
 
 def parse_graph(content: bytes) -> Any:  # noqa: ANN401 (onnx is untyped)
@@ -147,9 +160,14 @@ def parse_graph(content: bytes) -> Any:  # noqa: ANN401 (onnx is untyped)
 
 @dataclass(slots=True, kw_only=True)
 class _Graph:
-    """Nodes and constants so far; every method returns the name of a value."""
+    """Nodes and constants so far; every method returns the name of a value.
+
+    `peaks` are those of what each matrix behind a layer norm reads, in the order of the graph; `read` are these values.
+    """
 
     precision: Precision
+    peaks: Sequence[Array] = ()
+    read: list[str] = field(default_factory=list)
     nodes: list[Any] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)
 
@@ -171,13 +189,38 @@ class _Graph:
 
     def linear(self, value: str, weight: Array, bias: Array) -> str:
         """`value @ weight.T + bias`, for torch's [out, in] weights."""
+        if self.precision == "int8":
+            return self._bytes(value, weight, bias)
         if self.precision == "int4":
             return self.operator("Add", self._nibbles(value, weight), self.constant(bias))
-        if self.precision == "fp32":
-            product = self.operator("MatMul", value, self.constant(weight.T))
-            return self.operator("Add", product, self.constant(bias))
+        product = self.operator("MatMul", value, self.constant(weight.T))
+        return self.operator("Add", product, self.constant(bias))
+
+    def linear_of_normed(self, value: str, weight: Array, bias: Array) -> str:
+        """The same of what a layer norm gave: at int8 its components that stand out are made smaller."""
+        self.read.append(value)
+        if self.precision == "int8":
+            peaks = np.maximum(self.peaks[len(self.read) - 1], 1e-6)
+            # Powers of two, so that what differs in the last bit between machines gives the same graph.
+            steps = np.rint(np.log2(peaks / (_STANDS_OUT * np.median(peaks))))
+            sizes = np.exp2(np.maximum(0, steps)).astype(np.float32)
+            smaller: Array = 1 / sizes
+            value, weight = self.operator("Mul", value, self.constant(smaller)), weight * sizes
+        return self.linear(value, weight, bias)
+
+    def linear_of_gelu(self, value: str, weight: Array, bias: Array) -> str:
+        """The same of what the Gelu gave: at int8 each token's components are scaled by their peak."""
+        if self.precision != "int8":
+            return self.linear(value, weight, bias)
+        found = self.operator("ReduceMax", value, self.integers(-1))
+        # The Gelu is nowhere below -0.17.
+        peak = self.operator("Max", found, self.constant(np.array(0.17, np.float32)))
+        product = self._bytes(self.operator("Div", value, peak), weight)
+        return self.operator("Add", self.operator("Mul", product, peak), self.constant(bias))
+
+    def _bytes(self, value: str, weight: Array, *bias: Array) -> str:
         quantized, scale = _quantized(weight)
-        parameters = (quantized.T, scale, np.zeros(len(scale), np.int8), bias)
+        parameters: list[Array] = [quantized.T, scale, np.zeros(len(scale), np.int8), *bias]
         inputs = [self.constant(array) for array in parameters]
         return self.operator("DynamicQuantizeMatMul", value, *inputs, domain="com.microsoft")
 
@@ -191,6 +234,31 @@ class _Graph:
     def normalized(self, value: str, weights: dict[str, Array], name: str, epsilon: float) -> str:
         scale, bias = self.constant(weights[f"{name}.weight"]), self.constant(weights[f"{name}.bias"])
         return self.operator("LayerNormalization", value, scale, bias, axis=-1, epsilon=epsilon)
+
+
+def _states(graph: _Graph, weights: dict[str, Array], architecture: Architecture, n_layers: int) -> list[str]:
+    """What stands before the first layer, and after each of so many."""
+    states = [_embeddings(graph, weights, architecture)]
+    for layer in range(n_layers):
+        states.append(_layer(graph, layer_weights(weights, layer), architecture, states[-1]))
+    return states
+
+
+def _peaks(weights: dict[str, Array], architecture: Architecture, n_layers: int) -> list[NDArray[np.float32]]:
+    """The largest magnitude of each component of what each matrix behind a layer norm reads [dimension each]."""
+    graph = _Graph(precision="fp32")
+    _states(graph, weights, architecture, n_layers)
+    if not graph.read:
+        return []
+    for number, value in enumerate(graph.read):
+        inputs = [graph.operator("Abs", value), graph.integers(0, 1)]
+        graph.nodes.append(helper.make_node("ReduceMax", inputs, [f"peaks_{number}"], keepdims=0))
+    model = _model(graph, {f"peaks_{number}": [architecture.dimension] for number in range(len(graph.read))})
+    session = Graph(model).session
+    rng, n_tokens = np.random.default_rng(0), len(weights["embeddings.word_embeddings.weight"])
+    rows = [rng.integers(n_tokens, size=(1, min(size, architecture.max_tokens))) for size in _SAMPLES * _N_SAMPLES]
+    found = [session.run(None, {"input_ids": row}) for row in rows]
+    return [np.max(peaks, axis=0) for peaks in zip(*found, strict=True)]
 
 
 def _embeddings(graph: _Graph, weights: dict[str, Array], architecture: Architecture) -> str:
@@ -213,23 +281,23 @@ def _embeddings(graph: _Graph, weights: dict[str, Array], architecture: Architec
 
 def _layer(graph: _Graph, weights: dict[str, Array], architecture: Architecture, hidden: str) -> str:
     attended = _attention(graph, weights, architecture, hidden)
-    summed = graph.operator("Add", _projected(graph, weights, "attention.output.dense", attended), hidden)
+    summed = graph.operator("Add", graph.linear(attended, *_matrix(weights, "attention.output.dense")), hidden)
     hidden = graph.normalized(summed, weights, "attention.output.LayerNorm", architecture.epsilon)
-    inner = _projected(graph, weights, "intermediate.dense", hidden)
+    inner = graph.linear_of_normed(hidden, *_matrix(weights, "intermediate.dense"))
     activated = graph.operator("Gelu", inner, approximate=architecture.gelu)
-    summed = graph.operator("Add", _projected(graph, weights, "output.dense", activated), hidden)
+    summed = graph.operator("Add", graph.linear_of_gelu(activated, *_matrix(weights, "output.dense")), hidden)
     return graph.normalized(summed, weights, "output.LayerNorm", architecture.epsilon)
 
 
-def _projected(graph: _Graph, weights: dict[str, Array], name: str, value: str) -> str:
-    return graph.linear(value, weights[f"{name}.weight"], weights[f"{name}.bias"])
+def _matrix(weights: dict[str, Array], name: str) -> tuple[Array, Array]:
+    return weights[f"{name}.weight"], weights[f"{name}.bias"]
 
 
 def _attention(graph: _Graph, weights: dict[str, Array], architecture: Architecture, hidden: str) -> str:
     names = [f"attention.self.{part}" for part in ("query", "key", "value")]
     weight = np.concatenate([weights[f"{name}.weight"] for name in names])
     bias = np.concatenate([weights[f"{name}.bias"] for name in names])
-    parts = graph.operators("Split", 3, graph.linear(hidden, weight, bias), axis=-1, num_outputs=3)
+    parts = graph.operators("Split", 3, graph.linear_of_normed(hidden, weight, bias), axis=-1, num_outputs=3)
     width = architecture.dimension // architecture.n_heads
     heads = graph.integers(0, 0, architecture.n_heads, width)
     query, key, value = (

@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pilotfish.core.errors import UserError
+from pilotfish.students import encoder_graph
 from pilotfish.students.encoder_graph import read_architecture, write_graph
 from tools.tiny_models import HEADS, HIDDEN, LAYERS, POSITIONS, write_tiny_bert
 
@@ -69,6 +70,19 @@ def test_a_graph_is_reproducible_and_int8_a_quarter_of_the_size(tmp_path):
     assert write_graph(folder) == write_graph(folder)
     dtypes = {tensor.data_type for tensor in onnx.load_model_from_string(write_graph(folder)).graph.initializer}
     assert onnx.TensorProto.INT8 in dtypes
+
+
+def test_a_component_that_stands_out_does_not_coarsen_the_others(tmp_path, monkeypatch):
+    folder = write_tiny_bert(tmp_path / "bert")
+    tensors = load_file(folder / "model.safetensors")
+    for layer in range(LAYERS):
+        tensors[f"encoder.layer.{layer}.attention.output.LayerNorm.bias"][3] = 30
+        tensors[f"encoder.layer.{layer}.intermediate.dense.weight"][:, 3] /= 30
+    save_file(tensors, folder / "model.safetensors")
+    exact, ids = write_graph(folder, precision="fp32"), [2, 9, 17, 3]
+    distance = 1 - run(exact, ids) @ run(write_graph(folder), ids)
+    monkeypatch.setattr(encoder_graph, "_STANDS_OUT", 1e9)
+    assert distance < 0.5 * (1 - run(exact, ids) @ run(write_graph(folder), ids))
 
 
 def test_prefixed_half_precision_weights_are_read(tmp_path):

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from pilotfish.specialists.encoder import Graph
 from pilotfish.students import encoder_graph, finetune
 from pilotfish.students.activations import compute
+from pilotfish.students.upper_layers import Layers
 from tools.tiny_models import LAYERS, open_tiny_encoder, write_tiny_bert
 from tools.tuning import RECIPE, in_order
 
@@ -25,7 +26,7 @@ class Bench:
         rows = in_order(n_texts)
         self.texts = [row.text for row in rows]
         self.labels = np.array([row.answer == ("z",) for row in rows], np.int16)
-        self.layers = finetune.Layers(
+        self.layers = Layers(
             architecture=encoder_graph.read_architecture(self.source),
             weights=encoder_graph.read_weights(self.source),
             n_layers=n_layers,
@@ -70,7 +71,13 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(bench, tmp_path, op
     recipe, drill = dataclasses.replace(QUICK, optimizer=optimizer), bench.drill(40, held_out=10)
     seen = []
     checkpoint = tmp_path / "run.safetensors"
-    finetune.tune(drill, bench.layers, recipe, n_epochs=2, checkpoint=checkpoint)
+
+    def interrupt(done, total, loss):
+        if done == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune.tune(drill, bench.layers, recipe, checkpoint=checkpoint, step=interrupt)
     resumed = finetune.tune(
         drill, bench.layers, recipe, checkpoint=checkpoint, step=lambda done, total, loss: seen.append((done, total))
     )
@@ -100,6 +107,26 @@ def test_it_stops_where_what_is_held_out_no_longer_gains(bench):
     tuned = finetune.tune(drill, bench.layers, recipe, step=lambda done, total, loss: steps.append(done))
     assert tuned.n_epochs < 12
     assert len(steps) == 5 * (tuned.n_epochs + finetune.PATIENCE) < 60
+
+
+def test_the_mean_of_two_is_where_a_third_begins(bench):
+    labels, recipe = np.array([0, 1, 2] * 20, np.int16), dataclasses.replace(QUICK, n_epochs=1)
+    drill = dataclasses.replace(bench.drill(60), labels=[labels])
+    halves = [
+        finetune.tune(dataclasses.replace(drill, rows=np.flatnonzero(labels != absent)), bench.layers, recipe)
+        for absent in (0, 1)
+    ]
+    mean = finetune.mean(halves, drill)
+    for name, tensor in mean.weights.items():
+        assert np.allclose(tensor, (halves[0].weights[name] + halves[1].weights[name]) / 2)
+    (heads,) = mean.heads
+    assert np.allclose(
+        heads, [halves[1].heads[0][0], halves[0].heads[0][0], halves[0].heads[0][1] + halves[1].heads[0][1]]
+    )
+    still = dataclasses.replace(recipe, learning_rate=0.0)
+    begun = finetune.tune(drill, bench.layers, still, heads=mean.heads)
+    cosines = (begun.heads[0] * heads).sum(axis=1) / finetune.SCALE / np.linalg.norm(heads, axis=1)
+    assert np.allclose(cosines, 1, atol=1e-5)
 
 
 def test_a_class_that_is_not_taught_has_no_head(bench):
