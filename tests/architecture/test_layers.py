@@ -73,7 +73,7 @@ OWNERS = {
     "lm_eval": ["evals/harness.py"],
     "torch": [
         "models/local_tasks.py",
-        "models/local_weights.py",
+        "models/local_writing.py",
         "students/finetune.py",
         "students/generative.py",
         "students/generative_training.py",
