@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib.util
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -41,6 +42,11 @@ MOST_SHOWN = 20
 @click.command("distil", help="Learn a specialist for TASK (a name or id) and certify or refuse it.")
 @click.argument("task", required=False)
 @click.option("--due", is_flag=True, help="Instead of one task, all that are due: what `serve` does in the background.")
+@click.option(
+    "--answers",
+    type=click.Path(exists=True, path_type=Path),
+    help="Learn these answers of your own beside: a file of questions or documents with their answers.",
+)
 @click.option("--suspects", is_flag=True, help="Only list answers of the large model that look wrong; spends nothing.")
 @click.option("--encoder", help="Sentence encoder, or `none` for n-grams alone; else that of the settings.")
 @click.option("--finetune", type=click.Choice(FINETUNE_MODES), help="Whether its last layers may learn too.")
@@ -51,6 +57,7 @@ MOST_SHOWN = 20
 def command(
     task: str | None,
     due: bool,
+    answers: Path | None,
     suspects: bool,
     encoder: str | None,
     finetune: str | None,
@@ -65,8 +72,7 @@ def command(
     flags = options.promise_flags(max_risk, confidence, per)
     flags |= {("learning", "encoder"): encoder, ("learning", "finetune"): finetune}
     settings = options.settings_from(config_path, home, flags)
-    if (task is None) == (not due):
-        raise click.UsageError("Name one TASK (see `pilotfish tasks`), or give --due for all that are due.")
+    _check_asked(task, due, suspects, answers)
     if suspects:
         return _suspects(settings, task, as_json)
     claim = settings.quality.claim
@@ -83,6 +89,8 @@ def command(
     if task is not None:
         record = _recurring(place, task)[0]
         only = record.task_id
+        if answers is not None:
+            _take_answers(place, record, answers, as_json)
         if record.is_held:
             # Whatever it led to would not serve, and an attempt spends some of the promise's delta.
             raise TaskError(f"Task {record.name!r} is held.", hint=f"`pilotfish promote {record.name}` lets go of it.")
@@ -112,6 +120,30 @@ def command(
     else:
         _print(outcomes)
     return 0 if due or any(isinstance(outcome.verdict, Certificate) for outcome in outcomes) else 1
+
+
+def _check_asked(task: str | None, due: bool, suspects: bool, answers: Path | None) -> None:
+    if (task is None) == (not due):
+        raise click.UsageError("Name one TASK (see `pilotfish tasks`), or give --due for all that are due.")
+    if answers is not None and (due or suspects):
+        raise click.UsageError("--answers brings answers for one TASK that is learnt.")
+
+
+def _take_answers(place: Home, record: TaskRecord, path: Path, as_json: bool) -> None:
+    """Keep a file's answers as a source of the task, in place of the one of its name."""
+    from pilotfish.evals.given_answers import read_given_answers
+    from pilotfish.store.answer_sources import AnswerSource
+
+    pairs = read_given_answers(path)
+    if record.shape.is_closed and not record.shape.is_retrieved:
+        raise TaskError(
+            f"{record.name} answers with {record.shape.kind} values, not with whole texts.",
+            hint="Answers of your own are for tasks whose answers are given again: see `pilotfish tasks`.",
+        )
+    place.answers.put(record.task_id, AnswerSource(name=path.name, added_s=time.time(), pairs=tuple(pairs)))
+    if not as_json:
+        n_texts = len({answer for _, answer in pairs})
+        click.echo(f"{record.name}: {len(pairs):,} questions and documents of {path.name}, {n_texts:,} answers.")
 
 
 def _recurring(place: Home, name: str) -> tuple[TaskRecord, Task]:
