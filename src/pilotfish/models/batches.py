@@ -8,6 +8,7 @@ is refused, as a server would (503). What the work is is not known here.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -59,14 +60,22 @@ class Job(Generic[Asked, Piece]):
 class Batches(Generic[Asked, Piece]):
     """The thread of one model, called `name` in messages. It starts with the first request.
 
-    `work` answers up to `most` jobs, and should look whether they are left; those that it does not end itself end with
+    An idle thread waits `gather_s` for what comes along with the first. `work` answers up to `most` jobs, and should look whether they are left; those that it does not end itself end with
     it, by its error where it raises one.
     """
 
-    def __init__(self, name: str, work: Callable[[list[Job[Asked, Piece]]], None], *, most: int = MAX_BATCH) -> None:
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[list[Job[Asked, Piece]]], None],
+        *,
+        most: int = MAX_BATCH,
+        gather_s: float = 0.0,
+    ) -> None:
         self._name = name
         self._work = work
         self._most = most
+        self._gather_s = gather_s
         self._n_open = 0
         self._waiting: deque[Job[Asked, Piece]] = deque()
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"pilotfish-{name}")
@@ -110,6 +119,8 @@ class Batches(Generic[Asked, Piece]):
         self._threads.submit(self._take, taken).add_done_callback(end)
 
     def _take(self, taken: list[Job[Asked, Piece]]) -> None:
+        if len(self._waiting) == 1 and self._most > 1:
+            time.sleep(self._gather_s)
         while len(taken) < self._most and (job := self._next()) is not None:
             if not job.is_left:
                 taken.append(job)

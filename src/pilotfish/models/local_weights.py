@@ -36,6 +36,9 @@ disable_progress_bar()  # the command line has one of its own
 
 MAX_NEW_TOKENS = 256
 
+GATHER_S = 0.003
+"""Less than a token takes: requests of one burst come into one batch, not into two of 1 and 7."""
+
 _CANNOT = ("tools", "functions", "audio", "modalities", "response_format")
 
 
@@ -115,7 +118,7 @@ class LocalWeights:
         self._most: int | None = getattr(model.config, "max_position_embeddings", None)
         self._writer: Any = Writer(model, self._tokenizer)
         most = MAX_BATCH if self._writer.batches else 1
-        self._batches: Batches[_Question, Piece] = Batches(self._card.name, self._write, most=most)
+        self._batches: Batches[_Question, Piece] = Batches(self._card.name, self._write, most=most, gather_s=GATHER_S)
 
     @property
     def card(self) -> ModelCard:
