@@ -88,7 +88,7 @@ OWNERS = {
     ],
     "peft": ["students/generative.py"],
     "jinja2": ["students/generative.py"],
-    "xllamacpp": ["models/local_gguf.py"],
+    "xllamacpp": ["models/llama_library.py", "models/local_gguf.py"],
     "opentelemetry": ["gateway/spans.py"],
 }
 

@@ -60,8 +60,8 @@ class Job(Generic[Asked, Piece]):
 class Batches(Generic[Asked, Piece]):
     """The thread of one model, called `name` in messages. It starts with the first request.
 
-    An idle thread waits `gather_s` for what comes along with the first. `work` answers up to `most` jobs, and should look whether they are left; those that it does not end itself end with
-    it, by its error where it raises one.
+    An idle thread waits `gather_s` for what comes along with the first. `work` answers up to `most` jobs, and should
+    look whether they are left; those that it does not end itself end with it, by its error where it raises one.
     """
 
     def __init__(

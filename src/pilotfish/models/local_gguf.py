@@ -10,7 +10,6 @@ of its own that only this user can open. Needs the `llama` extra.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import tempfile
 import threading
@@ -32,6 +31,7 @@ from pilotfish.core.errors import (
 )
 from pilotfish.core.messages import Answer, ChatRequest, Price
 from pilotfish.models.base import Dialect, ModelCard
+from pilotfish.models.llama_library import cores
 from pilotfish.models.translate.relay import Translated, Translations
 from pilotfish.models.wire.chat import CHAT, DONE, encode_request
 from pilotfish.models.wire.completions import COMPLETIONS
@@ -85,7 +85,7 @@ class LocalGguf:
         self._room, self._n_asked = _Room(N_CONTEXT), 0
         self._folder = Path(tempfile.mkdtemp(prefix="pilotfish-"))
         try:
-            self._server = self._opened(path, n_threads or _cores())
+            self._server = self._opened(path, n_threads or cores())
         except RuntimeError as error:
             shutil.rmtree(self._folder)
             raise ConfigError(
@@ -269,7 +269,3 @@ class _Room:
         """Somebody has left."""
         with self._changed:
             self._changed.notify_all()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
