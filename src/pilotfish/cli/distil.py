@@ -85,15 +85,7 @@ def command(
     from pilotfish.guarantees.pace import Pace
 
     place = open_home(load.home(settings), settings.learning)
-    only = ""
-    if task is not None:
-        record = _recurring(place, task)[0]
-        only = record.task_id
-        if answers is not None:
-            _take_answers(place, record, answers, as_json)
-        if record.is_held:
-            # Whatever it led to would not serve, and an attempt spends some of the promise's delta.
-            raise TaskError(f"Task {record.name!r} is held.", hint=f"`pilotfish promote {record.name}` lets go of it.")
+    only = _asked(place, task, answers, as_json) if task is not None else ""
     with output.Progress() as bar, contextlib.ExitStack() as stack:
 
         @functools.cache
@@ -127,6 +119,17 @@ def _check_asked(task: str | None, due: bool, suspects: bool, answers: Path | No
         raise click.UsageError("Name one TASK (see `pilotfish tasks`), or give --due for all that are due.")
     if answers is not None and (due or suspects):
         raise click.UsageError("--answers brings answers for one TASK that is learnt.")
+
+
+def _asked(place: Home, name: str, answers: Path | None, as_json: bool) -> str:
+    """The id of the one task that is to be learnt, its further answers kept."""
+    record = _recurring(place, name)[0]
+    if record.is_held:
+        # Whatever it led to would not serve, and an attempt spends some of the promise's delta.
+        raise TaskError(f"Task {record.name!r} is held.", hint=f"`pilotfish promote {record.name}` lets go of it.")
+    if answers is not None:
+        _take_answers(place, record, answers, as_json)
+    return record.task_id
 
 
 def _take_answers(place: Home, record: TaskRecord, path: Path, as_json: bool) -> None:
