@@ -1,9 +1,9 @@
 """Eight requests at once to weights in this process, against the same eight one after the other.
 
-    OMP_NUM_THREADS=2 nice -n 10 python benchmarks/batched.py [--rounds N]
+    OMP_NUM_THREADS=1 nice -n 10 python benchmarks/batched.py [--rounds N]
 
 A GPT-2 of 124 million parameters and a MiniLM-sized BERT with random weights: what is said means nothing, what it
-costs is the same. Generation: prompts of 8 to 60 tokens, 24 tokens each; labels and vectors: the same texts. The
+costs is the same. Generation: prompts of 8 to 60 tokens, 16 tokens each; labels and vectors: the same texts. The
 answers of both ways are compared. Rounds alternate; wall time is the quickest round's, since others use this machine,
 CPU time the mean. Writes benchmarks/results/batched-DATE.json.
 """
@@ -31,13 +31,13 @@ from pilotfish.models.wire.embeddings import EMBEDDINGS
 
 from record import save, show
 
-N_REQUESTS, N_TOKENS = 8, 24
+N_TOKENS = 16
 LENGTHS = [8, 60, 15, 30, 22, 45, 12, 37]
 
 
 def write(place: Path, model: Any) -> str:
     """The model in a folder, with a tokenizer of one token a word."""
-    words = {f"w{number}": number for number in range(1000)}
+    words = {f"w{number}": number for number in range(model.config.vocab_size)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="w0").save_pretrained(place)
@@ -82,7 +82,11 @@ async def concurrent(model: Any, asked: list[Any]) -> list[Any]:
 def timed(way: Any, model: Any, asked: list[Any]) -> tuple[float, float, list[Any]]:
     wall_s, busy_s = time.perf_counter(), time.process_time()
     found = asyncio.run(way(model, asked))
-    return time.perf_counter() - wall_s, time.process_time() - busy_s, [one.text or one.body for one in found]
+    return (
+        time.perf_counter() - wall_s,
+        time.process_time() - busy_s,
+        [one.body if one.text is None else one.text for one in found],
+    )
 
 
 def measure(kind: str, model: Any, asked: list[Any], rounds: int) -> dict[str, Any]:
