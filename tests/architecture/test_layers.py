@@ -73,7 +73,7 @@ OWNERS = {
     "lm_eval": ["evals/harness.py"],
     "torch": [
         "models/local_tasks.py",
-        "models/local_weights.py",
+        "models/local_writing.py",
         "students/finetune.py",
         "students/generative.py",
         "students/generative_training.py",
@@ -89,7 +89,7 @@ OWNERS = {
     ],
     "peft": ["students/generative.py"],
     "jinja2": ["students/generative.py"],
-    "xllamacpp": ["models/local_gguf.py"],
+    "xllamacpp": ["models/llama_library.py", "models/local_gguf.py"],
     "opentelemetry": ["gateway/spans.py"],
     "graphql": ["gateway/site/graphql_limits.py", "gateway/site/graphql_schema.py"],
     "strawberry": ["gateway/site/graphql_schema.py"],

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("transformers", reason="needs the transformers extra")
+pytest.importorskip("xllamacpp", reason="needs the llama extra")
 
 from pilotfish.cli import main
 from pilotfish.config.settings import LargeSettings, ModelSettings, ServerSettings, Settings
@@ -21,12 +22,14 @@ from pilotfish.gateway.serve import serving
 from pilotfish.models.scripted import ScriptedModel
 from tools import tiny_transformers as tiny
 from tools.pages import EXAMPLES, blocks
+from tools.tiny_gguf import write_gguf
 
 STAND_INS = {
     "openai-community/gpt2": tiny.write_tiny_gpt2,
     "distilbert/distilbert-base-uncased": tiny.write_tiny_encoder,
     "distilbert/distilbert-base-cased-distilled-squad": tiny.write_tiny_reader,
     "distilbert/distilbert-base-uncased-finetuned-sst-2-english": tiny.write_tiny_classifier,
+    "qwen2.5-0.5b-instruct-q4_k_m.gguf": write_gguf,
 }
 
 
@@ -50,7 +53,7 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kitchen]:
     folder = tmp_path_factory.mktemp("kitchen")
     stand_ins = {}
     if not os.environ.get("PILOTFISH_TEST_HUB"):
-        stand_ins = {name: str(write(folder / f"m{i}")) for i, (name, write) in enumerate(STAND_INS.items())}
+        stand_ins = {name: str(write(folder / Path(name).name)) for name, write in STAND_INS.items()}
     models = {}
     for page in EXAMPLES:
         for block in blocks(page):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-SIZE, N_LAYERS, N_HEADS, N_INNER, N_CONTEXT = 32, 2, 2, 64, 32768
+SIZE, N_LAYERS, N_HEADS, N_CONTEXT = 32, 2, 2, 32768
 _ALIGNMENT = 32
 _TEMPLATE = """{% if tools %}<|im_start|>system
 Tools: {{ tools | tojson }}
@@ -31,11 +31,11 @@ _UINT32, _INT32, _FLOAT32, _BOOL, _STRING, _ARRAY = 4, 5, 6, 7, 8, 9
 _F32 = 0
 
 
-def write_gguf(path: Path, *, seed: int = 0, n_layers: int = N_LAYERS) -> Path:
-    """Write the model to `path`, which is returned."""
+def write_gguf(path: Path, *, seed: int = 0, n_layers: int = N_LAYERS, size: int = SIZE) -> Path:
+    """Write the model to `path`, which is returned. `size` is that of its embeddings."""
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    tensors = _tensors(np.random.default_rng(seed), tokens, n_layers)
-    values = _values(tokens, n_layers)
+    tensors = _tensors(np.random.default_rng(seed), tokens, n_layers, size)
+    values = _values(tokens, n_layers, size)
     head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values))
     head += b"".join(_text(name) + _value(kind, value) for name, (kind, value) in values.items())
     data = b""
@@ -47,15 +47,15 @@ def write_gguf(path: Path, *, seed: int = 0, n_layers: int = N_LAYERS) -> Path:
     return path
 
 
-def _values(tokens: list[str], n_layers: int) -> dict[str, tuple[int, Any]]:
+def _values(tokens: list[str], n_layers: int, size: int) -> dict[str, tuple[int, Any]]:
     kinds = [_UNKNOWN, _CONTROL, _CONTROL] + [_BYTE] * 256
     return {
         "general.architecture": (_STRING, "llama"),
         "general.alignment": (_UINT32, _ALIGNMENT),
         "llama.context_length": (_UINT32, N_CONTEXT),
-        "llama.embedding_length": (_UINT32, SIZE),
+        "llama.embedding_length": (_UINT32, size),
         "llama.block_count": (_UINT32, n_layers),
-        "llama.feed_forward_length": (_UINT32, N_INNER),
+        "llama.feed_forward_length": (_UINT32, 2 * size),
         "llama.attention.head_count": (_UINT32, N_HEADS),
         "llama.attention.layer_norm_rms_epsilon": (_FLOAT32, 1e-5),
         "tokenizer.ggml.model": (_STRING, "llama"),
@@ -69,21 +69,21 @@ def _values(tokens: list[str], n_layers: int) -> dict[str, tuple[int, Any]]:
     }
 
 
-def _tensors(rng: np.random.Generator, tokens: list[str], n_layers: int) -> dict[str, Any]:
+def _tensors(rng: np.random.Generator, tokens: list[str], n_layers: int, size: int) -> dict[str, Any]:
     def weights(*shape: int) -> Any:
         return rng.normal(0, 0.2, shape)
 
-    embeddings, output = weights(len(tokens), SIZE), weights(len(tokens), SIZE)
+    embeddings, output = weights(len(tokens), size), weights(len(tokens), size)
     embeddings[:, 0] = 4.0
     first_byte = len(tokens) - 256
     is_plain = [first_byte + 32 <= number < first_byte + 127 for number in range(len(tokens))]
     output[:, 0] = np.where(is_plain, 0.0, -5.0)
-    tensors = {"token_embd.weight": embeddings, "output.weight": output, "output_norm.weight": np.ones(SIZE)}
+    tensors = {"token_embd.weight": embeddings, "output.weight": output, "output_norm.weight": np.ones(size)}
     for layer in range(n_layers):
-        block = {f"attn_{name}.weight": weights(SIZE, SIZE) for name in ("q", "k", "v", "output")}
-        block |= {"ffn_gate.weight": weights(N_INNER, SIZE), "ffn_up.weight": weights(N_INNER, SIZE)}
-        block |= {"ffn_down.weight": weights(SIZE, N_INNER)}
-        block |= {"attn_norm.weight": np.ones(SIZE), "ffn_norm.weight": np.ones(SIZE)}
+        block = {f"attn_{name}.weight": weights(size, size) for name in ("q", "k", "v", "output")}
+        block |= {"ffn_gate.weight": weights(2 * size, size), "ffn_up.weight": weights(2 * size, size)}
+        block |= {"ffn_down.weight": weights(size, 2 * size)}
+        block |= {"attn_norm.weight": np.ones(size), "ffn_norm.weight": np.ones(size)}
         tensors |= {f"blk.{layer}.{name}": array for name, array in block.items()}
     return tensors
 

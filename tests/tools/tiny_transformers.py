@@ -46,6 +46,15 @@ def write_tiny_gpt2(
     return _save(transformers.GPT2LMHeadModel(config), place, chat_template=chat_template)
 
 
+def write_tiny_llama(place: Path, *, seed: int = 0) -> Path:
+    """A causal language model over characters, of Llama's architecture: places are told apart by turning."""
+    torch.manual_seed(seed)
+    size = {"vocab_size": len(CHARACTERS), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 128}
+    config = transformers.LlamaConfig(**size, **heads, bos_token_id=0, eos_token_id=0, initializer_range=0.5)
+    return _save(transformers.LlamaForCausalLM(config), place)
+
+
 def write_tiny_t5(place: Path, *, seed: int = 0) -> Path:
     """An encoder-decoder over characters, of T5's architecture."""
     torch.manual_seed(seed)

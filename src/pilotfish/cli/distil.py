@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib.util
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,6 +47,11 @@ MOST_SHOWN = 20
 @click.option("--instructions", default="", help="With --on: instructions of bare input/output pairs.")
 @click.option("--teach-only", is_flag=True, help="With --on: the examples are no fair sample, so they may not certify.")
 @click.option("--due", is_flag=True, help="Instead of one task, all that are due: what `serve` does in the background.")
+@click.option(
+    "--answers",
+    type=click.Path(exists=True, path_type=Path),
+    help="Learn these answers of your own beside: a file of questions or documents with their answers.",
+)
 @click.option("--suspects", is_flag=True, help="Only list answers of the large model that look wrong; spends nothing.")
 @click.option("--encoder", help="Sentence encoder, or `none` for n-grams alone; else that of the settings.")
 @click.option("--finetune", type=click.Choice(FINETUNE_MODES), help="Whether its last layers may learn too.")
@@ -59,6 +65,7 @@ def command(
     instructions: str,
     teach_only: bool,
     due: bool,
+    answers: Path | None,
     suspects: bool,
     encoder: str | None,
     finetune: str | None,
@@ -73,12 +80,8 @@ def command(
     flags = options.promise_flags(max_risk, confidence, per)
     flags |= {("learning", "encoder"): encoder, ("learning", "finetune"): finetune}
     settings = options.settings_from(config_path, home, flags)
-    if [task is not None, due, bool(sources)].count(True) != 1:
-        raise click.UsageError(
-            "Name one TASK (see `pilotfish tasks`), give a FILE with --on, or --due for all that are due."
-        )
-    if (instructions or teach_only) and not sources:
-        raise click.UsageError("--instructions and --teach-only go with --on.")
+    given = _Given(files=sources, instructions=instructions, is_sample=not teach_only, answers=answers)
+    _check_asked(task, due, suspects, given)
     if suspects:
         return _suspects(settings, task, as_json)
     claim = settings.quality.claim
@@ -91,7 +94,6 @@ def command(
     with output.Progress() as bar:
         tell: Callable[[str, int, int], None] = _json_line if progress_json else bar
         with place.learning_alone(lambda: tell("waiting for other learning", 0, 1)):
-            given = _Given(files=sources, instructions=instructions, is_sample=not teach_only)
             only = "" if due else _only(place, settings, given, task, tell)
             outcomes = _learn(place, settings, claim, only, bar, tell)
     if progress_json and sources:
@@ -109,21 +111,24 @@ def _rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Given:
-    """What --on and its companions say."""
+    """What --on and its companions say, and --answers."""
 
     files: tuple[str, ...]
     instructions: str
     is_sample: bool
+    answers: Path | None
 
 
 def _only(
     place: Home, settings: Settings, given: _Given, task: str | None, tell: Callable[[str, int, int], None]
 ) -> str:
-    """The id of the task that is asked for: the one named, or the one that the files hold."""
+    """The id of the task that is asked for: the one named, or the one that the files hold. Its own answers are kept."""
     record = _recurring(place, task)[0] if task is not None else _imported(place, settings, given, tell)
     if record.is_held:
         # Whatever it led to would not serve, and an attempt spends some of the promise's delta.
         raise TaskError(f"Task {record.name!r} is held.", hint=f"`pilotfish promote {record.name}` lets go of it.")
+    if given.answers is not None:
+        _take_answers(place, record, given.answers)
     return record.task_id
 
 
@@ -181,6 +186,33 @@ def _learn(
             consistency=settings.consistency,
             tuning=_tuning(settings, bar.say),
         )
+
+
+def _check_asked(task: str | None, due: bool, suspects: bool, given: _Given) -> None:
+    if [task is not None, due, bool(given.files)].count(True) != 1:
+        raise click.UsageError(
+            "Name one TASK (see `pilotfish tasks`), give a FILE with --on, or --due for all that are due."
+        )
+    if (given.instructions or not given.is_sample) and not given.files:
+        raise click.UsageError("--instructions and --teach-only go with --on.")
+    if given.answers is not None and (due or suspects):
+        raise click.UsageError("--answers brings answers for one TASK that is learnt.")
+
+
+def _take_answers(place: Home, record: TaskRecord, path: Path) -> None:
+    """Keep a file's answers as a source of the task, in place of the one of its name."""
+    from pilotfish.evals.given_answers import read_given_answers
+    from pilotfish.store.answer_sources import AnswerSource
+
+    pairs = read_given_answers(path)
+    if record.shape.is_closed and not record.shape.is_retrieved:
+        raise TaskError(
+            f"{record.name} answers with {record.shape.kind} values, not with whole texts.",
+            hint="Answers of your own are for tasks whose answers are given again: see `pilotfish tasks`.",
+        )
+    place.answers.put(record.task_id, AnswerSource(name=path.name, added_s=time.time(), pairs=tuple(pairs)))
+    n_texts = len({answer for _, answer in pairs})
+    click.echo(f"{record.name}: {len(pairs):,} questions and documents of {path.name}, {n_texts:,} answers.", err=True)
 
 
 def _recurring(place: Home, name: str) -> tuple[TaskRecord, Task]:

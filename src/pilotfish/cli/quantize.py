@@ -1,8 +1,8 @@
 """`pilotfish quantize MODEL --on DATA`: what does this model lose in fewer bits, and what does that save?
 
-MODEL is a task with a specialist, or a classifier or causal language model that transformers loads. Flags in, a table
-or JSON out; quantizing is known to `students/`, what the figures are worth to `guarantees/quantized.py`. Exit code 1
-where nothing is shown to be harmless.
+MODEL is a task with a specialist, a classifier or causal language model that transformers loads, or a GGUF file. Flags
+in, a table or JSON out; quantizing is known to `students/`, what the figures are worth to `guarantees/quantized.py`.
+Exit code 1 where nothing is shown to be harmless.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class _Work:
     help="Tolerated loss in score, 0..1.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of choices and resamples.")
-@click.option("--to", type=click.Path(path_type=Path), help="Keep the quantized encoders of a task in this new folder.")
+@click.option(
+    "--to", type=click.Path(path_type=Path), help="Keep a task's encoders, or GGUF files, in this new folder."
+)
 @options.place_options
 @options.json_option
 def command(model: str, source: str, **flags: Any) -> int:  # noqa: ANN401
@@ -103,6 +105,8 @@ def _work(
     from pilotfish.store.home import open_home
 
     source = model.removeprefix("weights:")
+    if source.endswith(".gguf"):
+        return _of_gguf(Path(source), items, flags, temporary)
     if source != model or (Path(model) / "config.json").is_file() or model.count("/") == 1:
         if flags["to"] is not None:
             raise click.UsageError("--to keeps the encoders of a task; dynamic int8 of torch exists in memory only.")
@@ -138,6 +142,39 @@ def _of_weights(model: str, items: list[tuple[str, Any]], wanted: Sequence[str])
         items=items,
         divergence=(lambda kind: weights.divergence(model, kind, texts)) if is_language else None,
     )
+
+
+def _of_gguf(model: Path, items: list[tuple[str, Any]], flags: dict[str, Any], temporary: Path) -> _Work:
+    from pilotfish.guarantees.quantized import Loaded, Said, Subject
+    from pilotfish.students import quantize_gguf as gguf
+
+    files = {gguf.BEFORE: model}
+    where = _new_folder(flags["to"] or temporary / "gguf")
+    for kind in _chosen(flags["kinds"], gguf.KINDS):
+        files[kind] = where / f"{model.stem}-{kind.removeprefix('gguf-')}.gguf"
+        gguf.quantize(model, kind, files[kind])
+
+    def opened(kind: str) -> Loaded:
+        found = gguf.Gguf(files[kind])
+
+        def ask(text: str, _expected: object) -> Said:
+            return Said(**dataclasses.asdict(found.ask(text)))
+
+        return Loaded(ask=ask, size_bytes=found.size_bytes)
+
+    texts = [text for text, _ in items]
+    return _Work(
+        subjects=[Subject(kind=kind, open=functools.partial(opened, kind)) for kind in files],
+        items=items,
+        divergence=lambda kind: gguf.divergence(model, files[kind], texts),
+    )
+
+
+def _new_folder(where: Path) -> Path:
+    if where.exists():
+        raise ConfigError(f"{str(where)!r} is there already.", hint="Name a new folder with --to.")
+    where.mkdir(parents=True)
+    return where
 
 
 def _of_specialist(

@@ -64,14 +64,16 @@ class ModelSettings:
 
     url: str = setting("", "Base URL of the large model, up to and including /v1.")
     model: str = setting("", "Model name sent to it.")
-    weights: str = setting("", "Instead of `url`: a folder or hub id of transformers weights, run in this process.")
+    weights: str = setting(
+        "", "Instead of `url`: transformers weights (a folder or hub id) or a .gguf file, run in this process."
+    )
     task: LocalTask = setting("generate", "What such weights do: generate, classify, answer or embed.")
     family: Family = setting("openai", "What the large model's server speaks: openai or anthropic.")
     responses: bool = setting(True, "Whether a server of the openai family speaks /responses; translated if not.")
     max_tokens: int | None = setting(
         None,
         "Answer tokens where a client names no limit, asked of an anthropic server (refused where unset) or made by "
-        "weights (256 where unset).",
+        "weights (256 where unset, 1,024 of a GGUF file).",
     )
     key_env: str = setting("", "Environment variable with its key; where unset the client's key is passed on.")
     endpoints: tuple[EndpointSettings, ...] = setting(

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Sampling = Literal["observe", "audit", "deferred", "local", "none"]
+Sampling = Literal["observe", "audit", "deferred", "given", "local", "none"]
 """Why the reference's answer is known: `observe` (it answered everything), `audit` (a coin with a
 known probability chose the request before anything else was decided), `deferred` (the specialist
-passed it on: a biased sample), `local` (it was not asked), `none` (no task)."""
+passed it on: a biased sample), `given` (not the reference's: the user gave it in a file), `local`
+(it was not asked), `none` (no task)."""
 
 UNBIASED: frozenset[Sampling] = frozenset(("observe", "audit"))
-"""The samplings that may certify. Deferred rows may teach, never certify."""
+"""The samplings that may certify. Deferred and given rows may teach, never certify."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

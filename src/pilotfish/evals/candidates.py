@@ -254,15 +254,17 @@ def _gguf(spec: str, name: str, place: Place) -> Candidate | None:
         gguf = importlib.import_module("pilotfish.models.local_gguf")
         return Asked(gguf.LocalGguf(path, name=name), place.sampling)
 
-    with path.open("rb") as file:
-        head = file.read(_HASHED_BYTES)  # names and shapes of all tensors; the rest may be many gigabytes
-    identity = sha256(head + str(path.stat().st_size).encode())
+    identity = _weights_sha256(str(path))
     return Candidate(name=name, kind="weights", spec=spec, sha256=identity, is_local=True, open=opened)
 
 
 def _weights_sha256(source: str) -> str:
-    """Of the names and sizes of the files in a folder; of a hub id itself."""
+    """Of a file's beginning and size; of the names and sizes of the files in a folder; of a hub id itself."""
     folder = Path(source)
+    if folder.is_file():
+        with folder.open("rb") as file:
+            head = file.read(_HASHED_BYTES)  # names and shapes of all tensors; the rest may be many gigabytes
+        return sha256(head + str(folder.stat().st_size).encode())
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     identity = "".join(f"{path.name} {path.stat().st_size} " for path in files) or source
     return sha256(identity.encode())

@@ -36,6 +36,7 @@ class Workshop:
 
     `n_votes` answers of the reference make the one that counts; where it is a majority, `n_provable` more requests may
     be asked often enough for one. Without an encoder n-grams learn alone; with `tuning` its last layers may learn too.
+    `own` examples of the user's teach beside.
     """
 
     claim: Claim
@@ -45,6 +46,7 @@ class Workshop:
     n_votes: int = 1
     n_provable: float = math.inf
     tuning: Tuning | None = None
+    own: Sequence[Example] = ()
 
 
 def n_drawn(pace: Pace, examples: Sequence[Example]) -> int:
@@ -70,7 +72,7 @@ def advance(
     `serving` is what serves the task now. Changes `pace`.
     """
     options = Options(embeddings=embeddings, progress=workshop.progress, n_votes=workshop.n_votes)
-    options["tuning"] = workshop.tuning
+    options["tuning"], options["own"] = workshop.tuning, workshop.own
     if pace.fresh_since_s is not None:
         options["fresh_since_s"] = pace.fresh_since_s
     is_proven = pace.proving_since_s is not None and n_drawn(pace, examples) >= proving_rows(workshop.claim.max_risk)

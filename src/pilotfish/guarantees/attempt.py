@@ -89,9 +89,9 @@ def attempt(
     refusal = _refuse_early(task, examples, claim, number=number, parts=parts, current=current)
     if refusal is not None:
         return Attempt(verdict=refusal)
-    embeddings, n_votes = options.get("embeddings"), options.get("n_votes", 1)
-    teaching = options | Options(embeddings=None if embeddings is None else embeddings[parts.fit])
-    taught = [examples[i] for i in parts.fit]
+    embeddings, n_votes, own = options.get("embeddings"), options.get("n_votes", 1), options.get("own", ())
+    teaching = options | Options(embeddings=None if embeddings is None or own else embeddings[parts.fit])
+    taught = [*own, *(examples[i] for i in parts.fit)]
     try:
         student = fit(
             task,
@@ -150,6 +150,8 @@ def expect(
 
     Looks at out-of-fold scores alone: it costs CPU and no delta. 0 where there is too little to learn from.
     """
+    if own := options.get("own", ()):
+        examples, options = [*own, *examples], options | Options(embeddings=None)
     try:
         student = fit(
             task,

@@ -45,6 +45,7 @@ class Options(TypedDict, total=False):
     out-of-fold scores let expect: where it says no, the attempt stops before it spends anything.
     With `calibrate_after_s` rows up to that time teach and the unbiased rows after it calibrate. No row up to
     `fresh_since_s` (a withdrawal) calibrates or is looked at out of fold, and it teaches only where that helps.
+    `own` examples teach beside the others, and are neither looked at nor calibrated on.
     `n_votes` says how many answers of the reference make the one in each example (`consistency.with_votes`). With
     `tuning` an encoder is fine-tuned where the frozen one leaves room, and kept where that lets expect more.
     """
@@ -56,6 +57,7 @@ class Options(TypedDict, total=False):
     fresh_since_s: float
     n_votes: int
     tuning: Tuning | None
+    own: Sequence[Example]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

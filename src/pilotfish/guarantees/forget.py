@@ -7,6 +7,7 @@ answers; once it gives such an answer again, that may be learnt again. The log a
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,8 +20,11 @@ from pilotfish.store.home import Home
 from pilotfish.tasks.find import newest
 
 
-def forget(home: Home, record: TaskRecord, matching: str, pace: Pace) -> Sequence[str]:
+def forget(home: Home, record: TaskRecord, matching: str, pace: Pace, *, source: str = "") -> Sequence[str]:
     """Forget the past answers of a task whose text holds `matching`, case and spaces aside (all of them: empty).
+
+    With a `source` only those that come from it alone, which neither another source has nor the reference gave more
+    than once; the source is taken back.
 
     Their texts. Where none is left, the task goes back to the reference, its certificate ends, and learning begins
     again, at `pace` where it has not begun. Raises `TaskError` where the task has no past answers.
@@ -32,7 +36,12 @@ def forget(home: Home, record: TaskRecord, matching: str, pace: Pace) -> Sequenc
         )
     now = time.time()
     sought = _plain(matching)
-    going = [(value, text) for value, text in record.shape.style if sought in _plain(text)]
+    alone = _only_from(home, record, source) if source else None
+    going = [
+        (value, text)
+        for value, text in record.shape.style
+        if sought in _plain(text) and (alone is None or value in alone)
+    ]
     if not going:
         return []
     gone = {value for value, _ in going} | _alike(home, record, {value for value, _ in going})
@@ -49,6 +58,24 @@ def forget(home: Home, record: TaskRecord, matching: str, pace: Pace) -> Sequenc
         Event(time_s=now, task_id=record.task_id, kind="forgotten", message=message, details=details)
     )
     return [text for _, text in going]
+
+
+def _only_from(home: Home, record: TaskRecord, source: str) -> set[str]:
+    """The values that only this source has, which is removed. Raises `TaskError` where there is none of that name."""
+    sources = {one.name: one for one in home.answers.of(record.task_id)}
+    if source not in sources:
+        known = ", ".join(map(repr, sources)) or "none"
+        raise TaskError(f"{record.name} has no source of answers {source!r}.", hint=f"Its sources: {known}.")
+    home.answers.remove(record.task_id, source)
+    taken = {value for _, text in sources.pop(source).pairs for value in parse(record.shape, text) or ()}
+    others = {value for one in sources.values() for _, text in one.pairs for value in parse(record.shape, text) or ()}
+    said = Counter(
+        value
+        for row in newest(home.log)
+        if row.instructions_id == record.instructions_id and row.reference_answer is not None
+        for value in parse(record.shape, row.reference_answer) or ()
+    )
+    return {value for value in taken - others if said[value] < 2}
 
 
 def _alike(home: Home, record: TaskRecord, values: set[str]) -> set[str]:

@@ -17,7 +17,7 @@ from pilotfish.scoring import answers
 from pilotfish.scoring.retrieved import read_text
 from pilotfish.store.base import Log
 from pilotfish.store.home import Home
-from pilotfish.tasks.find import newest
+from pilotfish.tasks.find import newest, own_answers
 from pilotfish.tasks.recognise import Recogniser
 from pilotfish.tasks.shapes import Given, settle_shape
 
@@ -46,6 +46,7 @@ def known_examples(home: Home, n_votes: int = 1) -> dict[str, list[Example]]:
             before=before,
             is_shared=home.learning.share_answers,
             min_overlap=home.learning.answer_overlap,
+            own=own_answers(home, found_id),
         )
         examples[found_id] = [
             with_votes(example(text, answer, row, shape, again.get(row.request_id, [])), n_votes)
@@ -53,6 +54,17 @@ def known_examples(home: Home, n_votes: int = 1) -> dict[str, list[Example]]:
             if is_of(shape, row)
         ]
     return examples
+
+
+def own_examples(home: Home, task_id: str, shape: AnswerShape) -> list[Example]:
+    """What the user's own answers teach of a task whose answers are retrieved; nothing of any other."""
+    if not shape.is_retrieved:
+        return []
+    return [
+        Example(text=one.text, answer=answers.parse(shape, one.answer), time_s=one.time_s, sampling="given")
+        for one in own_answers(home, task_id)
+        if not is_void(shape, one.answer, one.time_s)
+    ]
 
 
 def is_of(shape: AnswerShape, row: RequestRow) -> bool:

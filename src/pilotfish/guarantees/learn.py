@@ -19,7 +19,7 @@ from pilotfish.core.certificate import Certificate, Claim, Refusal
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
 from pilotfish.guarantees.advance import Workshop, advance, n_drawn, replaces
-from pilotfish.guarantees.known import known_examples
+from pilotfish.guarantees.known import known_examples, own_examples
 from pilotfish.guarantees.new_answers import NewAnswers, Serving, answerable, new_since, untaught
 from pilotfish.guarantees.pace import Pace
 from pilotfish.specialists.card import read_folder
@@ -99,6 +99,7 @@ def learn(
             progress=options.get("progress"),
             n_votes=consistency.n_votes,
             tuning=options.get("tuning"),
+            own=own_examples(home, task.id, task.shape),
         )
         if consistency.n_votes > 1:
             n_provable = (consistency.calls - spent[task.id]) / (consistency.n_votes - 1)

@@ -10,6 +10,7 @@ import importlib
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from pilotfish.config.settings import EndpointSettings, LargeSettings, ModelSettings, Settings
 from pilotfish.core.errors import ConfigError
@@ -79,7 +80,13 @@ def configured_model(
 
 
 def _local_model(name: str, settings: ModelSettings) -> Model:
-    """Weights in this process. Imported here, so that nobody needs transformers who asks servers."""
+    """Weights in this process. Imported here, so that nobody needs their libraries who asks servers."""
+    if settings.weights.endswith(".gguf"):
+        gguf = importlib.import_module("pilotfish.models.local_gguf")
+        opened: Model = gguf.LocalGguf(
+            Path(settings.weights), name=name, task=settings.task, max_tokens=settings.max_tokens, price=settings.price
+        )
+        return opened
     if settings.task == "generate":
         weights = importlib.import_module("pilotfish.models.local_weights")
         made: Model = weights.LocalWeights(

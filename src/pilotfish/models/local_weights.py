@@ -1,40 +1,43 @@
 """A generative model (causal or encoder-decoder) from a local folder or hub id, through transformers, in this process.
 
-It answers like any model and streams token by token. The loop that makes the tokens is written here: temperature,
-top_p, seed, stop sequences and log probabilities are those of the request, whatever runs beside, which the library's
-own generation cannot promise in threads. Without a temperature it is greedy. The tokenizer's chat template is used
-where it has one. One request at a time; other tasks stand in `local_tasks.py`, servers are reached over HTTP.
+It answers like any model and streams token by token: temperature, top_p, seed, stop sequences and log probabilities are
+those of the request. Without a temperature it is greedy. The tokenizer's chat template is used where it has one.
+Requests that wait together are answered together (`batches.py`), by the loop of `local_writing.py`; other tasks stand
+in `local_tasks.py`, servers are reached over HTTP.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
 
 from pilotfish.core.errors import ConfigError, MissingExtraError, RequestError
 from pilotfish.core.ids import request_id
-from pilotfish.core.messages import Answer, ChatRequest, Price, Usage
+from pilotfish.core.messages import Answer, ChatRequest, Price
 from pilotfish.models.base import ModelCard
-from pilotfish.models.one_at_a_time import OneAtATime
+from pilotfish.models.batches import MAX_BATCH, Batches, Job
 from pilotfish.models.wire.chat import CHAT, DONE, usage_row
 from pilotfish.models.wire.format import data_event, encode
 from pilotfish.models.wire.formats import format_of
 
 try:
-    import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
+
+    from pilotfish.models.local_writing import Piece, Sampling, Writer, Writing
 except ImportError as error:
     raise MissingExtraError("transformers", error.name or "transformers") from error
 
 disable_progress_bar()  # the command line has one of its own
 
 MAX_NEW_TOKENS = 256
+
+GATHER_S = 0.003
+"""Less than a token takes: requests of one burst come into one batch, not into two of 1 and 7."""
 
 _CANNOT = ("tools", "functions", "audio", "modalities", "response_format")
 
@@ -56,27 +59,7 @@ class _Options(msgspec.Struct):
 
 _options = msgspec.json.Decoder(_Options)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How tokens are chosen. At `temperature` 0 the likeliest; `n_logprobs` is None where none are asked for."""
-
-    temperature: float
-    top_p: float
-    seed: int | None
-    stop: tuple[str, ...]
-    max_tokens: int
-    n_logprobs: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """A piece of an answer. The last one has a `finish_reason` and the usage."""
-
-    text: str
-    logprobs: list[dict[str, Any]]
-    finish_reason: str = ""
-    usage: Usage | None = None
+_Question = tuple[ChatRequest, Sampling]
 
 
 def read_sampling(request: ChatRequest, most: int) -> Sampling:
@@ -127,15 +110,15 @@ class LocalWeights:
             self._is_encoder_decoder = bool(getattr(AutoConfig.from_pretrained(source), "is_encoder_decoder", False))
             loader = AutoModelForSeq2SeqLM if self._is_encoder_decoder else AutoModelForCausalLM
             self._tokenizer: Any = AutoTokenizer.from_pretrained(source)
-            self._model: Any = loader.from_pretrained(source).eval()
+            model = loader.from_pretrained(source).eval()
         except (OSError, ValueError) as error:
             raise ConfigError(f"transformers cannot load {source!r}: {error}") from error
         self._card = ModelCard(name=name or source, price=price, is_local=True)
         self._max_tokens = max_tokens or MAX_NEW_TOKENS
-        self._thread = OneAtATime(self._card.name)
-        ends = self._model.generation_config.eos_token_id
-        self._ends = {ends} if isinstance(ends, int) else set(ends or ())
-        self._most: int | None = getattr(self._model.config, "max_position_embeddings", None)
+        self._most: int | None = getattr(model.config, "max_position_embeddings", None)
+        self._writer: Any = Writer(model, self._tokenizer)
+        most = MAX_BATCH if self._writer.batches else 1
+        self._batches: Batches[_Question, Piece] = Batches(self._card.name, self._write, most=most, gather_s=GATHER_S)
 
     @property
     def card(self) -> ModelCard:
@@ -146,7 +129,7 @@ class LocalWeights:
         """The whole answer. Raises `RequestError` for what cannot be honoured, `ModelError` where torch fails."""
         started_s = time.perf_counter()
         sampling = read_sampling(request, self._max_tokens)
-        pieces = [piece async for piece in self._thread.pieces(lambda: self._generate(request, sampling))]
+        pieces = [piece async for piece in self._batches.pieces((request, sampling))]
         text, last = "".join(piece.text for piece in pieces), pieces[-1]
         body = format_of(request).encode_answer(text, request, model=self._card.name, usage=last.usage)
         logprobs = [row for piece in pieces for row in piece.logprobs] if sampling.n_logprobs is not None else None
@@ -171,7 +154,7 @@ class LocalWeights:
         sampling = read_sampling(request, self._max_tokens)
         head = {"id": "chatcmpl-" + request_id(), "object": "chat.completion.chunk", "created": int(time.time())}
         head["model"] = self._card.name
-        pieces = self._thread.pieces(lambda: self._generate(request, sampling))
+        pieces = self._batches.pieces((request, sampling))
         try:
             async for piece in pieces:
                 choice: dict[str, Any] = {"index": 0, "delta": {"role": "assistant", "content": piece.text}}
@@ -185,33 +168,27 @@ class LocalWeights:
 
     async def aclose(self) -> None:
         """Let go of the weights."""
-        self._thread.close()
-        self._model = None
+        self._batches.close()
+        self._writer = None
 
-    def _generate(self, request: ChatRequest, sampling: Sampling) -> Iterator[Piece]:
-        """The pieces of the answer. What may be the beginning of a stop sequence is kept back until it is known."""
-        ids = self._ids(request)
-        n_prompt = int(ids.shape[1])
-        room = self._room(n_prompt, sampling)
-        made: list[int] = []
-        told, waiting, reason = 0, [], "length"
-        for token, row in self._tokens(ids, sampling, room):
-            made.append(token)
-            waiting += [row] if row is not None else []
-            text = self._text(made)
-            cut = min((text.find(stop) for stop in sampling.stop if stop in text), default=-1)
-            if token in self._ends or cut >= 0:
-                text, reason = text[:cut] if cut >= 0 else text, "stop"
-                break
-            safe = _safe_length(text, sampling.stop)
-            if safe > told:
-                yield Piece(text=text[told:safe], logprobs=waiting)
-                told, waiting = safe, []
-        usage = Usage(prompt=n_prompt, completion=len(made))
-        yield Piece(text=text[told:], logprobs=waiting, finish_reason=reason, usage=usage)
+    def _write(self, jobs: list[Job[_Question, Piece]]) -> None:
+        """Answer several requests. What one of them asks too much does not concern the others."""
+        writings = []
+        for job in jobs:
+            request, sampling = job.asked
+            try:
+                ids = self._ids(request)
+                room = self._room(len(ids), sampling)
+            except RequestError as error:
+                job.end(error)
+            else:
+                writings.append(Writing(job, ids, sampling, room))
+        self._writer.write(writings)
 
     def _room(self, n_prompt: int, sampling: Sampling) -> int:
-        """How many tokens the answer may have. Raises `RequestError` where there is no room for one."""
+        """How many tokens the answer may have. Raises `RequestError` where there is no room for one, or no prompt."""
+        if n_prompt < 1:
+            raise RequestError(f"There is no text that {self._card.name} could go on with.")
         if self._most is None:
             return sampling.max_tokens
         if self._is_encoder_decoder and n_prompt <= self._most:  # what it says has a window of its own
@@ -224,72 +201,14 @@ class LocalWeights:
             )
         return room
 
-    def _tokens(self, ids: Any, sampling: Sampling, room: int) -> Iterator[tuple[int, dict[str, Any] | None]]:  # noqa: ANN401
-        """Up to `room` tokens, each with its row of log probabilities where they are asked for."""
-        generator = torch.Generator()
-        _ = generator.seed() if sampling.seed is None else generator.manual_seed(sampling.seed)
-        past, read, name = None, {}, "input_ids"
-        if self._is_encoder_decoder:
-            read, ids, name = self._read(ids), self._start(), "decoder_input_ids"
-        for _ in range(room):
-            with torch.inference_mode():
-                out = self._model(**read, **{name: ids}, past_key_values=past, use_cache=True)
-            past, scores = out.past_key_values, out.logits[0, -1].float()
-            token = _chosen(scores, sampling, generator)
-            yield token, None if sampling.n_logprobs is None else self._row(scores, token, sampling.n_logprobs)
-            if token in self._ends:
-                return
-            ids = torch.tensor([[token]])
-
-    def _read(self, ids: Any) -> dict[str, Any]:  # noqa: ANN401 - a tensor
-        """What the encoder makes of a text, once for all tokens of the answer."""
-        with torch.inference_mode():
-            return {"encoder_outputs": self._model.get_encoder()(ids)}
-
-    def _start(self) -> Any:  # noqa: ANN401 - a tensor
-        """What an answer of a decoder begins with: its start, and a first token where the model prescribes one."""
-        known = self._model.generation_config
-        start = known.decoder_start_token_id
-        given = [self._model.config.decoder_start_token_id if start is None else start, known.forced_bos_token_id]
-        return torch.tensor([[token for token in given if token is not None]])
-
-    def _row(self, scores: Any, token: int, n: int) -> dict[str, Any]:  # noqa: ANN401 - a tensor
-        shares = scores.log_softmax(dim=0)
-        top = [self._named(int(index), float(shares[index])) for index in shares.topk(n).indices] if n else []
-        return {**self._named(token, float(shares[token])), "top_logprobs": top}
-
-    def _named(self, token: int, logprob: float) -> dict[str, Any]:
-        text = self._tokenizer.decode([token])
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
-
-    def _text(self, tokens: list[int]) -> str:
-        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
-        return text
-
-    def _ids(self, request: ChatRequest) -> Any:  # noqa: ANN401 - a tensor
+    def _ids(self, request: ChatRequest) -> list[int]:
         rows = [{"role": message.role, "content": message.text or ""} for message in request.messages]
         if self._tokenizer.chat_template:
             text = self._tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=True)
-            return self._tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
+            return list(self._tokenizer(text, add_special_tokens=False).input_ids)
         text = "\n".join(row["content"] for row in rows)
         # A model without a template goes on with the text; a line break after it would end a sentence of GPT-2's.
-        return self._tokenizer(text, return_tensors="pt").input_ids
-
-
-def _chosen(scores: Any, sampling: Sampling, generator: Any) -> int:  # noqa: ANN401 - tensors
-    if sampling.temperature == 0:
-        return int(scores.argmax())
-    shares, order = (scores / sampling.temperature).softmax(dim=0).sort(descending=True)
-    # The smallest set of tokens whose probability reaches top_p: those before which less than that has gathered.
-    shares = shares * (shares.cumsum(dim=0) - shares < sampling.top_p)
-    return int(order[torch.multinomial(shares, 1, generator=generator)])
-
-
-def _safe_length(text: str, stops: tuple[str, ...]) -> int:
-    """How much of a text can be told: not half a character, nor what a stop sequence may begin with."""
-    whole = len(text.rstrip("\ufffd"))
-    starts = [len(text) - size for stop in stops for size in range(1, len(stop)) if text.endswith(stop[:size])]
-    return min([whole, *starts])
+        return list(self._tokenizer(text).input_ids)
 
 
 def _with_end(body: bytes, reason: str, logprobs: list[dict[str, Any]] | None) -> bytes:

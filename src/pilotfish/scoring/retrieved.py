@@ -50,22 +50,25 @@ def read_past(shape: AnswerShape, text: str) -> str | None:
     return value if nearest is None else shape.style[nearest][0]
 
 
-def settle_retrieved(texts: Iterable[str], retrieval: Retrieval) -> AnswerShape | str:
+def settle_retrieved(texts: Iterable[str], retrieval: Retrieval, own: Sequence[str] = ()) -> AnswerShape | str:
     """The shape of a task whose answers repeat, or why they are no retrieved ones.
 
-    The values are those given more than once, the most frequent `MAX_VALUES` of them, most frequent first.
+    The values are those given more than once, and the user's `own`, which count as given before: the most frequent
+    `MAX_VALUES` of them, most frequent first.
     """
     answers = [text for text in texts if text.strip()]
     if len(answers) < MIN_ANSWERS:
         return f"{len(answers)} answers; {MIN_ANSWERS} are needed to tell whether they repeat"
-    values = _values(answers, retrieval.min_overlap)
+    all_values = _values([*own, *answers], retrieval.min_overlap)
+    values, mine = all_values[len(own) :], {value for value in all_values[: len(own)] if value is not None}
     counts = Counter(value for value in values if value is not None)
-    n_repeated = sum(counts.values()) - len(counts)
+    n_repeated = sum(counts.values()) - len(counts.keys() - mine)
     if n_repeated < MIN_REPEATED * len(answers):
         return f"{n_repeated} of {len(answers)} answers had been given before; {MIN_REPEATED:.0%} are needed"
-    kept = tuple(value for value, n in counts.most_common(MAX_VALUES) if n > 1)
+    counts.update(dict.fromkeys(sorted(mine), 1))
+    kept = tuple(value for value, n in counts.most_common(MAX_VALUES) if n > 1 or value in mine)
     surfaces: dict[str, Counter[str]] = {value: Counter() for value in kept}
-    for value, text in zip(values, answers, strict=True):
+    for value, text in zip(values + all_values[: len(own)], [*answers, *own], strict=True):
         if value in surfaces and value == read_text(text):
             surfaces[value][text.strip()] += 1
     return AnswerShape(

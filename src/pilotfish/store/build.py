@@ -1,7 +1,7 @@
 """From a home folder to the objects of the store: the only place that knows the names of its files.
 
     HOME/log.db  HOME/spool/  HOME/registry.db  HOME/usage/  HOME/embeddings.safetensors
-    HOME/specialists/.tuning/
+    HOME/specialists/.tuning/  HOME/answers/ (`answer_sources.py`)
 
 The folder is created readable by its owner only, since the log holds what people wrote. Each function raises
 `StoreError` where the folder cannot be used or was written by a newer version.

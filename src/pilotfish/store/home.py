@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pilotfish.config.settings import LearningSettings
 from pilotfish.core.errors import StoreError
+from pilotfish.store.answer_sources import AnswerSources
 from pilotfish.store.base import Log, Registry
 from pilotfish.store.build import open_log, open_registry
 
@@ -30,6 +31,11 @@ class Home:
     log: Log
     registry: Registry
     learning: LearningSettings = field(default_factory=LearningSettings)
+
+    @property
+    def answers(self) -> AnswerSources:
+        """What users gave of their own."""
+        return AnswerSources(self.folder)
 
     @property
     def specialists(self) -> Path:

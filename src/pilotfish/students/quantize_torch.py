@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from pilotfish.core.errors import ConfigError, MissingExtraError
+from pilotfish.students.heard import Heard
 
 try:
     import torch
@@ -32,20 +32,6 @@ MAX_TOKENS = 1024
 """Of a text whose model does not say how many it reads."""
 
 Job = Literal["classification", "language model"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
-    """What a model says of one text: its label, or the likeliest token at each place, with their probabilities.
-
-    `score` is the share of right ones, None where nobody knows what is right; `loss` the mean negative log-likelihood
-    of the text's tokens in nats, None for classifiers.
-    """
-
-    answers: list[str]
-    confidence: list[float]
-    score: float | None
-    loss: float | None = None
 
 
 def job_of(source: str) -> Job:

@@ -15,6 +15,7 @@ from pilotfish.core.task import Task, Template
 from pilotfish.store.base import Event, Log, LogFilter, Registry, TaskRecord
 from pilotfish.store.home import Home
 from pilotfish.tasks.recognise import task_id
+from pilotfish.tasks.shapes import Given
 from pilotfish.tasks.survey import Exchange, survey
 from pilotfish.tasks.templates import learn_templates
 
@@ -47,8 +48,18 @@ def find_tasks(home: Home) -> list[Task]:
         before={record.task_id: record.shape for record in home.registry.tasks()},
         is_shared=home.learning.share_answers,
         min_overlap=home.learning.answer_overlap,
+        own=lambda found: own_answers(home, found),
     )
     return [_record(home.registry, task) for task in tasks]
+
+
+def own_answers(home: Home, task_id: str) -> list[Given]:
+    """The answers that the user gave for a task, with what each answers."""
+    return [
+        Given(text=text, answer=answer, time_s=source.added_s)
+        for source in home.answers.of(task_id)
+        for text, answer in source.pairs
+    ]
 
 
 def newest(log: Log) -> list[RequestRow]:

@@ -27,10 +27,16 @@ class Given:
 
 
 def settle_shape(
-    given: Sequence[Given], *, before: AnswerShape | None = None, is_shared: bool = False, min_overlap: float = 1.0
+    given: Sequence[Given],
+    *,
+    before: AnswerShape | None = None,
+    is_shared: bool = False,
+    min_overlap: float = 1.0,
+    own: Sequence[Given] = (),
 ) -> AnswerShape:
     """The shape of a task. `before` is what it was, which knows what was forgotten; `is_shared` is the user's word that
-    retrieved answers may go to every key, `min_overlap` how alike in words two of them must be to agree.
+    retrieved answers may go to every key, `min_overlap` how alike in words two of them must be to agree. `own` are
+    answers of the user's: they may be given where answers are retrieved, though the reference gave them never or once.
     """
     shape = settle([one.answer for one in given], [one.text for one in given])
     if shape.is_closed:
@@ -39,7 +45,8 @@ def settle_shape(
     owner = EVERYONE if is_shared else _owner(given, known)
     forgotten = known.forgotten if known is not None else ()
     retrieval = Retrieval(owner=owner, forgotten=forgotten, min_overlap=min_overlap)
-    found = settle_retrieved([one.answer for one in given if _counts(one, retrieval)], retrieval)
+    further = [one.answer for one in own if not _is_forgotten(one, retrieval)]
+    found = settle_retrieved([one.answer for one in given if _counts(one, retrieval)], retrieval, further)
     if isinstance(found, str):
         return replace(shape, why_open=f"{shape.why_open}; {found}", retrieval=known)
     return found
@@ -54,5 +61,9 @@ def _owner(given: Sequence[Given], known: Retrieval | None) -> str:
 
 
 def _counts(one: Given, retrieval: Retrieval) -> bool:
+    return retrieval.is_for(one.key_id) and not _is_forgotten(one, retrieval)
+
+
+def _is_forgotten(one: Given, retrieval: Retrieval) -> bool:
     value = read_text(one.answer)
-    return retrieval.is_for(one.key_id) and not (value and retrieval.has_forgotten(value, one.time_s))
+    return value is not None and retrieval.has_forgotten(value, one.time_s)

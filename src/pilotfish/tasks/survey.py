@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pilotfish.core.task import AnswerShape, Task, Template
@@ -65,11 +65,12 @@ def survey(
     before: Mapping[str, AnswerShape] | None = None,
     is_shared: bool = False,
     min_overlap: float = 1.0,
+    own: Callable[[str], Sequence[Given]] = lambda _: (),
 ) -> list[Task]:
     """The recurring tasks of a log that is given in the order of time, most frequent first.
 
     `before` are the shapes of tasks that are known, by id; `is_shared` and `min_overlap` are what the user says of
-    retrieved answers (`shapes.py`).
+    retrieved answers (`shapes.py`), `own` gives the answers of the user's for a task's id.
     Names go to tasks in the order of their first request, so that a growing log renames none that is listed.
     """
     groups = _group(exchanges, templates)
@@ -79,7 +80,7 @@ def survey(
         if group.n_requests < MIN_REQUESTS:
             continue
         known = (before or {}).get(found)
-        shape = settle_shape(group.given, before=known, is_shared=is_shared, min_overlap=min_overlap)
+        shape = settle_shape(group.given, before=known, is_shared=is_shared, min_overlap=min_overlap, own=own(found))
         if not (group.instructions or group.constant or (shape.is_closed and not shape.is_retrieved)):
             continue
         name = _unique(_name(group, shape), found, names)

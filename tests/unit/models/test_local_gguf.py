@@ -3,13 +3,17 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import sys
 
 import pytest
 
 pytest.importorskip("xllamacpp", reason="needs the llama extra")
 
-from pilotfish.core.errors import ConfigError, ModelStatusError
+from pilotfish.config.settings import ModelSettings
+from pilotfish.core.errors import ConfigError, MissingExtraError, ModelError, ModelStatusError
 from pilotfish.core.messages import ChatRequest, Message
+from pilotfish.models import local_gguf
+from pilotfish.models.build import configured_model
 from pilotfish.models.local_gguf import LocalGguf
 from pilotfish.models.timed import timed_answer
 from tools.tiny_gguf import write_gguf
@@ -84,3 +88,38 @@ def test_what_is_no_model_is_a_clear_error(tmp_path):
     (tmp_path / "bad.gguf").write_bytes(b"GGUF but no more")
     with pytest.raises(ConfigError, match=r"cannot load bad\.gguf"):
         LocalGguf(tmp_path / "bad.gguf")
+    with pytest.raises(ConfigError, match="no task 'classify'"):
+        configured_model("small", ModelSettings(weights="small.gguf", task="classify"), client_url="")
+
+
+def test_without_llama_cpp_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    monkeypatch.delitem(sys.modules, "pilotfish.models.local_gguf")
+    with pytest.raises(MissingExtraError, match="'llama' extra"):
+        configured_model("small", ModelSettings(weights="small.gguf"), client_url="")
+
+
+def test_requests_at_once_share_the_context(model):
+    """Three of these would overflow it together, and llama.cpp would break off all of them."""
+    lengths = [("a", 3000, 40), ("b", 3000, 40), ("c", 3000, 40), ("d", 9, 8), ("e", 90, 20)]
+    asked = [
+        request(messages=[{"role": "user", "content": letter * size}], max_tokens=most, cache_prompt=False)
+        for letter, size, most in lengths
+    ]
+
+    async def all_at_once():
+        return await asyncio.gather(*(model.answer(one) for one in asked))
+
+    found = asyncio.run(all_at_once())
+    assert [(len(one.text), one.usage.completion) for one in found] == [(most, most) for _, _, most in lengths]
+    alone = [asyncio.run(model.answer(one)) for one in asked]
+    assert [one.usage.prompt for one in found] == [one.usage.prompt for one in alone]
+    # Later tokens may part: sums over a batch round otherwise, and weights that mean nothing have many near ties.
+    assert [one.text[0] for one in found] == [one.text[0] for one in alone]
+
+
+def test_too_many_are_refused(model, monkeypatch):
+    monkeypatch.setattr(local_gguf, "MAX_WAITING", 0)
+    with pytest.raises(ModelError, match="0 requests waiting") as caught:
+        asyncio.run(model.answer(request()))
+    assert caught.value.status == 503

@@ -94,6 +94,33 @@ def test_an_encoder_answers_embeddings_of_length_one(encoder):
         asyncio.run(model.answer(asked("hello")))
 
 
+def test_texts_at_once_are_labelled_and_embedded_as_alone(classifier, encoder):
+    """Of unlike length; one that is not of the model's kind fails alone."""
+    texts = ["good", "a much longer text than the others have", "bad bad", "", "neither nor"]
+    requests = [EMBEDDINGS.decode_request(json.dumps({"model": "it", "input": [text, "x"]}).encode()) for text in texts]
+
+    async def at_once(model, requests):
+        first = asyncio.create_task(model.answer(requests[0]))
+        await asyncio.sleep(0)
+        found = await asyncio.gather(*(model.answer(one) for one in requests), return_exceptions=True)
+        await first
+        return found
+
+    def one_by_one(model, requests):
+        return [asyncio.run(model.answer(one)) for one in requests]
+
+    labels, whole = opened(classifier, "classify"), [asked(text) for text in texts]
+    found = asyncio.run(at_once(labels, whole))
+    assert isinstance(found.pop(3), RequestError)
+    assert [one.text for one in found] == [one.text for one in one_by_one(labels, whole[:3] + whole[4:])]
+    vectors = opened(encoder, "embed")
+    found = asyncio.run(at_once(vectors, requests))
+    assert isinstance(found.pop(3), RequestError)
+    for one, other in zip(found, one_by_one(vectors, requests[:3] + requests[4:]), strict=True):
+        for row, alone in zip(*(json.loads(answer.body)["data"] for answer in (one, other)), strict=True):
+            assert row["embedding"] == pytest.approx(alone["embedding"], abs=1e-6)
+
+
 def test_what_cannot_be_loaded_is_said(tmp_path):
     with pytest.raises(ConfigError, match="cannot load"):
         opened(tmp_path, "embed")

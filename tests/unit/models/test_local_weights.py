@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import threading
 
 import pytest
 
@@ -11,14 +12,15 @@ torch = pytest.importorskip("torch", reason="needs the transformers extra")
 
 from pilotfish.core.errors import ConfigError, ModelError, RequestError  # noqa: E402
 from pilotfish.core.messages import ChatRequest, Message  # noqa: E402
-from pilotfish.models import one_at_a_time  # noqa: E402
+from pilotfish.models import batches  # noqa: E402
+from pilotfish.models.batches import Batches  # noqa: E402
 from pilotfish.models.local_weights import LocalWeights, read_sampling  # noqa: E402
-from pilotfish.models.one_at_a_time import OneAtATime  # noqa: E402
+from pilotfish.models.local_writing import Writer  # noqa: E402
 from pilotfish.models.timed import timed_answer  # noqa: E402
 from pilotfish.models.wire.chat import CHAT  # noqa: E402
 from pilotfish.models.wire.formats import FORMATS  # noqa: E402
 from tools.tiny_transformers import CHAT as TEMPLATE  # noqa: E402
-from tools.tiny_transformers import write_tiny_bart, write_tiny_gpt2  # noqa: E402
+from tools.tiny_transformers import write_tiny_bart, write_tiny_gpt2, write_tiny_llama, write_tiny_t5  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -175,18 +177,101 @@ def test_the_loop_goes_on_and_who_leaves_ends_the_work(model):
 
 
 def test_too_many_are_refused_and_a_fault_of_the_work_is_the_models(monkeypatch):
-    thread = OneAtATime("busy")
-
-    def broken():
+    def broken(_jobs):
         raise MemoryError("no room")
 
+    thread = Batches("busy", broken)
     with pytest.raises(ModelError, match="busy failed: MemoryError: no room"):
-        asyncio.run(thread.run(broken))
-    monkeypatch.setattr(one_at_a_time, "MAX_WAITING", 0)
+        asyncio.run(thread.run("?"))
+    monkeypatch.setattr(batches, "MAX_WAITING", 0)
     with pytest.raises(ModelError, match="0 requests waiting") as caught:
-        asyncio.run(thread.run(list))
+        asyncio.run(thread.run("?"))
     assert caught.value.status == 503
     thread.close()
+
+
+def test_what_waits_is_taken_together_and_who_left_is_not():
+    held, seen = threading.Event(), []
+
+    def work(jobs):
+        held.wait(5)
+        seen.append([job.asked for job in jobs])
+        for job in jobs:
+            job.tell(job.asked)
+
+    async def ask():
+        thread = Batches("model", work, most=3)
+        first = asyncio.create_task(thread.run("first"))
+        await asyncio.sleep(0.05)
+        others = [asyncio.create_task(thread.run(number)) for number in range(5)]
+        await asyncio.sleep(0.05)
+        others[1].cancel()
+        await asyncio.sleep(0)
+        held.set()
+        found = await asyncio.gather(first, *others, return_exceptions=True)
+        thread.close()
+        return found
+
+    found = asyncio.run(ask())
+    assert [answer for answer in found if isinstance(answer, (str, int))] == ["first", 0, 2, 3, 4]
+    assert seen == [["first"], [0, 2, 3], [4]]
+
+
+@pytest.mark.parametrize("write", [write_tiny_gpt2, write_tiny_llama, write_tiny_bart, write_tiny_t5])
+def test_requests_in_a_batch_are_answered_as_alone(tmp_path, write):
+    """Prompts of unlike length, with lengths, stops, seeds and log probabilities of their own; one asks too much."""
+    model = LocalWeights(str(write(tmp_path / "model")))
+    asked = [
+        chat("hello", max_tokens=12, logprobs=True, top_logprobs=1),
+        chat("a ship in the harbour of", max_tokens=3),
+        chat("x", max_tokens=16, temperature=1.5, seed=5),
+        chat("the price of rice", max_tokens=16, stop=["e", "q"]),
+        chat("to y" * 60),
+        chat("once more hello", max_tokens=1),
+    ]
+
+    async def together():
+        first = asyncio.create_task(model.answer(chat("first")))
+        await asyncio.sleep(0)
+        found = await asyncio.gather(*(model.answer(one) for one in asked), return_exceptions=True)
+        await first
+        return found
+
+    found = asyncio.run(together())
+    for one, answer in zip(asked, found, strict=True):
+        if isinstance(answer, RequestError):
+            with pytest.raises(RequestError, match="tokens"):
+                asyncio.run(model.answer(one))
+            continue
+        alone = asyncio.run(model.answer(one))
+        assert (answer.text, answer.usage, answer.finish_reason) == (alone.text, alone.usage, alone.finish_reason)
+        rows = [json.loads(body)["choices"][0]["logprobs"] for body in (answer.body, alone.body)]
+        if rows[0]:
+            made = [[row["logprob"] for row in told["content"]] for told in rows]
+            assert made[0] == pytest.approx(made[1], abs=1e-4)
+
+
+def test_who_leaves_a_batch_leaves_the_others_in_it(model):
+    async def ask():
+        first = asyncio.create_task(model.answer(chat(max_tokens=30)))
+        await asyncio.sleep(0)
+        stream = model.stream(chat("x", max_tokens=100))
+        leaves = asyncio.create_task(anext(stream))
+        stays = asyncio.create_task(model.answer(chat("hello", max_tokens=90)))
+        await leaves
+        await stream.aclose()
+        await first
+        return await stays
+
+    assert asyncio.run(ask()).text == said(model, max_tokens=90).text
+
+
+def test_a_model_whose_answers_depend_on_what_is_beside_is_asked_one_at_a_time(folder):
+    config = transformers.LlamaConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    assert Writer(transformers.LlamaForCausalLM(config), tokenizer).batches
+    config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    assert not Writer(transformers.LlamaForCausalLM(config), tokenizer).batches
 
 
 @pytest.mark.parametrize("forced", [None, 5])
