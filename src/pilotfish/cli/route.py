@@ -78,11 +78,16 @@ for _live in (route_live.outcomes, route_live.adopt, route_live.withdraw):
     help="Confidence of the promise.",
 )
 @click.option("--workload", default="", help="The workload's name: a promise holds for one alone.")
+@click.option(
+    "--prefix",
+    type=click.IntRange(0),
+    help="Tokens of an answer that decide, 0: all. Default: the fewest that tell nearly as much as any.",
+)
 @_data_options
 def train(**flags: Any) -> int:  # noqa: ANN401
     from pilotfish.core.certificate import Certificate, Claim
     from pilotfish.evals import routed
-    from pilotfish.guarantees.route_attempt import attempt_route
+    from pilotfish.guarantees.route_attempt import Wanted, attempt_route
     from pilotfish.replay.month import spent_usd
 
     found = _outcomes(flags["outcomes"], flags)
@@ -96,10 +101,7 @@ def train(**flags: Any) -> int:  # noqa: ANN401
     with output.Progress() as progress:
         made = attempt_route(
             found,
-            models,
-            claim,
-            number=number,
-            name=flags["workload"],
+            Wanted(models=tuple(models), claim=claim, number=number, name=flags["workload"], prefix=flags["prefix"]),
             encoded=_encoded(flags["encoder"]),
             progress=progress,
         )
@@ -314,6 +316,9 @@ def _of_attempt(made: RouteAttempt) -> list[Table]:
         ]
         apgr = "-" if learnt.apgr is None else f"{learnt.apgr:.3f}"
         note = learnt.why_none or f"Learnt from the {learnt.kind}; out of fold APGR {apgr}, p = {learnt.p:.2g}."
+        if step.reads_answer:
+            read = f"The first {step.prefix} tokens of an answer decide" if step.prefix else "The whole answer decides"
+            note += f" {read}."
         found.append(
             Table(
                 title=f"{step.model}: signals on {made.n_fit:,} outcomes",
@@ -330,6 +335,7 @@ def _learnt_json(made: RouteAttempt) -> list[dict[str, Any]]:
         {
             "model": step.model,
             "kind": learnt.kind,
+            "prefix": step.prefix,
             "apgr": learnt.apgr,
             "p": learnt.p,
             "why_none": learnt.why_none,

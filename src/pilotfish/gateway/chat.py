@@ -232,7 +232,10 @@ class Chat:
         if turn.routing.is_left:
             return relay.LEFT
         if said is not None:
-            return await relay.give(turn, said, send)
+            outcome = await relay.give(turn, said, receive, send)
+            if said.opened is not None:
+                await self._routed.end(turn, said)
+            return dataclasses.replace(outcome, reference_answer=None)
         try:
             outcome = await relay.relay(turn, receive, send)
         except PilotfishError:

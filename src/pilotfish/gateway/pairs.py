@@ -168,7 +168,8 @@ class Pairs:
             await self._grade(turn, routing, given, reference)
         for step in routing.route.steps:
             row_ = self._row(turn, step.model, "audit", turn.coin, prompt)
-            said = next((one for one in routing.said if one.model == step.model), None)
+            # What was heard only in part is no answer that could be graded.
+            said = next((one for one in routing.said if one.model == step.model and one.opened is None), None)
             if said is not None:
                 self._writer.append(self._answered(turn, row_, said))
             elif step.model in self._routed.models and reference is not None:

@@ -1,13 +1,15 @@
 """Open-ended requests under a route: the smaller model first, its answer kept or the reference asked.
 
 The decision is the route's alone, the same object that was certified. An answer that is read is held back until it has
-been decided on; nothing is switched after the first byte. A conversation that a smaller model has begun stays with it.
+been decided on, a stream until as much of it has come as the route reads; nothing is switched after the first byte. A
+conversation that a smaller model has begun stays with it.
 Whatever fails, is late or is not allowed goes to the reference.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -15,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from pilotfish.config.settings import RoutingSettings
-from pilotfish.core.errors import PilotfishError, RequestError
+from pilotfish.core.errors import ModelError, PilotfishError, RequestError
 from pilotfish.core.ids import fingerprint
 from pilotfish.core.messages import ChatRequest, Message
 from pilotfish.core.outcome import Outcome
@@ -108,6 +110,13 @@ class Routed:
         turn.decision = Decision(reason="smaller-failed")
         turn.target, turn.model, turn.price = reference, reference.card.name, reference.card.price
 
+    async def end(self, turn: Turn, said: Said) -> None:
+        """Note the whole of a stream that was begun; a broken one stays as it was heard."""
+        assert turn.routing is not None
+        with contextlib.suppress(ModelError):
+            latency_s = time.perf_counter() - turn.started_s
+            turn.routing.end(said, await self.asker.end(self.models[said.model], said, latency_s))
+
     def note(self, turn: Turn, answer: str | None) -> None:
         """Remember that a smaller model has said this, so that the conversation can stay with it."""
         routing = turn.routing
@@ -140,6 +149,7 @@ class Routed:
                 self._hand_over(turn, step.model, "kept")
                 turn.request.server, turn.request.tries = said.server, said.tries
                 return said
+            await self._leave(turn, said)
             reason = "asked-further"
         routing.choice = choice
         turn.decision = Decision(reason=reason)
@@ -157,12 +167,20 @@ class Routed:
         try:
             visit.reserve(step.model, turn.request.raw)
             async with asyncio.timeout(limit_s):
+                if turn.request.stream and step.prefix:
+                    return await self.asker.begin(self.models[step.model], turn.request, step.prefix)
                 said = await self.asker.ask(self.models[step.model], turn.request)
         except (RequestError, PilotfishError, TimeoutError):
             visit.end()
             return None
         visit.settle(said.usage, answer=said.tried.text, is_answered=True)
         return said
+
+    async def _leave(self, turn: Turn, said: Said) -> None:
+        """Cancel a stream that is not given to the client; what has come of it was used."""
+        if said.opened is not None:
+            await said.opened.aclose()
+            turn.visit.settle(None, answer="".join(said.tried.tokens), is_answered=True)
 
     def _hand_over(self, turn: Turn, name: str, reason: Reason) -> None:
         """Let a smaller model answer."""

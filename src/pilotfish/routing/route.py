@@ -49,14 +49,20 @@ class Cost:
 class Step:
     """One model before the reference. `gain` says what asking further brings, with `reads_answer` once it has answered.
 
-    `cost` is that of its own call, `further` that of the next model's.
+    `cost` is that of its own call, `further` that of the next model's. With a `prefix` the first so many tokens of the
+    answer decide, so that a stream need not be held back longer; 0 is the whole answer.
     """
 
     model: str
     gain: Gain
     reads_answer: bool
+    prefix: int = 0
     cost: Cost = field(default_factory=Cost)
     further: Cost = field(default_factory=Cost)
+
+    def seen(self, tried: Tried) -> Tried:
+        """What of an answer decides, however much of it is known."""
+        return tried.begun(self.prefix) if self.prefix else tried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +104,8 @@ class Route:
     ) -> float | None:
         """How much a request at step `place` needs a larger model; None where it cannot be told."""
         step = self.steps[place]
-        gain = step.gain(outcome, tried if step.reads_answer else None, embedding)
+        seen = step.seen(tried) if tried is not None and step.reads_answer else None
+        gain = step.gain(outcome, seen, embedding)
         if gain is None or math.isnan(gain):
             return None
         return self.per_cost(place, gain, outcome.prompt)
@@ -161,6 +168,8 @@ class Route:
             {
                 "model": step.model,
                 "reads_answer": step.reads_answer,
+                # Left out where there is none, so that routes from before keep their ids, and with them certificates.
+                **({"prefix": step.prefix} if step.prefix else {}),
                 "cost": dataclasses.asdict(step.cost),
                 "further": dataclasses.asdict(step.further),
                 "gain": step.gain.to_json(),
@@ -186,6 +195,7 @@ class Route:
                 Step(
                     model=step["model"],
                     reads_answer=step["reads_answer"],
+                    prefix=step.get("prefix", 0),
                     cost=Cost(**step["cost"]),
                     further=Cost(**step["further"]),
                     gain=Gain.from_json(step["gain"]),
