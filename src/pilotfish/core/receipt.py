@@ -31,6 +31,7 @@ Reason = Literal[
     "asked-at-once",
     "same-model",
     "smaller-failed",
+    "budget",
 ]
 
 TIERS: dict[int, str] = {
@@ -60,6 +61,7 @@ REASONS: dict[Reason, str] = {
     "asked-at-once": "the route asked the reference without trying a smaller model",
     "same-model": "a smaller model began this conversation under a route, and goes on with it",
     "smaller-failed": "a smaller model failed, was late or is not allowed to this key; the reference answered",
+    "budget": "the day's budget for routed requests was short: a smaller model answered without a promise, or nobody",
 }
 
 

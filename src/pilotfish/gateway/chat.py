@@ -114,6 +114,7 @@ class Chat:
         try:
             self._note(turn, await self._reply(turn, receive, held))
         finally:
+            turn.visit.end()
             await held.release()
 
     async def _reply(self, turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:

@@ -109,7 +109,7 @@ class Pairs:
         """Take up one finished request, if a coin has chosen it."""
         routing = turn.routing
         if routing is not None:
-            if turn.is_audited and not routing.stays and turn.decision.reason != "degraded" and outcome.status == 200:
+            if turn.sampling == "audit" and not routing.stays and outcome.status == 200:
                 self._audit(turn, routing, outcome)
             return
         if not self._share or outcome.status != 200 or outcome.reference_answer is None:
@@ -162,6 +162,7 @@ class Pairs:
             self._writer.append(row)
             self._counts.note_audit(self._live.name, row)
             self._counts.note_spent(self._reference.card.name, row)
+            self._pay(row.cost_usd, self._reference, turn)
             reference = None if heard.error else heard.text
             if reference is None:
                 return
@@ -184,6 +185,7 @@ class Pairs:
         except ModelError as error:
             _log.warning("An audit could not be graded: %s", error)
             return
+        self._pay(graded.cost_usd, self._judge, turn)
         scores = {routing.kept: graded.value, self._reference.card.name: REFERENCE}
         row = GradeRow(
             request_id=turn.request_id,
@@ -217,7 +219,14 @@ class Pairs:
             )
         self._writer.append(row)
         self._counts.note_spent(model.card.name, row)
+        self._pay(row.cost_usd, model, turn)
         return row, said
+
+    def _pay(self, cost_usd: float | None, model: Model, turn: Turn) -> None:
+        """Finding out is part of what routed requests cost a day; what is not known counts as the most."""
+        budget, price = self._routed.budget, model.card.price
+        if budget is not None and price is not None:
+            budget.spend(most_usd(price, turn.request.raw) if cost_usd is None else cost_usd)
 
     def _row(self, turn: Turn, model: str, purpose: TriedFor, probability: float, prompt: str) -> TriedRow:
         return TriedRow(

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
+import math
 import random
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pilotfish.config.settings import RoutingSettings
 from pilotfish.core.errors import ModelError, PilotfishError, RequestError
@@ -23,12 +26,15 @@ from pilotfish.core.messages import ChatRequest, Message
 from pilotfish.core.outcome import Outcome
 from pilotfish.core.receipt import Reason
 from pilotfish.gateway import asgi
+from pilotfish.gateway.door import most_usd
 from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.live_route import LiveRoute
+from pilotfish.gateway.routed_budget import Paid, RoutedBudget, spent
 from pilotfish.gateway.rows import Turn
 from pilotfish.gateway.tried import Asker, Routing, Said, prompt_of
 from pilotfish.models.base import Model
 from pilotfish.models.wire.chat import CHAT
+from pilotfish.routing.budget import Seen
 from pilotfish.routing.cascade import Decision
 from pilotfish.routing.route import Choice, Route, Step
 
@@ -51,15 +57,24 @@ class Routed:
         models: Mapping[str, Model],
         embedder: Embedder,
         timeout_s: float,
+        budget: RoutedBudget | None = None,
     ) -> None:
         """`timeout_s` bounds an answer where the settings state no deadline."""
         self.live = live
+        self.budget = budget
+        self._judge = settings.judge
         self.asker = Asker()
         self.models = {name: models[name] for name in settings.models if name in models}
         self._deadline_s = settings.deadline_s
         self._timeout_s = settings.deadline_s or timeout_s
         self._embedder = embedder
         self._begun: OrderedDict[str, str] = OrderedDict()
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What is in force, or why nothing is; and the day's budget, None where there is none."""
+        certified = None if self.live.route is None else self.live.route.threshold
+        return {**self.live.status, "budget": None if self.budget is None else self.budget.status(certified)}
 
     def is_open(self, turn: Turn) -> bool:
         """Whether the request is of the kind that routes are for, and that they are learnt from.
@@ -91,15 +106,19 @@ class Routed:
         )
         if turn.request.has_begun:
             routing.stays = self._begun.get(_conversation(turn.request.messages), "")
-            if routing.stays in self.models:
-                turn.routing = routing
-                self._hand_over(turn, routing.stays, "same-model")
-            return None
+            if routing.stays not in self.models:
+                return None
         turn.routing = routing
+        if self.budget is not None:
+            turn.visit = self.budget.visit(turn.visit)
+        if routing.stays:
+            self._hand_over(turn, routing.stays, "same-model")
+            return None
         turn.coin = self.live.coin
-        turn.is_audited = random.random() < self.live.coin
+        turn.is_audited = random.random() < self.live.coin and self._can_audit(turn)
         with asgi.Departure(receive) as departure:
             said = await self._cascade(turn, routing)
+        self._foretell(turn, routing)
         routing.is_left = departure.is_gone
         return None if departure.is_gone else said
 
@@ -120,6 +139,8 @@ class Routed:
     def note(self, turn: Turn, answer: str | None) -> None:
         """Remember that a smaller model has said this, so that the conversation can stay with it."""
         routing = turn.routing
+        if self.budget is not None and turn.decision.reason == "budget":
+            self.budget.n_unpromised += 1
         if routing is None or not routing.kept or answer is None:
             return
         said = [*turn.request.messages, Message(role="assistant", content=answer)]
@@ -128,32 +149,99 @@ class Routed:
             self._begun.popitem(last=False)
 
     async def _cascade(self, turn: Turn, routing: Routing) -> Said | None:
-        route = routing.route
+        route = self._affordable(turn, routing)
         ends_s = time.perf_counter() + self._timeout_s
         embedding = await self._embedding(route, routing.request.prompt)
         choice = route.first(routing.request, embedding, deadline_s=self._deadline_s)
         reason: Reason = "asked-at-once"
-        while choice.model != route.reference:
+        said: Said | None = None
+        while True:
+            if not self._can_pay(turn, choice.model):
+                return self._without_money(turn, routing, said, choice)
+            if said is not None:
+                await self._leave(turn, said)
+            if choice.model == route.reference:
+                break
             routing.choice, routing.place = choice, _place(route, choice)
             step = route.steps[routing.place]
             if not step.reads_answer:
-                self._hand_over(turn, step.model, "kept")
+                self._hand_over(turn, step.model, routing.reason)
                 return None
             said = await self._ask(turn, step, ends_s)
             if said is None:
                 turn.decision = Decision(reason="smaller-failed")
                 return None
-            choice = _after(routing, said, embedding)
+            choice = _after(route, routing, said, embedding)
             if choice.why == "kept":
-                routing.choice = choice
-                self._hand_over(turn, step.model, "kept")
-                turn.request.server, turn.request.tries = said.server, said.tries
-                return said
-            await self._leave(turn, said)
+                return self._keep(turn, routing, said, choice)
             reason = "asked-further"
         routing.choice = choice
         turn.decision = Decision(reason=reason)
         return None
+
+    def _affordable(self, turn: Turn, routing: Routing) -> Route:
+        """The certified route, or the same with the threshold that the day's budget bears.
+
+        An audited request is decided as certified: its reference is paid for anyway, and its loss is evidence.
+        """
+        least = routing.route.threshold
+        assert least is not None
+        raised = least if self.budget is None or turn.is_audited else self.budget.threshold(least)
+        if raised <= least:
+            return routing.route
+        routing.raised = raised
+        return dataclasses.replace(routing.route, threshold=raised)
+
+    def _can_pay(self, turn: Turn, model: str) -> bool:
+        return not isinstance(turn.visit, Paid) or turn.visit.hold(model, turn.privacy.body)
+
+    def _can_audit(self, turn: Turn) -> bool:
+        """Whether the day still has room for an audit. Told by the time and the request's length alone."""
+        if self.budget is None:
+            return True
+        calls = [self.live.route.reference if self.live.route is not None else "", self._judge, self._judge]
+        prices = [self.budget.price_of(name) for name in calls if name]
+        return self.budget.has_room(math.fsum(most_usd(price, turn.request.raw) for price in prices if price))
+
+    def _without_money(self, turn: Turn, routing: Routing, said: Said | None, choice: Choice) -> Said | None:
+        """What becomes of a request whose next call cannot be paid: the answer at hand, the smallest model, or none."""
+        assert self.budget is not None
+        turn.is_audited = False
+        smallest = routing.route.steps[0].model if said is None else said.model
+        choice = dataclasses.replace(choice, model=smallest, why="budget")
+        if said is not None:
+            return self._keep(turn, routing, said, choice)
+        routing.choice = choice
+        turn.decision = Decision(reason="budget")
+        if self.budget.when_spent == "refuse":
+            raise spent(self.budget.usd_per_day)
+        self._hand_over(turn, smallest, "budget")
+        return None
+
+    def _keep(self, turn: Turn, routing: Routing, said: Said, choice: Choice) -> Said:
+        routing.choice = choice
+        self._hand_over(turn, said.model, routing.reason)
+        turn.request.server, turn.request.tries = said.server, said.tries
+        return said
+
+    def _foretell(self, turn: Turn, routing: Routing) -> None:
+        """Note what the request needed and would cost, from which the budget foretells the coming ones."""
+        first = routing.first or routing.choice
+        if self.budget is None or first is None or first.why == "budget":
+            return
+        steps, prompt, body = routing.route.steps, routing.request.prompt, turn.request.raw
+        names = [step.model for step in steps] + [routing.route.reference]
+        stated = [steps[0].cost, *(step.further for step in steps)]
+        prices = [self.budget.price_of(name) for name in names]
+        usd = [
+            known if (known := cost.of(prompt)) is not None else most_usd(price, body) if price is not None else 0.0
+            for cost, price in zip(stated, prices, strict=True)
+        ]
+        # Who needs no look at the answer is not asked where the next one is.
+        further_usd = math.fsum(usd[1:]) - (0.0 if steps[0].reads_answer else usd[0])
+        need = math.inf if first.need is None else first.need
+        routing.expected = Seen(need=need, usd=usd[0], further_usd=max(0.0, further_usd))
+        self.budget.note(routing.expected)
 
     async def _ask(self, turn: Turn, step: Step, ends_s: float) -> Said | None:
         """The step's answer; None where it fails, where there is no time for it, or the key may not pay for it."""
@@ -195,15 +283,17 @@ class Routed:
         return await self._embedder.vector(prompt, needed.pop()) if len(needed) == 1 else None
 
 
-def _after(routing: Routing, said: Said, embedding: Sequence[float] | None) -> Choice:
+def _after(route: Route, routing: Routing, said: Said, embedding: Sequence[float] | None) -> Choice:
     """What the route makes of an answer. What no signal can read is the reference's, like what it cannot tell."""
     try:
         routing.read(said)
-        return routing.route.after(routing.place, routing.request, said.tried, embedding)
+        choice = route.after(routing.place, routing.request, said.tried, embedding)
     except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
         # An answer is any text: reading it must never cost the client a reply.
         _log.warning("An answer of %s could not be read: %s", said.model, type(error).__name__)
-        return Choice(model=routing.route.reference, why="unknown")
+        choice = Choice(model=route.reference, why="unknown")
+    routing.first = routing.first or choice
+    return choice
 
 
 def _place(route: Route, choice: Choice) -> int:

@@ -19,13 +19,18 @@ from typing import Any, TypeVar
 from pilotfish.core.errors import ModelFormatError, ModelStatusError
 from pilotfish.core.messages import Answer, ChatRequest, Price, Usage
 from pilotfish.core.outcome import Outcome, Tried
+from pilotfish.core.receipt import Reason
 from pilotfish.models.base import Model
 from pilotfish.models.wire import logprobs
 from pilotfish.models.wire.format import ClientRequest
+from pilotfish.routing.budget import Seen
 from pilotfish.routing.route import Choice, Route
 from pilotfish.routing.signals import SIGNALS
 
 T = TypeVar("T")
+
+_HIGHEST = 1e9
+"""Written in place of infinity, which JSON does not have."""
 
 LIVE = frozenset(signal.name for signal in SIGNALS if signal.cost in ("free", "text"))
 """Signals that one reply shows; others take further calls, or run code."""
@@ -105,7 +110,8 @@ class Routing:
     """One request under a route: what was said on the way, and what came of it.
 
     `stays` names the model that goes on with a conversation; then nothing is decided. `kept` is the smaller model that
-    answers, empty where the reference does.
+    answers, empty where the reference does. `first` is what its first look at the request said, `expected` what that
+    foretells of its cost; `raised` is the threshold that the day's budget has put in the certified one's place.
     """
 
     route: Route
@@ -114,6 +120,9 @@ class Routing:
     stays: str = ""
     kept: str = ""
     choice: Choice | None = None
+    first: Choice | None = None
+    expected: Seen | None = None
+    raised: float | None = None
     place: int = 0
     said: list[Said] = field(default_factory=list)
     signals: dict[str, float | None] = field(default_factory=dict)
@@ -130,6 +139,14 @@ class Routing:
         costs = [said.tried.cost_usd for said in self.given_up]
         known = [cost for cost in costs if cost is not None]
         return math.fsum(known) if len(known) == len(costs) else None
+
+    @property
+    def reason(self) -> Reason:
+        """Why a smaller model answers: the certified route keeps it, or only the day's budget does."""
+        choice = self.choice
+        assert choice is not None
+        is_certified = choice.why == "kept" and (choice.need is None or self.route.keeps(choice.need))
+        return "kept" if is_certified else "budget"
 
     def read(self, said: Said) -> None:
         """Note an answer, and the signals that the step decides by as it reads them."""
@@ -155,6 +172,8 @@ class Routing:
             "why": choice.why if choice is not None else "",
             "need": choice.need if choice is not None else None,
             "threshold": self.route.threshold,
+            "raised": None if self.raised is None else min(self.raised, _HIGHEST),
+            "expected": None if self.expected is None else _finite(self.expected),
             "prefix": self.prefix,
             "signals": used,
             "not_used": sorted(LIVE - used.keys()) if self.said else [],
@@ -181,6 +200,8 @@ class Routing:
         if self.choice.need is not None and self.route.threshold is not None:
             sign = "<=" if self.choice.need <= self.route.threshold else ">"
             parts.append(f"need {self.choice.need:.4g} {sign} {self.route.threshold:.4g}")
+        if self.raised is not None:
+            parts.append(f"kept up to {min(self.raised, _HIGHEST):.4g} by the day's budget")
         parts += [f"{name}={'unknown' if value is None else f'{value:.4g}'}" for name, value in self.signals.items()]
         if self.said:
             parts.append(f"{len(LIVE - self.signals.keys())} signals not used")
@@ -192,6 +213,10 @@ class Routing:
             cost = said.tried.cost_usd
             parts.append(f"{said.model} cost {'unknown' if cost is None else f'{cost:.6f} USD'}")
         return "; ".join(parts)
+
+
+def _finite(seen: Seen) -> dict[str, float | None]:
+    return {**asdict(seen), "need": seen.need if math.isfinite(seen.need) else None}
 
 
 class Asker:

@@ -24,9 +24,10 @@ from pilotfish.routing.gain import Gain
 
 FORMAT = 1
 
-Why = Literal["kept", "gain", "deadline", "unknown", "reference"]
+Why = Literal["kept", "gain", "deadline", "unknown", "reference", "budget"]
 """`kept`: asking further is not worth it; `gain`: it is; `deadline`: the cascade would be too late, so the reference
-is asked at once; `unknown`: a signal in use could not be read; `reference`: there is nothing larger."""
+is asked at once; `unknown`: a signal in use could not be read; `reference`: there is nothing larger;
+`budget`: nothing larger can be paid for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
