@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pilotfish.routing import latency
 from pilotfish.routing.signals import BY_NAME
 from pilotfish.store.build import open_routes
 from tools.command_line import CommandLine
@@ -160,6 +161,19 @@ def test_a_cascade_that_would_be_late_is_not_begun(home: Path) -> None:
         _, headers, _ = ask(place)
         assert (headers["x-pilotfish-reason"], server.asked) == ("asked-at-once", [])
         assert "why=deadline" in headers["x-pilotfish-route"]
+
+
+@pytest.mark.parametrize("prefix", [0, 4])
+def test_what_was_measured_lately_goes_before_what_the_outcomes_said(
+    home: Path, monkeypatch: pytest.MonkeyPatch, prefix: int
+) -> None:
+    monkeypatch.setattr(latency, "FEWEST", 2)
+    adopt(home, route(own_s=0.05, further_s=0.05, prefix=prefix))
+    # Each could make the deadline alone. Of a stream the beginning alone is waited for, and that is fast.
+    slow = Reply(text="from small", logprob=-2.0, delay_s=0.0 if prefix else 0.2, pace_s=0.02)
+    with routed(home, [slow], [Reply(text="from big", delay_s=0.25)], routing={"deadline_s": 0.42}) as (place, _):
+        said = [ask(place, stream=bool(prefix))[1]["x-pilotfish-reason"] for _ in range(3)]
+    assert said == ["asked-further", "asked-further", "asked-further" if prefix else "asked-at-once"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

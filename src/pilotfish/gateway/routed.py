@@ -36,6 +36,7 @@ from pilotfish.models.base import Model
 from pilotfish.models.wire.chat import CHAT
 from pilotfish.routing.budget import Seen
 from pilotfish.routing.cascade import Decision
+from pilotfish.routing.latency import Latencies
 from pilotfish.routing.route import Choice, Route, Step
 
 MAX_BEGUN = 10_000
@@ -44,6 +45,8 @@ MAX_BEGUN = 10_000
 _log = logging.getLogger(__name__)
 _UNTOUCHED = ("n", "tools", "functions", "audio", "modalities")
 _NOT_OURS: frozenset[Reason] = frozenset(("other-model", "private", "encoder"))
+
+_BY_REFERENCE: frozenset[Reason] = frozenset(("asked-at-once", "asked-further"))
 
 
 class Routed:
@@ -69,6 +72,7 @@ class Routed:
         self._timeout_s = settings.deadline_s or timeout_s
         self._embedder = embedder
         self._begun: OrderedDict[str, str] = OrderedDict()
+        self._latencies = Latencies()
 
     @property
     def status(self) -> dict[str, Any]:
@@ -119,6 +123,7 @@ class Routed:
         with asgi.Departure(receive) as departure:
             said = await self._cascade(turn, routing)
         self._foretell(turn, routing)
+        routing.decided_s = time.perf_counter()
         routing.is_left = departure.is_gone
         return None if departure.is_gone else said
 
@@ -141,6 +146,9 @@ class Routed:
         routing = turn.routing
         if self.budget is not None and turn.decision.reason == "budget":
             self.budget.n_unpromised += 1
+        if routing is not None and routing.decided_s and turn.decision.reason in _BY_REFERENCE:
+            took_s = time.perf_counter() - routing.decided_s
+            self._latencies.note((routing.route.reference, False), took_s, time.monotonic())
         if routing is None or not routing.kept or answer is None:
             return
         said = [*turn.request.messages, Message(role="assistant", content=answer)]
@@ -152,7 +160,8 @@ class Routed:
         route = self._affordable(turn, routing)
         ends_s = time.perf_counter() + self._timeout_s
         embedding = await self._embedding(route, routing.request.prompt)
-        choice = route.first(routing.request, embedding, deadline_s=self._deadline_s)
+        latency_s = self._latency_s(turn, route) if self._deadline_s is not None else None
+        choice = route.first(routing.request, embedding, deadline_s=self._deadline_s, latency_s=latency_s)
         reason: Reason = "asked-at-once"
         said: Said | None = None
         while True:
@@ -167,7 +176,7 @@ class Routed:
             if not step.reads_answer:
                 self._hand_over(turn, step.model, routing.reason)
                 return None
-            said = await self._ask(turn, step, ends_s)
+            said = await self._ask(turn, routing.place, ends_s)
             if said is None:
                 turn.decision = Decision(reason="smaller-failed")
                 return None
@@ -243,26 +252,50 @@ class Routed:
         routing.expected = Seen(need=need, usd=usd[0], further_usd=max(0.0, further_usd))
         self.budget.note(routing.expected)
 
-    async def _ask(self, turn: Turn, step: Step, ends_s: float) -> Said | None:
+    async def _ask(self, turn: Turn, place: int, ends_s: float) -> Said | None:
         """The step's answer; None where it fails, where there is no time for it, or the key may not pay for it."""
+        assert turn.routing is not None
+        route, visit = turn.routing.route, turn.visit
+        step = route.steps[place]
         left_s = ends_s - time.perf_counter()
-        # What the reference will need is kept back for it.
-        further_s = step.further.latency_s
+        # What the next model will need is kept back for it.
+        further_s = self._late_s(turn, route, place + 1)
         limit_s = left_s / 2 if further_s is None else left_s - further_s
         if limit_s <= 0:
             return None
-        visit = turn.visit
         try:
             visit.reserve(step.model, turn.request.raw)
             async with asyncio.timeout(limit_s):
-                if turn.request.stream and step.prefix:
-                    return await self.asker.begin(self.models[step.model], turn.request, step.prefix)
-                said = await self.asker.ask(self.models[step.model], turn.request)
-        except (RequestError, PilotfishError, TimeoutError):
+                if _is_begun(turn, step):
+                    said = await self.asker.begin(self.models[step.model], turn.request, step.prefix)
+                else:
+                    said = await self.asker.ask(self.models[step.model], turn.request)
+        except (RequestError, PilotfishError, TimeoutError) as error:
+            if isinstance(error, TimeoutError):
+                self._latencies.note((step.model, _is_begun(turn, step)), limit_s, time.monotonic())
             visit.end()
             return None
-        visit.settle(said.usage, answer=said.tried.text, is_answered=True)
+        self._latencies.note((step.model, _is_begun(turn, step)), said.tried.latency_s or 0.0, time.monotonic())
+        if said.opened is None:
+            visit.settle(said.usage, answer=said.tried.text, is_answered=True)
         return said
+
+    def _late_s(self, turn: Turn, route: Route, place: int) -> float | None:
+        """The time that nine in ten of a step's answers stay within, as much of them as is read; the reference's whole
+        ones after the last step. None where neither was measured lately nor known from the outcomes."""
+        if place < len(route.steps):
+            step = route.steps[place]
+            what, stated_s = (step.model, _is_begun(turn, step)), step.cost.latency_s
+        else:
+            what, stated_s = (route.reference, False), route.steps[-1].further.latency_s
+        measured_s = self._latencies.late(what, time.monotonic())
+        return stated_s if measured_s is None else measured_s
+
+    def _latency_s(self, turn: Turn, route: Route) -> float:
+        """Until the reference has answered where every reading step was tried; inf where that is not known."""
+        places = [i for i, step in enumerate(route.steps) if step.reads_answer]
+        times = [self._late_s(turn, route, place) for place in (*places, len(route.steps))]
+        return math.fsum(math.inf if time_s is None else time_s for time_s in times)
 
     async def _leave(self, turn: Turn, said: Said) -> None:
         """Cancel a stream that is not given to the client; what has come of it was used."""
@@ -294,6 +327,11 @@ def _after(route: Route, routing: Routing, said: Said, embedding: Sequence[float
         choice = Choice(model=route.reference, why="unknown")
     routing.first = routing.first or choice
     return choice
+
+
+def _is_begun(turn: Turn, step: Step) -> bool:
+    """Whether only the beginning of the step's answer is waited for."""
+    return turn.request.stream and step.prefix > 0
 
 
 def _place(route: Route, choice: Choice) -> int:

@@ -112,6 +112,7 @@ class Routing:
     `stays` names the model that goes on with a conversation; then nothing is decided. `kept` is the smaller model that
     answers, empty where the reference does. `first` is what its first look at the request said, `expected` what that
     foretells of its cost; `raised` is the threshold that the day's budget has put in the certified one's place.
+    `decided_s` is when it was known who answers, on the clock of `Turn.started_s`.
     """
 
     route: Route
@@ -127,6 +128,7 @@ class Routing:
     said: list[Said] = field(default_factory=list)
     signals: dict[str, float | None] = field(default_factory=dict)
     is_left: bool = False
+    decided_s: float = 0.0
 
     @property
     def given_up(self) -> list[Said]:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from statistics import fmean, median
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal
@@ -22,6 +22,7 @@ from pilotfish.core.outcome import Outcome
 from pilotfish.evals.outcomes import outcomes_sha256
 from pilotfish.guarantees.loss import Workload, certify_loss, threshold_of
 from pilotfish.routing.gain import Gain
+from pilotfish.routing.latency import late
 from pilotfish.routing.learn import Learnt, Material, Progress
 from pilotfish.routing.prefix import learn_reading
 from pilotfish.routing.replay import Trail, recorded, trail
@@ -185,7 +186,7 @@ def _cost(outcomes: Sequence[Outcome], model: str) -> Cost:
     nothing."""
     tried = [(len(outcome.prompt), outcome.tried[model]) for outcome in outcomes]
     times = [one.latency_s for _, one in tried if one.latency_s is not None]
-    latency_s = median(times) if times else None
+    latency_s = late(times)
     known = [(length, one.cost_usd) for length, one in tried if one.cost_usd is not None]
     if len(known) < len(tried):
         return Cost(latency_s=latency_s)

@@ -32,7 +32,8 @@ is asked at once; `unknown`: a signal in use could not be read; `reference`: the
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a call of a model is expected to cost: `usd` plus `usd_per_character` of the prompt, and its median time.
+    """What a call of a model is expected to cost: `usd` plus `usd_per_character` of the prompt, and the time that nine
+    in ten of its answers stay within.
 
     None where no price, or no time, is known.
     """
@@ -120,12 +121,20 @@ class Route:
         return gain * self.unit_usd / usd
 
     def first(
-        self, outcome: Outcome, embedding: Sequence[float] | None = None, *, deadline_s: float | None = None
+        self,
+        outcome: Outcome,
+        embedding: Sequence[float] | None = None,
+        *,
+        deadline_s: float | None = None,
+        latency_s: float | None = None,
     ) -> Choice:
-        """Who is asked first. With a deadline the reference, where a cascade is expected to end after it."""
+        """Who is asked first. With a deadline the reference, where a cascade is expected to end after it.
+
+        `latency_s` is what the whole cascade takes where that was measured; else the outcomes say it.
+        """
         if self.threshold is None:
             return Choice(model=self.reference, why="reference")
-        if deadline_s is not None and self.latency_s > deadline_s:
+        if deadline_s is not None and (self.latency_s if latency_s is None else latency_s) > deadline_s:
             return Choice(model=self.reference, why="deadline")
         return self._from(0, outcome, embedding)
 
