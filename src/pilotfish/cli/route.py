@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -63,8 +64,8 @@ for _live in (route_live.outcomes, route_live.adopt, route_live.withdraw):
     command.add_command(_live)
 
 
-@command.command("train", help="Learn a route from outcomes, and certify or refuse it.")
-@click.argument("outcomes", nargs=-1, required=True)
+@command.command("train", help="Learn a route from outcomes (or the log's), and certify or refuse it.")
+@click.argument("outcomes", nargs=-1)
 @click.option("--out", "out_path", required=True, type=options.NewFile(), help="Write the route to FILE (JSON).")
 @click.option("--models", help="The whole cascade, the smallest first: A>B>REFERENCE.")
 @_small
@@ -83,6 +84,7 @@ for _live in (route_live.outcomes, route_live.adopt, route_live.withdraw):
     type=click.IntRange(0),
     help="Tokens of an answer that decide, 0: all. Default: the fewest that tell nearly as much as any.",
 )
+@options.place_options
 @_data_options
 def train(**flags: Any) -> int:  # noqa: ANN401
     from pilotfish.core.certificate import Certificate, Claim
@@ -90,7 +92,10 @@ def train(**flags: Any) -> int:  # noqa: ANN401
     from pilotfish.guarantees.route_attempt import Wanted, attempt_route
     from pilotfish.replay.month import spent_usd
 
-    found = _outcomes(flags["outcomes"], flags)
+    if flags["outcomes"]:
+        found = _outcomes(flags["outcomes"], flags)
+    else:
+        found = route_live.logged(flags["config_path"], flags["home"])
     if flags["models"]:
         models = [name.strip() for name in flags["models"].split(">")]
     else:
@@ -114,9 +119,12 @@ def train(**flags: Any) -> int:  # noqa: ANN401
         "verdict": made.verdict.to_json(),
     }
     _write(flags["out_path"], json.dumps(written, indent=1) + "\n")
+    by = Counter(one.tags["graded_by"] for one in found if "graded_by" in one.tags)
     tables = _of_attempt(made)
     sentence = _verdict(made)
-    _show(sentence, tables, {"sentence": sentence, **written, "learnt": _learnt_json(made)}, flags)
+    if by:
+        sentence += f" Graded by: {'; '.join(f'{name} ({n:,})' for name, n in by.most_common())}."
+    _show(sentence, tables, {"sentence": sentence, **written, "graded_by": by, "learnt": _learnt_json(made)}, flags)
     return 0 if isinstance(made.verdict, Certificate) else 1
 
 
