@@ -63,6 +63,10 @@ def test_a_kept_stream_is_whole_and_its_cost_is_known(home: Path) -> None:
         row = place.rows(1)[0]
         assert (row.reason, row.answer, row.reference_answer) == ("kept", "from small", None)
         assert (row.cost_usd, row.tried_usd) == (pytest.approx(SMALL_USD), 0.0)
+        connection = HTTPConnection("127.0.0.1", place.port, timeout=5)
+        connection.request("GET", f"/requests/{row.request_id}")
+        assert f"decided on the first {PREFIX} tokens" in connection.getresponse().read().decode()
+        connection.close()
         asked = json.loads(row.route)["asked"][0]
         assert (asked["is_whole"], asked["cost_usd"]) == (True, pytest.approx(SMALL_USD))
 

@@ -25,9 +25,9 @@ SHORT = {"max_tokens": 10}
 BIG_USD = 10 * SMALL_USD
 
 
-def metrics(place: Place) -> str:
+def get(place: Place, path: str) -> str:
     connection = HTTPConnection("127.0.0.1", place.port, timeout=5)
-    connection.request("GET", "/metrics")
+    connection.request("GET", path)
     text = connection.getresponse().read().decode()
     connection.close()
     return text
@@ -53,9 +53,14 @@ def test_what_is_certified_is_promised_and_what_the_budget_keeps_is_not(home: Pa
         said = status(place)["budget"]
         assert (said["usd_per_day"], said["answers_without_promise"]) == (7e-4, 2)
         assert BIG_USD <= said["spent_usd_today"] <= 7e-4 + SMALL_USD
-        text = metrics(place)
+        text = get(place, "/metrics")
         assert 'pilotfish_routed_budget_usd{part="limit"} 0.0007' in text
         assert 'reason="budget"' in text
+        if not stream:
+            page = get(place, "/overview")
+            assert "2 answers since the start were kept by the budget alone" in page
+            page = get(place, f"/requests/{rows[1].request_id}")
+            assert "nothing larger could be paid for today; need 2" in page
     # Another process goes on where this one ended.
     with routed(home, [SURE], routing=routing) as (place, _):
         assert status(place)["budget"]["spent_usd_today"] == pytest.approx(said["spent_usd_today"])

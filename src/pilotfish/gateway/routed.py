@@ -77,8 +77,12 @@ class Routed:
     @property
     def status(self) -> dict[str, Any]:
         """What is in force, or why nothing is; and the day's budget, None where there is none."""
-        certified = None if self.live.route is None else self.live.route.threshold
-        return {**self.live.status, "budget": None if self.budget is None else self.budget.status(certified)}
+        return {**self.live.status, "budget": None if self.budget is None else self.budget.status(self.certified)}
+
+    @property
+    def certified(self) -> float | None:
+        """The threshold of the route in force, None where none is."""
+        return None if self.live.route is None else self.live.route.threshold
 
     def is_open(self, turn: Turn) -> bool:
         """Whether the request is of the kind that routes are for, and that they are learnt from.
