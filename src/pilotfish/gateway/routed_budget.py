@@ -60,7 +60,7 @@ class RoutedBudget:
         self.n_unpromised = 0
         self._raised: tuple[float, float, float] = (0.0, 0.0, 0.0)
         now_s = time.time()
-        self._look_back(now_s)
+        self.look_back(now_s)
         recent = LogFilter(since_s=now_s - DAY_S, newest_first=True, limit=MOST_SEEN)
         self._seen.extendleft(one for row in log.rows(recent) if row.route and (one := _seen(row.route)) is not None)
 
@@ -81,6 +81,10 @@ class RoutedBudget:
     def spend(self, usd: float) -> None:
         """Count what finding out has cost: audits, their grades, and what is collected."""
         self._found_usd += usd
+        self.settle(usd)
+
+    def settle(self, usd: float) -> None:
+        """Count what was not held before."""
         self._tallies.settle(self._record, time.time(), held=(0, 0.0), used=(0, usd))
 
     def note(self, seen: Seen) -> None:
@@ -129,7 +133,7 @@ class RoutedBudget:
                 await asyncio.to_thread(self._tallies.flush)
                 if time.monotonic() - looked_s >= LOOK_BACK_EVERY_S:
                     looked_s = time.monotonic()
-                    await asyncio.to_thread(self._look_back, time.time())
+                    await asyncio.to_thread(self.look_back, time.time())
             except (StoreError, OSError) as error:
                 _log.warning("What requests under routes cost is not on the disk yet: %s", error)
 
@@ -144,7 +148,8 @@ class RoutedBudget:
             "answers_without_promise": self.n_unpromised,
         }
 
-    def _look_back(self, now_s: float) -> None:
+    def look_back(self, now_s: float) -> None:
+        """Count what the log has of yesterday and of today. Raises `StoreError` where it cannot be read."""
         begun_s = now_s // DAY_S * DAY_S
         n_before, _ = self._log.routed(begun_s - DAY_S, now_s - DAY_S)
         n_after, _ = self._log.routed(now_s - DAY_S, begun_s)
