@@ -128,7 +128,7 @@ class ModelServer:
                 fault = rng.choice(FAULTS) if rng.random() < self.share else ""
                 self.calls[fault or "fine"] += 1
                 if asked.get("stream"):
-                    await self._stream(writer)
+                    await self._stream(writer, asked)
                 elif not await self._answer(writer, asked, fault):
                     break
         writer.close()
@@ -151,7 +151,7 @@ class ModelServer:
         writer.write(head % (status, len(body)) + (body[:50] if fault == "cut" else body))
         return fault != "cut"
 
-    async def _stream(self, writer: asyncio.StreamWriter) -> None:
+    async def _stream(self, writer: asyncio.StreamWriter, _asked: dict[str, object]) -> None:
         head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
         event = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "big"}
         event["choices"] = [{"index": 0, "delta": {"content": "token "}, "finish_reason": None}]
@@ -165,9 +165,9 @@ class ModelServer:
 
 
 @contextlib.contextmanager
-def model_server(**fields: float) -> Iterator[ModelServer]:
-    """A model server in a thread, for as long as the block lasts."""
-    server, is_ready = ModelServer(**fields), threading.Event()  # type: ignore[arg-type]
+def model_server(own: ModelServer | None = None, **fields: float) -> Iterator[ModelServer]:
+    """A model server in a thread, one of another kind where it is given, for as long as the block lasts."""
+    server, is_ready = own or ModelServer(**fields), threading.Event()  # type: ignore[arg-type]
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
 

@@ -152,3 +152,23 @@ def test_three_models_make_a_cascade(pilotfish, tmp_path):
     judged = pilotfish("route", "evaluate", route, "--on", file, "--margin", "0.1", "--json")
     assert judged.json["reached"]["loss"]["value"] < 0.1
     assert 0.0 < judged.json["reached"]["kept"] <= 1.0
+    cascades = judged.json["cascade"]["cascades"]
+    assert [one["models"] for one in cascades] == [
+        ["tiny", "middle", "large"],
+        ["tiny", "large"],
+        ["middle", "large"],
+    ]
+    assert all(sum(shares) == pytest.approx(1.0) for shares in cascades[0]["answered"] if shares)
+    unlearnt = pilotfish("route", "evaluate", "--on", file, "--models", "tiny>middle>large")
+    assert "Score at equal cost (USD a request)" in unlearnt.out
+    assert "tiny > middle > large" in unlearnt.out
+    assert "the route's first step *" in unlearnt.out
+    assert "the reference answers" not in unlearnt.out
+    month = pilotfish("route", "simulate", route, "--on", file, "--requests", 1000, "--budget", 0.5, "--json")
+    assert [line["name"] for line in month.json["lines"]] == [
+        "this route",
+        "at most 0.5 USD a day",
+        "always tiny",
+        "always middle",
+        "always large",
+    ]

@@ -40,15 +40,15 @@ def messages(prompt: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": prompt}]
 
 
-def straight(server: str, prompt: str) -> tuple[str, float]:
-    """What a server says when it is asked without us, and its mean negative log-probability."""
+def straight(server: str, prompt: str, n_tokens: int | None = None) -> tuple[str, float]:
+    """What a server says when it is asked without us, and its mean negative log-probability, of its first tokens."""
     body = {"messages": messages(prompt), **ASKED, "logprobs": True}
     request = urllib.request.Request(
         server + "/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=30) as reply:
         choice = json.load(reply)["choices"][0]
-    logprobs = [token["logprob"] for token in choice["logprobs"]["content"]]
+    logprobs = [token["logprob"] for token in choice["logprobs"]["content"]][:n_tokens]
     return choice["message"]["content"], -math.fsum(logprobs) / len(logprobs)
 
 
@@ -61,8 +61,9 @@ def settings(servers: tuple[str, str], **routing: object) -> dict[str, Any]:
     }
 
 
-def reading(threshold: float) -> Route:
-    step = Step(model="small", gain=Gain(signals=("mean logprob",), weights=(1.0,)), reads_answer=True)
+def reading(threshold: float, prefix: int = 0) -> Route:
+    gain = Gain(signals=("mean logprob",), weights=(1.0,))
+    step = Step(model="small", gain=gain, reads_answer=True, prefix=prefix)
     return Route(steps=(step,), reference="big", threshold=threshold)
 
 
@@ -88,6 +89,22 @@ def test_the_surest_answers_of_the_small_one_are_kept_whole_and_streamed(home: P
     assert all(row.tried_usd for row in rows if row.reason == "asked-further")
     # Of a kept stream the usage is known, which was asked for our own sake.
     assert all(row.cost_usd for row in rows if row.reason == "kept" and row.is_stream)
+
+
+def test_the_first_tokens_decide_about_a_stream_as_about_a_whole_answer(home: Path, servers: tuple[str, str]) -> None:
+    small = {prompt: straight(servers[0], prompt, 2) for prompt in PROMPTS}
+    needs = sorted(need for _, need in small.values())
+    threshold = (needs[2] + needs[3]) / 2
+    adopt(home, reading(threshold, prefix=2))
+    with gateway(home, **settings(servers)) as place:
+        for prompt, (said, need) in small.items():
+            for stream in (False, True):
+                _, headers, data = ask(place, messages(prompt), stream=stream, **ASKED)
+                assert (headers["x-pilotfish-model"] == "small") is (need <= threshold)
+                assert content(data) == said or need > threshold
+                assert f"mean logprob={need:.4g}" in headers["x-pilotfish-route"]
+        rows = place.rows(2 * len(PROMPTS))
+    assert all(row.cost_usd for row in rows if row.reason == "kept")
 
 
 def wait_for(place: Place, key: str, value: object) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pilotfish.core.log_row import GradeRow, TriedRow
 from pilotfish.evals.outcomes import read_outcomes
 from pilotfish.gateway.pairs import DAY_S, DayBudget
-from pilotfish.store.build import open_log
+from pilotfish.store.build import open_log, open_writer
 from tools.command_line import CommandLine
 from tools.gateway import Place
 from tools.keyed import make_key
@@ -42,6 +42,12 @@ def mark(place: Place, request_id: str, key: str = "", **fields: object) -> tupl
     reply = response.status, json.loads(response.read())
     connection.close()
     return reply
+
+
+def log_marks(home: Path, request_id: str, **scores: float) -> None:
+    writer = open_writer(home)
+    writer.append(GradeRow(request_id=request_id, source="feedback", time_s=time.time(), scores=json.dumps(scores)))
+    writer.close()
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -178,6 +184,16 @@ def test_pairs_become_outcomes_by_the_judge_or_a_scorer_and_what_that_cost_is_to
     assert {name: one.score for name, one in first.tried.items()} == {"small": 0.75, "big": 0.5}
     assert first.tried["small"].margins[0] == pytest.approx(1)
     assert first.tried["big"].cost_usd == pytest.approx(10 * SMALL_USD)
+    assert first.tags == {"graded_by": "judge"}
+    log_marks(home, first.request_id, big=1.0)
+    said = run(*asked).json
+    # What the user found right cannot be beaten, so the judge has not said the last word.
+    assert (said["marked_by_users"], said["agreeing_with_users"], said["changed_by_users"]) == (0, 0, 1)
+    assert read_outcomes([out])[0].tried["small"].score == 0.5
+    assert read_outcomes([out])[0].tags == {"graded_by": "judge, within the marks of users"}
+    assert run(*asked, "--ignore-marks").json["changed_by_users"] == 0
+    few = run("route", "train", "--config", config, "--out", tmp_path / "route.json")
+    assert "that is too few to learn" in few.err
     assert run(*asked, "--scorer", "exact").json["outcomes"] == 2
     assert read_outcomes([out])[0].tried["small"].score == 0.0
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pilotfish.routing import latency
 from pilotfish.routing.signals import BY_NAME
 from pilotfish.store.build import open_routes
 from tools.command_line import CommandLine
@@ -160,6 +161,41 @@ def test_a_cascade_that_would_be_late_is_not_begun(home: Path) -> None:
         _, headers, _ = ask(place)
         assert (headers["x-pilotfish-reason"], server.asked) == ("asked-at-once", [])
         assert "why=deadline" in headers["x-pilotfish-route"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_three_models_are_asked_one_after_the_other_and_one_answers(home: Path, stream: bool) -> None:
+    found = route(further_s=0.1, prefix=4)
+    middle = dataclasses.replace(found.steps[0], model="judge")
+    adopt(home, dataclasses.replace(found, steps=(found.steps[0], middle)))
+    doubts = {"small": [2.0, 2.0, 0.1], "judge": [0.1, 2.0]}
+
+    def script(asked: Asked) -> Reply:
+        name = asked.json["model"]
+        return Reply(text=f"from {name}", logprob=-doubts[name].pop(0))
+
+    routing: dict[str, object] = {"models": ("small", "judge")}
+    with routed(home, script, routing=routing) as (place, server):
+        said = [content(ask(place, stream=stream)[2]) for _ in range(3)]
+        assert said == ["from judge", "from big", "from small"]
+        assert [asked.json["model"] for asked in server.asked] == ["small", "judge", "small", "judge", "small"]
+        rows = place.rows(3)
+        assert [row.reason for row in rows] == ["kept", "asked-further", "kept"]
+        # Of a stream that was cancelled the cost is not known.
+        assert [row.tried_usd for row in rows] == [None if stream else SMALL_USD, None if stream else 2 * SMALL_USD, 0]
+
+
+@pytest.mark.parametrize("prefix", [0, 4])
+def test_what_was_measured_lately_goes_before_what_the_outcomes_said(
+    home: Path, monkeypatch: pytest.MonkeyPatch, prefix: int
+) -> None:
+    monkeypatch.setattr(latency, "FEWEST", 2)
+    adopt(home, route(own_s=0.05, further_s=0.05, prefix=prefix))
+    # Each could make the deadline alone. Of a stream the beginning alone is waited for, and that is fast.
+    slow = Reply(text="from small", logprob=-2.0, delay_s=0.0 if prefix else 0.2, pace_s=0.02)
+    with routed(home, [slow], [Reply(text="from big", delay_s=0.25)], routing={"deadline_s": 0.42}) as (place, _):
+        said = [ask(place, stream=bool(prefix))[1]["x-pilotfish-reason"] for _ in range(3)]
+    assert said == ["asked-further", "asked-further", "asked-further" if prefix else "asked-at-once"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -15,14 +15,22 @@ from tools.certificates import certificate
 THRESHOLD = 0.5
 
 
-def route(*, signal: str = "least logprob", reads_answer: bool = True, further_s: float | None = None) -> Route:
+def route(
+    *,
+    signal: str = "least logprob",
+    reads_answer: bool = True,
+    own_s: float = 1.0,
+    further_s: float | None = None,
+    prefix: int = 0,
+) -> Route:
     """`small` first, kept where its least likely token has a log-probability of -0.5 at least; then `big`."""
     gain = Gain(signals=(signal,), weights=(1.0,)) if reads_answer else Gain(intercept=0.1)
     step = Step(
         model="small",
         gain=gain,
         reads_answer=reads_answer,
-        cost=Cost(latency_s=1.0),
+        prefix=prefix,
+        cost=Cost(latency_s=own_s),
         further=Cost(latency_s=further_s),
     )
     return Route(steps=(step,), reference="big", threshold=THRESHOLD)

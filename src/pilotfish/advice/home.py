@@ -85,7 +85,7 @@ class Build:
     command: str
 
 
-_SMALLER = frozenset(("certified", "kept", "same-model"))
+_SMALLER = frozenset(("certified", "kept", "same-model", "budget"))
 """Reasons of answers that are not the large model's."""
 
 

@@ -101,9 +101,12 @@ def _route(row: RequestRow) -> list[str]:
     used = [f"{name} {'unknown' if value is None else f'{value:.4f}'}" for name, value in said["signals"].items()]
     if used:
         lines.append(f"signals: {', '.join(used)}; not used: {', '.join(said['not_used'])}")
+    if said.get("prefix"):
+        lines.append(f"decided on the first {said['prefix']} tokens")
     for asked in said["asked"]:
         cost = "unknown" if asked["cost_usd"] is None else f"${asked['cost_usd']:.6f}"
-        lines.append(f"asked {asked['model']}: {1000 * asked['latency_s']:.1f} ms, cost {cost}")
+        ended = "" if asked.get("is_whole", True) else ", ended before its answer was whole"
+        lines.append(f"asked {asked['model']}: {1000 * asked['latency_s']:.1f} ms, cost {cost}{ended}")
     return lines
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from pilotfish.core.certificate import Certificate, Refusal
     from pilotfish.core.outcome import Outcome
     from pilotfish.evals.routed import Pair, Ranking
-    from pilotfish.evals.routed_report import Reached, Report
+    from pilotfish.evals.routed_report import Report
     from pilotfish.evals.tables import Table
     from pilotfish.guarantees.route_attempt import Encoded, RouteAttempt
     from pilotfish.routing.replay import Trail
@@ -63,8 +65,8 @@ for _live in (route_live.outcomes, route_live.adopt, route_live.withdraw):
     command.add_command(_live)
 
 
-@command.command("train", help="Learn a route from outcomes, and certify or refuse it.")
-@click.argument("outcomes", nargs=-1, required=True)
+@command.command("train", help="Learn a route from outcomes (or the log's), and certify or refuse it.")
+@click.argument("outcomes", nargs=-1)
 @click.option("--out", "out_path", required=True, type=options.NewFile(), help="Write the route to FILE (JSON).")
 @click.option("--models", help="The whole cascade, the smallest first: A>B>REFERENCE.")
 @_small
@@ -78,16 +80,25 @@ for _live in (route_live.outcomes, route_live.adopt, route_live.withdraw):
     help="Confidence of the promise.",
 )
 @click.option("--workload", default="", help="The workload's name: a promise holds for one alone.")
+@click.option(
+    "--prefix",
+    type=click.IntRange(0),
+    help="Tokens of an answer that decide, 0: all. Default: the fewest that tell nearly as much as any.",
+)
+@options.place_options
 @_data_options
 def train(**flags: Any) -> int:  # noqa: ANN401
     from pilotfish.core.certificate import Certificate, Claim
     from pilotfish.evals import routed
-    from pilotfish.guarantees.route_attempt import attempt_route
+    from pilotfish.guarantees.route_attempt import Wanted, attempt_route
     from pilotfish.replay.month import spent_usd
 
-    found = _outcomes(flags["outcomes"], flags)
+    if flags["outcomes"]:
+        found = _outcomes(flags["outcomes"], flags)
+    else:
+        found = route_live.logged(flags["config_path"], flags["home"])
     if flags["models"]:
-        models = [name.strip() for name in flags["models"].split(">")]
+        models = _named(flags)
     else:
         pair = routed.pair(found, flags["small"], flags["reference"])
         models = [pair.small, pair.reference]
@@ -96,10 +107,7 @@ def train(**flags: Any) -> int:  # noqa: ANN401
     with output.Progress() as progress:
         made = attempt_route(
             found,
-            models,
-            claim,
-            number=number,
-            name=flags["workload"],
+            Wanted(models=tuple(models), claim=claim, number=number, name=flags["workload"], prefix=flags["prefix"]),
             encoded=_encoded(flags["encoder"]),
             progress=progress,
         )
@@ -112,15 +120,19 @@ def train(**flags: Any) -> int:  # noqa: ANN401
         "verdict": made.verdict.to_json(),
     }
     _write(flags["out_path"], json.dumps(written, indent=1) + "\n")
+    by = Counter(one.tags["graded_by"] for one in found if "graded_by" in one.tags)
     tables = _of_attempt(made)
     sentence = _verdict(made)
-    _show(sentence, tables, {"sentence": sentence, **written, "learnt": _learnt_json(made)}, flags)
+    if by:
+        sentence += f" Graded by: {'; '.join(f'{name} ({n:,})' for name, n in by.most_common())}."
+    _show(sentence, tables, {"sentence": sentence, **written, "graded_by": by, "learnt": _learnt_json(made)}, flags)
     return 0 if isinstance(made.verdict, Certificate) else 1
 
 
 @command.command("evaluate", help="What is a route, or any way of choosing, worth on these outcomes?")
 @click.argument("route_path", metavar="[ROUTE]", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--on", "outcomes", multiple=True, required=True, help="Outcomes: a file or a folder.")
+@click.option("--models", help="In place of ROUTE: learn this cascade from 40 % and judge it on the others.")
 @_small
 @_reference
 @_margin
@@ -128,24 +140,28 @@ def train(**flags: Any) -> int:  # noqa: ANN401
 def evaluate(route_path: Path | None, **flags: Any) -> int:  # noqa: ANN401
     from pilotfish.evals import routed
     from pilotfish.evals.routed_report import report, tables
+    from pilotfish.replay.routed import cascade, reached
 
     found = _outcomes(flags["outcomes"], flags)
     rankings: list[Ranking]
-    reached, verdict = None, None
-    if route_path is None:
+    at_threshold, verdict, whole = None, None, None
+    if route_path is None and not flags["models"]:
         pair = routed.pair(found, flags["small"], flags["reference"])
         rankings = _cross_validated(pair, flags)
     else:
-        route, verdict = _load(route_path)
+        route, verdict, found = _learnt(found, flags) if route_path is None else (*_load(route_path), found)
         found = [outcome for outcome in found if _answers(route, outcome)]
         pair = routed.pair(found, route.steps[0].model, route.reference)
         rows = _trails(route, found, flags)
         name = "the route" if len(route.steps) == 1 else "the route's first step"
         needs = [row.needs[0] for row in rows]
         rankings = [routed.Ranking(name=name, needs=needs, reads_answer=route.steps[0].reads_answer, is_control=False)]
-        reached = _reached(pair, route, rows)
-    said = report(pair, rankings, margin=flags["margin"], reached=reached, verdict=verdict)
-    _show(said.sentence, tables(said), said.to_json(), flags, said)
+        at_threshold = reached(pair, route, rows)
+        if len(route.steps) > 1:
+            whole = cascade([*(step.model for step in route.steps), route.reference], rows)
+    said = report(pair, rankings, margin=flags["margin"], reached=at_threshold, verdict=verdict)
+    told = [*tables(said), *(whole.tables() if whole is not None else [])]
+    _show(said.sentence, told, said.to_json() | {"cascade": whole.to_json() if whole else None}, flags, said)
     return 1 if said.advice in ("do not route", "not yet") else 0
 
 
@@ -211,6 +227,21 @@ def _load(path: Path) -> tuple[Route, Certificate | Refusal | None]:
     return route, (Certificate if "bound" in verdict else Refusal).from_json(verdict)
 
 
+def _named(flags: dict[str, Any]) -> list[str]:
+    return [name.strip() for name in flags["models"].split(">")]
+
+
+def _learnt(found: Sequence[Outcome], flags: dict[str, Any]) -> tuple[Route, None, list[Outcome]]:
+    """A route that some of the outcomes teach, and the others; nothing is promised, so no attempt is spent."""
+    from pilotfish.core.certificate import Claim
+    from pilotfish.guarantees.route_attempt import Wanted, attempt_route
+
+    wanted = Wanted(models=tuple(_named(flags)), claim=Claim(max_risk=flags["margin"], per="loss"))
+    with output.Progress() as progress:
+        made = attempt_route(found, wanted, encoded=_encoded(flags["encoder"]), progress=progress)
+    return replace(made.route, threshold=None), None, list(made.calibration)
+
+
 def _attempts(path: Path, workload: str, models: Sequence[str]) -> int:
     """How many attempts at this workload the file that will be written over has seen."""
     if not path.is_file():
@@ -267,20 +298,6 @@ def _cross_validated(pair: Pair, flags: dict[str, Any]) -> list[Ranking]:
     return [Ranking(name=name, needs=learnt.needs, reads_answer=learnt.kind != "prompt", is_control=False)]
 
 
-def _reached(pair: Pair, route: Route, rows: Sequence[Trail]) -> Reached | None:
-    from pilotfish.evals.routed_report import reach
-
-    if route.threshold is None:
-        return None
-    places = [row.place(route.threshold) for row in rows]
-    kept = [place < len(route.steps) for place in places]
-    costs = [row.cost(route.threshold) for row in rows]
-    known = [cost for cost in costs if cost is not None]
-    if not pair.has_costs or len(known) < len(costs):
-        known = [0.0 if one else 1.0 for one in kept]
-    return reach(pair, kept, [row.scores[place] for row, place in zip(rows, places, strict=True)], known)
-
-
 def _verdict(made: RouteAttempt) -> str:
     from pilotfish.core.certificate import Certificate
 
@@ -314,6 +331,9 @@ def _of_attempt(made: RouteAttempt) -> list[Table]:
         ]
         apgr = "-" if learnt.apgr is None else f"{learnt.apgr:.3f}"
         note = learnt.why_none or f"Learnt from the {learnt.kind}; out of fold APGR {apgr}, p = {learnt.p:.2g}."
+        if step.reads_answer:
+            read = f"The first {step.prefix} tokens of an answer decide" if step.prefix else "The whole answer decides"
+            note += f" {read}."
         found.append(
             Table(
                 title=f"{step.model}: signals on {made.n_fit:,} outcomes",
@@ -330,6 +350,7 @@ def _learnt_json(made: RouteAttempt) -> list[dict[str, Any]]:
         {
             "model": step.model,
             "kind": learnt.kind,
+            "prefix": step.prefix,
             "apgr": learnt.apgr,
             "p": learnt.p,
             "why_none": learnt.why_none,

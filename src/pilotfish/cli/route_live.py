@@ -19,10 +19,9 @@ from pilotfish.cli import options, output
 
 if TYPE_CHECKING:
     from pilotfish.config.settings import Settings
-    from pilotfish.evals.logged_outcomes import Pair
+    from pilotfish.core.outcome import Outcome
+    from pilotfish.evals.logged_outcomes import Pair, Scores
     from pilotfish.store.base import LogWriter
-
-Scores = dict[str, dict[str, float]]
 
 
 @click.command("adopt", help="Let the certified route in ROUTE decide in the gateway of this home.")
@@ -90,12 +89,14 @@ def withdraw(yes: bool, config_path: Path | None, home: Path | None) -> int:
 @click.option("--out", "out_path", required=True, type=options.NewFile(), help="Write the outcomes to FILE (JSONL).")
 @click.option("--judge", is_flag=True, help="Ask [routing] judge about pairs it has not graded; two calls each.")
 @click.option("--scorer", "scorer_name", help="Grade by this scorer, which takes the large model's answer for right.")
+@click.option("--ignore-marks", is_flag=True, help="Grade as if no user had marked an answer.")
 @options.place_options
 @options.json_option
 def outcomes(
     out_path: Path,
     judge: bool,
     scorer_name: str | None,
+    ignore_marks: bool,
     config_path: Path | None,
     home: Path | None,
     as_json: bool,
@@ -123,11 +124,11 @@ def outcomes(
             writer.close()
         found = logged_outcomes.pairs(open_log(folder), models, settings.large.model)
     else:
-        scores = {pair.request_id: dict(pair.grades["judge"]) for pair in found if "judge" in pair.grades}
-    graded = [pair for pair in found if scores.get(pair.request_id, {}).keys() >= pair.tried.keys()]
-    rows = [to_row(pair.graded(scores[pair.request_id])) for pair in graded]
-    out_path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    same, n_marked = logged_outcomes.agreement(graded, scores)
+        scores = logged_outcomes.judged(found)
+    by = f"scorer {scorer_name}" if scorer_name else "judge"
+    graded = logged_outcomes.outcomes(found, scores, by, heeds_marks=not ignore_marks)
+    out_path.write_text("".join(json.dumps(to_row(one)) + "\n" for one in graded), "utf-8")
+    same, n_marked = logged_outcomes.agreement(found, scores)
     said = {
         "outcomes": len(graded),
         "not_graded": len(found) - len(graded),
@@ -135,12 +136,33 @@ def outcomes(
         "judged_usd": _total([pair.graded_usd for pair in found]),
         "marked_by_users": n_marked,
         "agreeing_with_users": same,
+        "changed_by_users": sum(one.tags[logged_outcomes.GRADED_BY] != by for one in graded),
     }
     if as_json:
         output.print_json(said)
     else:
         _tell(said, out_path)
     return 0 if graded else 1
+
+
+def logged(config_path: Path | None, home: Path | None) -> list[Outcome]:
+    """What a home's judge and users have graded, for `route train`. Raises `UserError` where that is nothing."""
+    from pilotfish.config import load
+    from pilotfish.core.errors import UserError
+    from pilotfish.evals import logged_outcomes
+    from pilotfish.store.build import open_log
+
+    settings = options.settings_from(config_path, home)
+    if not settings.routing.models:
+        raise UserError("[routing] models names no smaller model, so there are no pairs.", hint="Or name a file.")
+    found = logged_outcomes.pairs(open_log(load.home(settings)), settings.routing.models, settings.large.model)
+    graded = logged_outcomes.outcomes(found, logged_outcomes.judged(found), "judge")
+    if not graded:
+        raise UserError(
+            f"Of {len(found):,} pairs in the log none is graded.",
+            hint="Let the judge grade them: pilotfish route outcomes --judge --out FILE.",
+        )
+    return graded
 
 
 async def _judged(found: Sequence[Pair], settings: Settings, writer: LogWriter) -> Scores:
@@ -154,7 +176,7 @@ async def _judged(found: Sequence[Pair], settings: Settings, writer: LogWriter) 
     if not name:
         raise ConfigError("[routing] judge is missing: which model grades?")
     model = large_model(settings.large) if name == settings.large.model else further_models(settings)[name]
-    scores: Scores = {}
+    scores: dict[str, dict[str, float]] = {}
     with output.Progress() as progress:
         for done, pair in enumerate(found):
             progress("judging", done, len(found))
@@ -189,7 +211,7 @@ def _scored(found: Sequence[Pair], name: str) -> Scores:
     from pilotfish.scoring.scorers import scorer
 
     score = scorer(name)
-    scores: Scores = {}
+    scores: dict[str, dict[str, float]] = {}
     for pair in found:
         expected = pair.tried[pair.reference].text or ""
         item = Item(id=pair.request_id, messages=[], expected=expected, tags={})
@@ -209,4 +231,7 @@ def _tell(said: dict[str, Any], path: Path) -> None:
     click.echo(f"{said['outcomes']:,} outcomes written to {path}; {said['not_graded']:,} pairs are not graded.")
     click.echo(f"Cost of finding out: collecting {usd(said['collected_usd'])}, judging {usd(said['judged_usd'])}.")
     if said["marked_by_users"]:
-        click.echo(f"Of {said['marked_by_users']:,} answers that users marked, {said['agreeing_with_users']:,} agree.")
+        click.echo(
+            f"Of {said['marked_by_users']:,} answers that users marked, {said['agreeing_with_users']:,} agree with the "
+            f"grades; {said['changed_by_users']:,} outcomes were changed to what the marks leave possible."
+        )

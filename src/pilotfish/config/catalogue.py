@@ -6,7 +6,7 @@ model than the one its name promises. Tasks get their names later, from what is 
 
 from __future__ import annotations
 
-from pilotfish.config.settings import Settings
+from pilotfish.config.settings import WHEN_SPENT, Settings
 from pilotfish.core.errors import ConfigError
 
 OWN_NAMES = frozenset(("", "auto", "pilotfish"))
@@ -63,6 +63,18 @@ def _check_routing(settings: Settings) -> None:
         raise ConfigError("[routing] collect asks further models.", hint="Set collect_usd_per_day beside it.")
     if (routing.collect or routing.margin is not None) and not routing.models:
         raise ConfigError("[routing] models is missing: which smaller models may be tried?")
+    if routing.when_spent not in WHEN_SPENT:
+        raise ConfigError(f"[routing] when_spent must be one of {', '.join(WHEN_SPENT)}, not {routing.when_spent!r}.")
+    if routing.usd_per_day is not None:
+        asked = {settings.large.model: settings.large, **{name: settings.models[name] for name in routing.models}}
+        if routing.judge:
+            asked[routing.judge] = settings.models.get(routing.judge, settings.large)
+        unpriced = [name for name, model in asked.items() if model.price is None]
+        if unpriced:
+            raise ConfigError(
+                f"[routing] usd_per_day needs the price of {unpriced[0]!r}.",
+                hint="State input_usd_per_mtok and output_usd_per_mtok, 0 where it costs nothing.",
+            )
 
 
 def _check_name(place: str, name: str) -> None:

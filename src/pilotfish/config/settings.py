@@ -30,6 +30,9 @@ def table(text: str) -> Any:  # noqa: ANN401
 LocalTask = Literal["generate", "classify", "answer", "embed"]
 """What weights in this process do: go on with a text, label it, answer a question from a context, embed texts."""
 
+WhenSpent = Literal["small", "refuse"]
+WHEN_SPENT: tuple[WhenSpent, ...] = ("small", "refuse")
+
 FinetuneMode = Literal["auto", "never", "always"]
 FINETUNE_MODES: tuple[FinetuneMode, ...] = ("auto", "never", "always")
 
@@ -202,6 +205,14 @@ class RoutingSettings:
     deadline_s: float | None = setting(
         None, "Seconds an answer may take: what a cascade is expected to miss goes straight to the large model."
     )
+    usd_per_day: float | None = setting(
+        None,
+        "Most US dollars that requests under a route may cost a day (UTC), finding out included; as they run short, "
+        "the large model is asked where that brings most.",
+    )
+    when_spent: WhenSpent = setting(
+        "small", "Once they are spent: small (the smallest model answers, without a promise), or refuse."
+    )
     collect: float = setting(0.0, "Share of open-ended requests that the smaller models answer too, unseen; 0: none.")
     collect_usd_per_day: float | None = setting(None, "Most US dollars that collecting may cost a day (UTC).")
 
@@ -288,6 +299,7 @@ _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("routing", "deadline_s"): (0.001, 86400),
     ("routing", "collect"): (0.0, 1.0),
     ("routing", "collect_usd_per_day"): (0, 1e6),
+    ("routing", "usd_per_day"): (0, 1e6),
     ("log", "keep_days"): (0, 36500),
     ("privacy", "timeout_s"): (0.001, 600),
 }

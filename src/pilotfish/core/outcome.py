@@ -7,7 +7,7 @@ the scores is not known here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,21 @@ class Tried:
     margins: tuple[float, ...] = ()
     samples: tuple[str, ...] = ()
     verifier: float | None = None
+
+    def begun(self, n_tokens: int) -> Tried:
+        """The answer as it stands once so many tokens have come: their log-probabilities, and nothing that only the
+        whole of it shows."""
+        return replace(
+            self,
+            text=None,
+            finish_reason="",
+            output_tokens=None,
+            tokens=self.tokens[:n_tokens],
+            logprobs=self.logprobs[:n_tokens],
+            margins=self.margins[:n_tokens],
+            samples=(),
+            verifier=None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

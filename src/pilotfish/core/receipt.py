@@ -32,6 +32,7 @@ Reason = Literal[
     "same-model",
     "smaller-failed",
     "imported",
+    "budget",
 ]
 
 TIERS: dict[int, str] = {
@@ -62,6 +63,7 @@ REASONS: dict[Reason, str] = {
     "same-model": "a smaller model began this conversation under a route, and goes on with it",
     "smaller-failed": "a smaller model failed, was late or is not allowed to this key; the reference answered",
     "imported": "read from a file with its answer; nobody was asked here",
+    "budget": "the day's budget for routed requests was short: a smaller model answered without a promise, or nobody",
 }
 
 

@@ -1,6 +1,7 @@
 """Outcomes from the log: pairs that the gateway has collected or audited, graded, in the layout that routes learn from.
 
-Grades of the judge stand in the log, or are asked for here; a scorer takes the reference's answer for right. What
+Grades of the judge stand in the log, or are asked for by who calls; a scorer takes the reference's answer for right. A
+user's mark is of one answer, so it grades no pair alone: it bounds by how much the other can be better or worse. What
 collecting and grading has cost is told with them, and how far the judge agrees with the users' own marks.
 """
 
@@ -14,6 +15,12 @@ from typing import Any
 from pilotfish.core.log_row import AuditRow, GradeRow, RequestRow, TriedRow
 from pilotfish.core.outcome import Outcome, Tried
 from pilotfish.store.base import Log
+
+Scores = Mapping[str, Mapping[str, float]]
+"""Scores by request and model."""
+
+GRADED_BY = "graded_by"
+"""The tag of an outcome that says who graded it."""
 
 _LISTS = ("tokens", "logprobs", "margins", "samples")
 
@@ -39,10 +46,32 @@ class Pair:
         """The answers of the others than the reference."""
         return {name: tried for name, tried in self.tried.items() if name != self.reference}
 
-    def graded(self, scores: Mapping[str, float]) -> Outcome:
-        """The outcome with these scores of all its models."""
+    def graded(self, scores: Mapping[str, float], by: str = "") -> Outcome:
+        """The outcome with these scores of all its models, tagged with who gave them."""
         tried = {name: replace(one, score=scores[name]) for name, one in self.tried.items()}
-        return Outcome(request_id=self.request_id, prompt=self.prompt, tried=tried, probability=self.probability)
+        return Outcome(
+            request_id=self.request_id,
+            prompt=self.prompt,
+            tried=tried,
+            probability=self.probability,
+            tags={GRADED_BY: by} if by else {},
+        )
+
+    def heeding(self, scores: Mapping[str, float]) -> Mapping[str, float]:
+        """The scores nearest to these that the marks of users leave possible.
+
+        An answer that was marked m of 1 can be beaten by 1 - m at most and beat another by m. Differences are stated on
+        the scale of the grader, whose reference scores 0.5 (a judge compares) or 1 (a scorer takes it for right).
+        """
+        own = scores[self.reference]
+        found = dict(scores)
+        for name, mark in self.grades.get("feedback", {}).items():
+            for other in found.keys() - {self.reference}:
+                if name not in (self.reference, other):
+                    continue
+                low, high = (-mark, 1.0 - mark) if name == self.reference else (mark - 1.0, mark)
+                found[other] = min(max(found[other], own + own * low), own + own * high, 1.0)
+        return found
 
 
 def pairs(log: Log, models: Sequence[str], reference: str) -> list[Pair]:
@@ -82,7 +111,23 @@ def pairs(log: Log, models: Sequence[str], reference: str) -> list[Pair]:
     return found
 
 
-def agreement(found: Iterable[Pair], scores: Mapping[str, Mapping[str, float]]) -> tuple[int, int]:
+def judged(found: Iterable[Pair]) -> Scores:
+    """What the log has of the judge's grades."""
+    return {pair.request_id: pair.grades["judge"] for pair in found if "judge" in pair.grades}
+
+
+def outcomes(found: Iterable[Pair], scores: Scores, by: str, *, heeds_marks: bool = True) -> list[Outcome]:
+    """Those of the pairs whose answers all have a score, within what the marks of users leave possible."""
+    result = []
+    for pair in found:
+        given = scores.get(pair.request_id, {})
+        if given.keys() >= pair.tried.keys():
+            heeded = pair.heeding(given) if heeds_marks else given
+            result.append(pair.graded(heeded, by if heeded == given else f"{by}, within the marks of users"))
+    return result
+
+
+def agreement(found: Iterable[Pair], scores: Scores) -> tuple[int, int]:
     """How often a grade stands on the same side of one half as the user's mark of that answer, and of how many.
 
     Marks and grades of exactly one half take no side.

@@ -44,6 +44,7 @@ from pilotfish.gateway.privacy_guard import PrivacyGuard
 from pilotfish.gateway.records import Records
 from pilotfish.gateway.repeats import Budget, Repeats
 from pilotfish.gateway.routed import Routed
+from pilotfish.gateway.routed_budget import RoutedBudget
 from pilotfish.gateway.rows import RowMaker
 from pilotfish.gateway.running import Running
 from pilotfish.gateway.site.site import Site
@@ -193,7 +194,7 @@ async def open_gateway(
         home, importer, records = await _open_records(stack, settings, tuple(every.values()), is_first=is_first)
         door = _open_door(stack, settings, home.folder, every)
         inference, tasks, embedder = await _open_specialists(stack, settings, home)
-        routed = _open_routed(stack, settings, home.folder, models, embedder)
+        routed = _open_routed(stack, settings, home, every, embedder)
         repeats, audits, pairs = _further_calls(
             settings, home, models=every, tasks=tasks, routed=routed, records=records, is_first=is_first
         )
@@ -289,17 +290,27 @@ async def _open_specialists(
 
 
 def _open_routed(
-    stack: contextlib.AsyncExitStack, settings: Settings, folder: Path, models: Mapping[str, Model], embedder: Embedder
+    stack: contextlib.AsyncExitStack, settings: Settings, home: Home, models: Mapping[str, Model], embedder: Embedder
 ) -> Routed:
-    """What decides on open-ended requests, with its routes open for as long as `stack`."""
-    routes = store.open_routes(folder)
+    """What decides on open-ended requests, with its routes open for as long as `stack`. The reference comes first
+    among `models`."""
+    routes = store.open_routes(home.folder)
     stack.callback(routes.close)
+    budget = None
+    if settings.routing.usd_per_day is not None:
+        tally = store.open_route_tally(home.folder)
+        stack.callback(tally.close)
+        prices = {name: model.card.price for name, model in models.items()}
+        budget = RoutedBudget(settings.routing, tally, price_of=prices.get, log=home.log)
+        stack.callback(asyncio.ensure_future(budget.run()).cancel)
+    smaller = {name: model for name, model in models.items() if name in settings.models}
     return Routed(
-        live=LiveRoute(routes, settings.routing, reference=settings.large.model, models=models),
+        live=LiveRoute(routes, settings.routing, reference=settings.large.model, models=smaller),
         settings=settings.routing,
-        models=models,
+        models=smaller,
         embedder=embedder,
         timeout_s=settings.large.timeout_s,
+        budget=budget,
     )
 
 

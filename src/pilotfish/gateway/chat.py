@@ -107,6 +107,7 @@ class Chat:
         try:
             self._note(turn, await self._reply(turn, receive, held))
         finally:
+            turn.visit.end()
             await held.release()
 
     async def consider(self, body: bytes) -> Turn:
@@ -248,7 +249,10 @@ class Chat:
         if turn.routing.is_left:
             return relay.LEFT
         if said is not None:
-            return await relay.give(turn, said, send)
+            outcome = await relay.give(turn, said, receive, send)
+            if said.opened is not None:
+                await self._routed.end(turn, said)
+            return dataclasses.replace(outcome, reference_answer=None)
         try:
             outcome = await relay.relay(turn, receive, send)
         except PilotfishError:

@@ -176,6 +176,11 @@ class _KeyVisit(Visit):
         self._tallies.settle(self._known.record, time.time(), held=held, used=used)
 
 
+def limited(record: KeyRecord, tallies: Tallies, price_of: PriceOf) -> Visit:
+    """A visit that counts against the limits of a record, whether or not it is a key's."""
+    return _KeyVisit(_known(record), tallies, price_of)
+
+
 OPEN = Visit()
 """Of a request that needed no key."""
 

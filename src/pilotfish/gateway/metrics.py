@@ -54,6 +54,11 @@ FAMILIES: dict[str, tuple[str, str, str]] = {
     "pilotfish_audits_pending": ("gauge", "", "Audits under way."),
     "pilotfish_repeats_pending": ("gauge", "", "Requests being asked again."),
     "pilotfish_pairs_pending": ("gauge", "", "Requests of which a second model is being heard."),
+    "pilotfish_routed_budget_usd": (
+        "gauge",
+        "part",
+        "US dollars that routed requests may cost today (UTC), and have cost in the whole home; absent without one.",
+    ),
     "pilotfish_withdrawals_total": ("counter", "task", "Certificates that audits have withdrawn, in the whole home."),
     "pilotfish_drift_alarms_total": ("counter", "task", "Times that scores told of drift, in the whole home."),
     "pilotfish_attempts_total": (
@@ -174,6 +179,9 @@ def _of_now(running: Running) -> Iterator[tuple[str, list[Sample]]]:
         "pilotfish_process_cpu_seconds_total": used.ru_utime + used.ru_stime,
         "pilotfish_start_time_seconds": running.started_s,
     }
+    budget = running.answerers.routed.budget
+    parts = {} if budget is None else {"limit": budget.usd_per_day, "spent": budget.spent_usd}
+    yield "pilotfish_routed_budget_usd", _by("part", parts)
     for name, value in plain.items():
         yield name, [({}, value)]
     yield "pilotfish_process_resident_bytes", [({}, n_bytes) for n_bytes in _resident_bytes()]

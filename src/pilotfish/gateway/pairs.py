@@ -109,7 +109,7 @@ class Pairs:
         """Take up one finished request, if a coin has chosen it."""
         routing = turn.routing
         if routing is not None:
-            if turn.is_audited and not routing.stays and turn.decision.reason != "degraded" and outcome.status == 200:
+            if turn.sampling == "audit" and not routing.stays and outcome.status == 200:
                 self._audit(turn, routing, outcome)
             return
         if not self._share or outcome.status != 200 or outcome.reference_answer is None:
@@ -162,13 +162,15 @@ class Pairs:
             self._writer.append(row)
             self._counts.note_audit(self._live.name, row)
             self._counts.note_spent(self._reference.card.name, row)
+            self._pay(row.cost_usd, self._reference, turn)
             reference = None if heard.error else heard.text
             if reference is None:
                 return
             await self._grade(turn, routing, given, reference)
         for step in routing.route.steps:
             row_ = self._row(turn, step.model, "audit", turn.coin, prompt)
-            said = next((one for one in routing.said if one.model == step.model), None)
+            # What was heard only in part is no answer that could be graded.
+            said = next((one for one in routing.said if one.model == step.model and one.opened is None), None)
             if said is not None:
                 self._writer.append(self._answered(turn, row_, said))
             elif step.model in self._routed.models and reference is not None:
@@ -183,6 +185,7 @@ class Pairs:
         except ModelError as error:
             _log.warning("An audit could not be graded: %s", error)
             return
+        self._pay(graded.cost_usd, self._judge, turn)
         scores = {routing.kept: graded.value, self._reference.card.name: REFERENCE}
         row = GradeRow(
             request_id=turn.request_id,
@@ -216,7 +219,14 @@ class Pairs:
             )
         self._writer.append(row)
         self._counts.note_spent(model.card.name, row)
+        self._pay(row.cost_usd, model, turn)
         return row, said
+
+    def _pay(self, cost_usd: float | None, model: Model, turn: Turn) -> None:
+        """Finding out is part of what routed requests cost a day; what is not known counts as the most."""
+        budget, price = self._routed.budget, model.card.price
+        if budget is not None and price is not None:
+            budget.spend(most_usd(price, turn.request.raw) if cost_usd is None else cost_usd)
 
     def _row(self, turn: Turn, model: str, purpose: TriedFor, probability: float, prompt: str) -> TriedRow:
         return TriedRow(

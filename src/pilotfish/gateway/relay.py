@@ -6,12 +6,14 @@ A client that leaves cancels the work upstream at once. Nothing here decides who
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator
 
 from pilotfish.core.errors import ModelFormatError, PilotfishError
 from pilotfish.gateway import asgi, error_bodies, receipts
 from pilotfish.gateway.rows import Outcome, Turn
 from pilotfish.gateway.tried import Said
 from pilotfish.models.wire.format import Format
+from pilotfish.models.wire.logprobs import Cleaner
 
 KEEP_BYTES = 8 << 20
 """Of a stream that are kept for the log; a longer one is relayed whole and logged without its text."""
@@ -24,8 +26,10 @@ async def relay(turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
     return await (_stream if turn.request.stream else _whole)(turn, receive, send)
 
 
-async def give(turn: Turn, said: Said, send: asgi.Send) -> Outcome:
-    """Send an answer that is there already, whole or as the stream it came in."""
+async def give(turn: Turn, said: Said, receive: asgi.Receive, send: asgi.Send) -> Outcome:
+    """Send an answer that is there already, whole or as the stream it came in; of one that was begun the rest too."""
+    if said.opened is not None:
+        return await _relayed(turn, said.opened.pieces(), said.opened.cleaner, receive, send)
     if turn.request.stream:
         await start_stream(turn, send)
         await send({"type": "http.response.body", "body": turn.privacy.restored_stream(said.body)})
@@ -52,10 +56,19 @@ async def _whole(turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
 
 
 async def _stream(turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
+    return await _relayed(turn, turn.target.stream(turn.request), None, receive, send)
+
+
+async def _relayed(
+    turn: Turn,
+    pieces: AsyncGenerator[bytes, None],
+    cleaner: Cleaner | None,
+    receive: asgi.Receive,
+    send: asgi.Send,
+) -> Outcome:
     kept: list[bytes] = []
     n_bytes = 0
     failure: PilotfishError | None = None
-    pieces = turn.target.stream(turn.request)
     restorer = turn.privacy.stream()
     with asgi.Departure(receive) as departure:
         try:
@@ -65,7 +78,8 @@ async def _stream(turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome
                 n_bytes += len(piece)
                 if n_bytes <= KEEP_BYTES:
                     kept.append(piece)
-                shown = piece if restorer is None else restorer.feed(piece)
+                shown = piece if cleaner is None else cleaner.feed(piece)
+                shown = shown if restorer is None else restorer.feed(shown)
                 await send({"type": "http.response.body", "body": shown, "more_body": True})
         except PilotfishError as error:
             failure = error
@@ -78,7 +92,9 @@ async def _stream(turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome
         last = b""
         if failure is not None:
             last = turn.request.format.encode_error_event(error_bodies.fault_of(failure), b"".join(kept))
-        await send({"type": "http.response.body", "body": (restorer.end() if restorer else b"") + last})
+        end = b"" if cleaner is None else cleaner.end()
+        end = end if restorer is None else restorer.feed(end) + restorer.end()
+        await send({"type": "http.response.body", "body": end + last})
     return await _stream_outcome(turn.request.format, kept, n_bytes, failure, is_gone=departure.is_gone)
 
 

@@ -1,44 +1,55 @@
 """Open-ended requests under a route: the smaller model first, its answer kept or the reference asked.
 
 The decision is the route's alone, the same object that was certified. An answer that is read is held back until it has
-been decided on; nothing is switched after the first byte. A conversation that a smaller model has begun stays with it.
+been decided on, a stream until as much of it has come as the route reads; nothing is switched after the first byte. A
+conversation that a smaller model has begun stays with it.
 Whatever fails, is late or is not allowed goes to the reference.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import logging
+import math
 import random
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from pilotfish.config.settings import RoutingSettings
-from pilotfish.core.errors import PilotfishError, RequestError
+from pilotfish.core.errors import ModelError, PilotfishError, RequestError
 from pilotfish.core.ids import fingerprint
 from pilotfish.core.messages import ChatRequest, Message
 from pilotfish.core.outcome import Outcome
 from pilotfish.core.receipt import Reason
 from pilotfish.gateway import asgi
+from pilotfish.gateway.door import most_usd
 from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.live_route import LiveRoute
+from pilotfish.gateway.routed_budget import Paid, RoutedBudget, spent
 from pilotfish.gateway.rows import Turn
 from pilotfish.gateway.tried import Asker, Routing, Said, prompt_of
 from pilotfish.models.base import Model
 from pilotfish.models.wire.chat import CHAT
+from pilotfish.routing.budget import Seen
 from pilotfish.routing.cascade import Decision
+from pilotfish.routing.latency import Latencies
 from pilotfish.routing.route import Choice, Route, Step
 
 MAX_BEGUN = 10_000
 """Conversations remembered with the model that began them; beyond, the oldest go on with the reference."""
 
-Ask = Callable[[Turn, Step, float], Awaitable[Said | None]]
+Ask = Callable[[Turn, int, float], Awaitable[Said | None]]
 """Gives a step's answer until a moment of `time.perf_counter`, None where there is none."""
 
 _log = logging.getLogger(__name__)
 _UNTOUCHED = ("n", "tools", "functions", "audio", "modalities")
 _NOT_OURS: frozenset[Reason] = frozenset(("other-model", "private", "encoder"))
+
+_BY_REFERENCE: frozenset[Reason] = frozenset(("asked-at-once", "asked-further"))
 
 
 class Routed:
@@ -52,15 +63,29 @@ class Routed:
         models: Mapping[str, Model],
         embedder: Embedder,
         timeout_s: float,
+        budget: RoutedBudget | None = None,
     ) -> None:
         """`timeout_s` bounds an answer where the settings state no deadline."""
         self.live = live
+        self.budget = budget
+        self._judge = settings.judge
         self.asker = Asker()
         self.models = {name: models[name] for name in settings.models if name in models}
         self._deadline_s = settings.deadline_s
         self._timeout_s = settings.deadline_s or timeout_s
         self._embedder = embedder
         self._begun: OrderedDict[str, str] = OrderedDict()
+        self._latencies = Latencies()
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What is in force, or why nothing is; and the day's budget, None where there is none."""
+        return {**self.live.status, "budget": None if self.budget is None else self.budget.status(self.certified)}
+
+    @property
+    def certified(self) -> float | None:
+        """The threshold of the route in force, None where none is."""
+        return None if self.live.route is None else self.live.route.threshold
 
     def is_open(self, turn: Turn) -> bool:
         """Whether the request is of the kind that routes are for, and that they are learnt from.
@@ -83,15 +108,20 @@ class Routed:
             return None
         if turn.request.has_begun:
             routing.stays = self._begun.get(_conversation(turn.request.messages), "")
-            if routing.stays in self.models:
-                turn.routing = routing
-                self._hand_over(turn, routing.stays, "same-model")
-            return None
+            if routing.stays not in self.models:
+                return None
         turn.routing = routing
+        if self.budget is not None:
+            turn.visit = self.budget.visit(turn.visit)
+        if routing.stays:
+            self._hand_over(turn, routing.stays, "same-model")
+            return None
         turn.coin = self.live.coin
-        turn.is_audited = random.random() < self.live.coin
+        turn.is_audited = random.random() < self.live.coin and self._can_audit(turn)
         with asgi.Departure(receive) as departure:
             said = await self._cascade(turn, routing, self._ask)
+        self._foretell(turn, routing)
+        routing.decided_s = time.perf_counter()
         routing.is_left = departure.is_gone
         return None if departure.is_gone else said
 
@@ -103,10 +133,12 @@ class Routed:
         routing = self._routing(turn)
         missing: list[str] = []
 
-        async def known(_turn: Turn, step: Step, _ends_s: float) -> Said | None:
-            if step.model not in heard:
-                missing.append(step.model)
-            return heard.get(step.model)
+        async def known(turn: Turn, place: int, _ends_s: float) -> Said | None:
+            assert turn.routing is not None
+            model = turn.routing.route.steps[place].model
+            if model not in heard:
+                missing.append(model)
+            return heard.get(model)
 
         if routing is not None:
             turn.routing = routing
@@ -120,9 +152,21 @@ class Routed:
         turn.decision = Decision(reason="smaller-failed")
         turn.target, turn.model, turn.price = reference, reference.card.name, reference.card.price
 
+    async def end(self, turn: Turn, said: Said) -> None:
+        """Note the whole of a stream that was begun; a broken one stays as it was heard."""
+        assert turn.routing is not None
+        with contextlib.suppress(ModelError):
+            latency_s = time.perf_counter() - turn.started_s
+            turn.routing.end(said, await self.asker.end(self.models[said.model], said, latency_s))
+
     def note(self, turn: Turn, answer: str | None) -> None:
         """Remember that a smaller model has said this, so that the conversation can stay with it."""
         routing = turn.routing
+        if self.budget is not None and turn.decision.reason == "budget":
+            self.budget.n_unpromised += 1
+        if routing is not None and routing.decided_s and turn.decision.reason in _BY_REFERENCE:
+            took_s = time.perf_counter() - routing.decided_s
+            self._latencies.note((routing.route.reference, False), took_s, time.monotonic())
         if routing is None or not routing.kept or answer is None:
             return
         said = [*turn.request.messages, Message(role="assistant", content=answer)]
@@ -146,50 +190,151 @@ class Routed:
         )
 
     async def _cascade(self, turn: Turn, routing: Routing, ask: Ask) -> Said | None:
-        route = routing.route
+        route = self._affordable(turn, routing)
         ends_s = time.perf_counter() + self._timeout_s
         embedding = await self._embedding(route, routing.request.prompt)
-        choice = route.first(routing.request, embedding, deadline_s=self._deadline_s)
+        latency_s = self._latency_s(turn, route) if self._deadline_s is not None else None
+        choice = route.first(routing.request, embedding, deadline_s=self._deadline_s, latency_s=latency_s)
         reason: Reason = "asked-at-once"
-        while choice.model != route.reference:
+        said: Said | None = None
+        while True:
+            if not self._can_pay(turn, choice.model):
+                return self._without_money(turn, routing, said, choice)
+            if said is not None:
+                await self._leave(turn, said)
+            if choice.model == route.reference:
+                break
             routing.choice, routing.place = choice, _place(route, choice)
             step = route.steps[routing.place]
             if not step.reads_answer:
-                self._hand_over(turn, step.model, "kept")
+                self._hand_over(turn, step.model, routing.reason)
                 return None
-            said = await ask(turn, step, ends_s)
+            said = await ask(turn, routing.place, ends_s)
             if said is None:
                 turn.decision = Decision(reason="smaller-failed")
                 return None
-            choice = _after(routing, said, embedding)
+            choice = _after(route, routing, said, embedding)
             if choice.why == "kept":
-                routing.choice = choice
-                self._hand_over(turn, step.model, "kept")
-                turn.request.server, turn.request.tries = said.server, said.tries
-                return said
+                return self._keep(turn, routing, said, choice)
             reason = "asked-further"
         routing.choice = choice
         turn.decision = Decision(reason=reason)
         return None
 
-    async def _ask(self, turn: Turn, step: Step, ends_s: float) -> Said | None:
+    def _affordable(self, turn: Turn, routing: Routing) -> Route:
+        """The certified route, or the same with the threshold that the day's budget bears.
+
+        An audited request is decided as certified: its reference is paid for anyway, and its loss is evidence.
+        """
+        least = routing.route.threshold
+        assert least is not None
+        raised = least if self.budget is None or turn.is_audited else self.budget.threshold(least)
+        if raised <= least:
+            return routing.route
+        routing.raised = raised
+        return dataclasses.replace(routing.route, threshold=raised)
+
+    def _can_pay(self, turn: Turn, model: str) -> bool:
+        return not isinstance(turn.visit, Paid) or turn.visit.hold(model, turn.privacy.body)
+
+    def _can_audit(self, turn: Turn) -> bool:
+        """Whether the day still has room for an audit. Told by the time and the request's length alone."""
+        if self.budget is None:
+            return True
+        calls = [self.live.route.reference if self.live.route is not None else "", self._judge, self._judge]
+        prices = [self.budget.price_of(name) for name in calls if name]
+        return self.budget.has_room(math.fsum(most_usd(price, turn.request.raw) for price in prices if price))
+
+    def _without_money(self, turn: Turn, routing: Routing, said: Said | None, choice: Choice) -> Said | None:
+        """What becomes of a request whose next call cannot be paid: the answer at hand, the smallest model, or none."""
+        assert self.budget is not None
+        turn.is_audited = False
+        smallest = routing.route.steps[0].model if said is None else said.model
+        choice = dataclasses.replace(choice, model=smallest, why="budget")
+        if said is not None:
+            return self._keep(turn, routing, said, choice)
+        routing.choice = choice
+        turn.decision = Decision(reason="budget")
+        if self.budget.when_spent == "refuse":
+            raise spent(self.budget.usd_per_day)
+        self._hand_over(turn, smallest, "budget")
+        return None
+
+    def _keep(self, turn: Turn, routing: Routing, said: Said, choice: Choice) -> Said:
+        routing.choice = choice
+        self._hand_over(turn, said.model, routing.reason)
+        turn.request.server, turn.request.tries = said.server, said.tries
+        return said
+
+    def _foretell(self, turn: Turn, routing: Routing) -> None:
+        """Note what the request needed and would cost, from which the budget foretells the coming ones."""
+        first = routing.first or routing.choice
+        if self.budget is None or first is None or first.why == "budget":
+            return
+        steps, prompt, body = routing.route.steps, routing.request.prompt, turn.request.raw
+        names = [step.model for step in steps] + [routing.route.reference]
+        stated = [steps[0].cost, *(step.further for step in steps)]
+        prices = [self.budget.price_of(name) for name in names]
+        usd = [
+            known if (known := cost.of(prompt)) is not None else most_usd(price, body) if price is not None else 0.0
+            for cost, price in zip(stated, prices, strict=True)
+        ]
+        # Who needs no look at the answer is not asked where the next one is.
+        further_usd = math.fsum(usd[1:]) - (0.0 if steps[0].reads_answer else usd[0])
+        need = math.inf if first.need is None else first.need
+        routing.expected = Seen(need=need, usd=usd[0], further_usd=max(0.0, further_usd))
+        self.budget.note(routing.expected)
+
+    async def _ask(self, turn: Turn, place: int, ends_s: float) -> Said | None:
         """The step's answer; None where it fails, where there is no time for it, or the key may not pay for it."""
+        assert turn.routing is not None
+        route, visit = turn.routing.route, turn.visit
+        step = route.steps[place]
         left_s = ends_s - time.perf_counter()
-        # What the reference will need is kept back for it.
-        further_s = step.further.latency_s
+        # What the next model will need is kept back for it.
+        further_s = self._late_s(turn, route, place + 1)
         limit_s = left_s / 2 if further_s is None else left_s - further_s
         if limit_s <= 0:
             return None
-        visit = turn.visit
         try:
             visit.reserve(step.model, turn.request.raw)
             async with asyncio.timeout(limit_s):
-                said = await self.asker.ask(self.models[step.model], turn.request)
-        except (RequestError, PilotfishError, TimeoutError):
+                if _is_begun(turn, step):
+                    said = await self.asker.begin(self.models[step.model], turn.request, step.prefix)
+                else:
+                    said = await self.asker.ask(self.models[step.model], turn.request)
+        except (RequestError, PilotfishError, TimeoutError) as error:
+            if isinstance(error, TimeoutError):
+                self._latencies.note((step.model, _is_begun(turn, step)), limit_s, time.monotonic())
             visit.end()
             return None
-        visit.settle(said.usage, answer=said.tried.text, is_answered=True)
+        self._latencies.note((step.model, _is_begun(turn, step)), said.tried.latency_s or 0.0, time.monotonic())
+        if said.opened is None:
+            visit.settle(said.usage, answer=said.tried.text, is_answered=True)
         return said
+
+    def _late_s(self, turn: Turn, route: Route, place: int) -> float | None:
+        """The time that nine in ten of a step's answers stay within, as much of them as is read; the reference's whole
+        ones after the last step. None where neither was measured lately nor known from the outcomes."""
+        if place < len(route.steps):
+            step = route.steps[place]
+            what, stated_s = (step.model, _is_begun(turn, step)), step.cost.latency_s
+        else:
+            what, stated_s = (route.reference, False), route.steps[-1].further.latency_s
+        measured_s = self._latencies.late(what, time.monotonic())
+        return stated_s if measured_s is None else measured_s
+
+    def _latency_s(self, turn: Turn, route: Route) -> float:
+        """Until the reference has answered where every reading step was tried; inf where that is not known."""
+        places = [i for i, step in enumerate(route.steps) if step.reads_answer]
+        times = [self._late_s(turn, route, place) for place in (*places, len(route.steps))]
+        return math.fsum(math.inf if time_s is None else time_s for time_s in times)
+
+    async def _leave(self, turn: Turn, said: Said) -> None:
+        """Cancel a stream that is not given to the client; what has come of it was used."""
+        if said.opened is not None:
+            await said.opened.aclose()
+            turn.visit.settle(None, answer="".join(said.tried.tokens), is_answered=True)
 
     def _hand_over(self, turn: Turn, name: str, reason: Reason) -> None:
         """Let a smaller model answer."""
@@ -204,15 +349,22 @@ class Routed:
         return await self._embedder.vector(prompt, needed.pop()) if len(needed) == 1 else None
 
 
-def _after(routing: Routing, said: Said, embedding: Sequence[float] | None) -> Choice:
+def _after(route: Route, routing: Routing, said: Said, embedding: Sequence[float] | None) -> Choice:
     """What the route makes of an answer. What no signal can read is the reference's, like what it cannot tell."""
     try:
         routing.read(said)
-        return routing.route.after(routing.place, routing.request, said.tried, embedding)
+        choice = route.after(routing.place, routing.request, said.tried, embedding)
     except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
         # An answer is any text: reading it must never cost the client a reply.
         _log.warning("An answer of %s could not be read: %s", said.model, type(error).__name__)
-        return Choice(model=routing.route.reference, why="unknown")
+        choice = Choice(model=route.reference, why="unknown")
+    routing.first = routing.first or choice
+    return choice
+
+
+def _is_begun(turn: Turn, step: Step) -> bool:
+    """Whether only the beginning of the step's answer is waited for."""
+    return turn.request.stream and step.prefix > 0
 
 
 def _place(route: Route, choice: Choice) -> int:

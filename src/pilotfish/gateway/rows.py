@@ -26,7 +26,10 @@ from pilotfish.routing.cascade import Decision
 from pilotfish.tasks.fingerprint import last_user_index
 from pilotfish.tasks.recognise import Recognised
 
-_OUTSIDE: frozenset[Reason] = frozenset(("unsupported-option", "tool-loop", "degraded"))
+_UNPROMISED: frozenset[Reason] = frozenset(("degraded", "budget"))
+"""Reasons of answers under a route that its certificate does not speak of."""
+
+_OUTSIDE: frozenset[Reason] = frozenset(("unsupported-option", "tool-loop", "degraded", "budget"))
 """Reasons of requests that no certificate speaks of."""
 
 
@@ -72,7 +75,7 @@ class Turn:
         """Why the reference's answer is known, or is not. What must stay here never teaches and is never audited."""
         if self.privacy.is_local_only:
             return "local" if self.decision.is_local else "none"
-        if self.routing is not None and self.decision.reason != "degraded":
+        if self.routing is not None and self.decision.reason not in _UNPROMISED:
             # What a route sends to whom depends on what it says: only its coin does not.
             return "audit" if self.is_audited else "none"
         if not self.task_id or self.decision.reason in _OUTSIDE:
@@ -205,7 +208,7 @@ def _probability(turn: Turn) -> float:
 def _certificate_id(turn: Turn, *, is_certified: bool) -> str:
     """The certificate that the decision stood under, whoever answered."""
     if turn.routing is not None:
-        is_decided = not turn.routing.stays and turn.decision.reason != "degraded"
+        is_decided = not turn.routing.stays and turn.decision.reason not in _UNPROMISED
         return turn.routing.certificate_id if is_decided else ""
     return turn.live.record.certificate_id if turn.live is not None and is_certified else ""
 

@@ -64,7 +64,7 @@ class Running:
             "learner": self.learner.status,
             "models": self.answerers.names.states(),
             "consistency": self.repeats.status,
-            "routing": {**self.answerers.routed.live.status, "collecting": self.pairs.status},
+            "routing": {**self.answerers.routed.status, "collecting": self.pairs.status},
             "tasks": [
                 {
                     "id": live.record.task_id,

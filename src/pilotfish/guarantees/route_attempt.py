@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from statistics import fmean, median
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal
@@ -22,7 +22,9 @@ from pilotfish.core.outcome import Outcome
 from pilotfish.evals.outcomes import outcomes_sha256
 from pilotfish.guarantees.loss import Workload, certify_loss, threshold_of
 from pilotfish.routing.gain import Gain
-from pilotfish.routing.learn import Learnt, Material, Progress, learn
+from pilotfish.routing.latency import late
+from pilotfish.routing.learn import Learnt, Material, Progress
+from pilotfish.routing.prefix import learn_reading
 from pilotfish.routing.replay import Trail, recorded, trail
 from pilotfish.routing.route import Cost, Route, Step
 
@@ -45,6 +47,21 @@ class Encoded:
 
     embed: Embed
     sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What to attempt: a route through `models`, the smallest first and the reference last, that keeps `claim`.
+
+    `number` counts every attempt ever made for this workload, whose `name` tells it from others. `prefix` is how many
+    tokens of an answer decide, 0 for all of them, None for what the outcomes say.
+    """
+
+    models: tuple[str, ...]
+    claim: Claim
+    number: int = 1
+    name: str = ""
+    prefix: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,20 +89,13 @@ def split(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
 
 
 def attempt_route(
-    outcomes: Sequence[Outcome],
-    models: Sequence[str],
-    claim: Claim,
-    *,
-    number: int = 1,
-    name: str = "",
-    encoded: Encoded | None = None,
-    progress: Progress | None = None,
+    outcomes: Sequence[Outcome], wanted: Wanted, *, encoded: Encoded | None = None, progress: Progress | None = None
 ) -> RouteAttempt:
-    """A route through `models`, the smallest first and the reference last, certified or refused.
+    """The wanted route, certified or refused.
 
-    `number` counts every attempt ever made for this workload, whose `name` tells it from others. Outcomes that lack
-    one of the models are left out. Raises `DataError` where fewer than two are left to learn from.
+    Outcomes that lack one of the models are left out. Raises `DataError` where fewer than two are left to learn from.
     """
+    models = wanted.models
     usable = [outcome for outcome in outcomes if all(model in outcome.tried for model in models)]
     fit, rows = split(usable)
     if len(fit) < 2 or not rows:
@@ -93,8 +103,8 @@ def attempt_route(
             f"{len(usable):,} outcomes have answers of all of {', '.join(models)}; that is too few to learn."
         )
     embeddings = None if encoded is None else encoded.embed([outcome.prompt for outcome in fit])
-    learnt = [
-        learn(
+    found = [
+        learn_reading(
             Material(
                 outcomes=fit,
                 smaller=model,
@@ -102,15 +112,17 @@ def attempt_route(
                 embeddings=embeddings,
                 encoder_sha256="" if encoded is None else encoded.sha256,
             ),
+            wanted.prefix,
             progress=progress,
         )
         for model in models[:-1]
     ]
-    route = _route(fit, models, learnt)
+    learnt = [one for _, one in found]
+    route = _route(fit, models, found)
     workload = Workload(
-        id=fingerprint("route", name, *models),
-        name=name or " > ".join(models),
-        attempt=number,
+        id=fingerprint("route", wanted.name, *models),
+        name=wanted.name or " > ".join(models),
+        attempt=wanted.number,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         split_rule=SPLIT_RULE,
         scorer="recorded scores",
@@ -118,7 +130,8 @@ def attempt_route(
         route_id=route.id,
         request_ids=tuple(row.request_id for row in rows),
     )
-    verdict = certify_loss(fold_trails(route, fit, learnt, embeddings), trails(route, rows, encoded), claim, workload)
+    fold = fold_trails(route, fit, learnt, embeddings)
+    verdict = certify_loss(fold, trails(route, rows, encoded), wanted.claim, workload)
     if isinstance(verdict, Certificate):
         route = replace(route, threshold=threshold_of(verdict))
     return RouteAttempt(route=route, verdict=verdict, learnt=tuple(learnt), n_fit=len(fit), calibration=tuple(rows))
@@ -142,9 +155,9 @@ def trails(route: Route, outcomes: Sequence[Outcome], encoded: Encoded | None = 
     return _trails(route, outcomes, embeddings)
 
 
-def _route(fit: Sequence[Outcome], models: Sequence[str], learnt: Sequence[Learnt]) -> Route:
+def _route(fit: Sequence[Outcome], models: Sequence[str], learnt: Sequence[tuple[int, Learnt]]) -> Route:
     steps = []
-    for place, (model, found) in enumerate(zip(models, learnt, strict=False)):
+    for place, (model, (prefix, found)) in enumerate(zip(models, learnt, strict=False)):
         gain = found.gain
         if gain is None:
             gains = [outcome.tried[models[-1]].score - outcome.tried[model].score for outcome in fit]
@@ -154,6 +167,7 @@ def _route(fit: Sequence[Outcome], models: Sequence[str], learnt: Sequence[Learn
                 model=model,
                 gain=gain,
                 reads_answer=bool(gain.signals),
+                prefix=prefix if gain.signals else 0,
                 cost=_cost(fit, model),
                 further=_cost(fit, models[place + 1]),
             )
@@ -163,7 +177,7 @@ def _route(fit: Sequence[Outcome], models: Sequence[str], learnt: Sequence[Learn
         steps=tuple(steps),
         reference=models[-1],
         unit_usd=fmean(known) if known and fmean(known) > 0.0 else None,
-        learnt={"outcomes": len(fit), "kinds": [found.kind if found.gain else "" for found in learnt]},
+        learnt={"outcomes": len(fit), "kinds": [found.kind if found.gain else "" for _, found in learnt]},
     )
 
 
@@ -172,7 +186,7 @@ def _cost(outcomes: Sequence[Outcome], model: str) -> Cost:
     nothing."""
     tried = [(len(outcome.prompt), outcome.tried[model]) for outcome in outcomes]
     times = [one.latency_s for _, one in tried if one.latency_s is not None]
-    latency_s = median(times) if times else None
+    latency_s = late(times)
     known = [(length, one.cost_usd) for length, one in tried if one.cost_usd is not None]
     if len(known) < len(tried):
         return Cost(latency_s=latency_s)

@@ -24,14 +24,16 @@ from pilotfish.routing.gain import Gain
 
 FORMAT = 1
 
-Why = Literal["kept", "gain", "deadline", "unknown", "reference"]
+Why = Literal["kept", "gain", "deadline", "unknown", "reference", "budget"]
 """`kept`: asking further is not worth it; `gain`: it is; `deadline`: the cascade would be too late, so the reference
-is asked at once; `unknown`: a signal in use could not be read; `reference`: there is nothing larger."""
+is asked at once; `unknown`: a signal in use could not be read; `reference`: there is nothing larger;
+`budget`: nothing larger can be paid for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a call of a model is expected to cost: `usd` plus `usd_per_character` of the prompt, and its median time.
+    """What a call of a model is expected to cost: `usd` plus `usd_per_character` of the prompt, and the time that nine
+    in ten of its answers stay within.
 
     None where no price, or no time, is known.
     """
@@ -49,14 +51,20 @@ class Cost:
 class Step:
     """One model before the reference. `gain` says what asking further brings, with `reads_answer` once it has answered.
 
-    `cost` is that of its own call, `further` that of the next model's.
+    `cost` is that of its own call, `further` that of the next model's. With a `prefix` the first so many tokens of the
+    answer decide, so that a stream need not be held back longer; 0 is the whole answer.
     """
 
     model: str
     gain: Gain
     reads_answer: bool
+    prefix: int = 0
     cost: Cost = field(default_factory=Cost)
     further: Cost = field(default_factory=Cost)
+
+    def seen(self, tried: Tried) -> Tried:
+        """What of an answer decides, however much of it is known."""
+        return tried.begun(self.prefix) if self.prefix else tried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +106,8 @@ class Route:
     ) -> float | None:
         """How much a request at step `place` needs a larger model; None where it cannot be told."""
         step = self.steps[place]
-        gain = step.gain(outcome, tried if step.reads_answer else None, embedding)
+        seen = step.seen(tried) if tried is not None and step.reads_answer else None
+        gain = step.gain(outcome, seen, embedding)
         if gain is None or math.isnan(gain):
             return None
         return self.per_cost(place, gain, outcome.prompt)
@@ -112,12 +121,20 @@ class Route:
         return gain * self.unit_usd / usd
 
     def first(
-        self, outcome: Outcome, embedding: Sequence[float] | None = None, *, deadline_s: float | None = None
+        self,
+        outcome: Outcome,
+        embedding: Sequence[float] | None = None,
+        *,
+        deadline_s: float | None = None,
+        latency_s: float | None = None,
     ) -> Choice:
-        """Who is asked first. With a deadline the reference, where a cascade is expected to end after it."""
+        """Who is asked first. With a deadline the reference, where a cascade is expected to end after it.
+
+        `latency_s` is what the whole cascade takes where that was measured; else the outcomes say it.
+        """
         if self.threshold is None:
             return Choice(model=self.reference, why="reference")
-        if deadline_s is not None and self.latency_s > deadline_s:
+        if deadline_s is not None and (self.latency_s if latency_s is None else latency_s) > deadline_s:
             return Choice(model=self.reference, why="deadline")
         return self._from(0, outcome, embedding)
 
@@ -161,6 +178,8 @@ class Route:
             {
                 "model": step.model,
                 "reads_answer": step.reads_answer,
+                # Left out where there is none, so that routes from before keep their ids, and with them certificates.
+                **({"prefix": step.prefix} if step.prefix else {}),
                 "cost": dataclasses.asdict(step.cost),
                 "further": dataclasses.asdict(step.further),
                 "gain": step.gain.to_json(),
@@ -186,6 +205,7 @@ class Route:
                 Step(
                     model=step["model"],
                     reads_answer=step["reads_answer"],
+                    prefix=step.get("prefix", 0),
                     cost=Cost(**step["cost"]),
                     further=Cost(**step["further"]),
                     gain=Gain.from_json(step["gain"]),

@@ -90,6 +90,9 @@ class Log(Protocol):
     def collected_usd(self, since_s: float) -> float:
         """What collecting has cost since a time; what was set aside where the cost is not known."""
 
+    def routed(self, since_s: float, until_s: float) -> tuple[int, float | None]:
+        """How many requests a route has decided on between two times, and when the first of them came."""
+
     def instructions(self, instructions_id: str) -> InstructionsRow | None:
         """The shared part of a request."""
 
@@ -361,6 +364,9 @@ class Tallies(Protocol):
 
     def settle(self, key: KeyRecord, now_s: float, *, held: tuple[int, float], used: tuple[int, float]) -> None:
         """Give back what was held, and count what was used."""
+
+    def used(self, key: KeyRecord, now_s: float, count: str) -> float:
+        """What stands in one count of a key now, such as `usd_per_day`."""
 
     def refresh(self) -> None:
         """Take notice of other processes: those that have begun, and what those that were killed still hold."""

@@ -90,6 +90,13 @@ def open_tallies(home: Path) -> MappedTallies:
     return MappedTallies(usage(home))
 
 
+def open_route_tally(home: Path) -> MappedTallies:
+    """What requests under routes have cost in a home folder, to be counted by this process too."""
+    _spool(home)
+    usage(home).mkdir(mode=0o700, exist_ok=True)
+    return MappedTallies(usage(home) / "routes")
+
+
 def usage(home: Path) -> Path:
     """The folder in which the use of keys is counted."""
     return home / "usage"

@@ -200,6 +200,12 @@ class SqliteLog:
         sql = "SELECT coalesce(sum(coalesce(cost_usd, expected_usd)), 0) FROM tried WHERE purpose = 'collect'"
         return float(self._first(f"{sql} AND time_s >= ?", since_s)[0])
 
+    def routed(self, since_s: float, until_s: float) -> tuple[int, float | None]:
+        """How many requests a route has decided on between two times, and when the first of them came."""
+        sql = "SELECT count(*), min(time_s) FROM requests WHERE time_s >= ? AND time_s < ? AND route != ''"
+        n, first_s = self._first(sql, since_s, until_s)
+        return n, first_s
+
     def instructions(self, instructions_id: str) -> InstructionsRow | None:
         """The shared part of a request."""
         columns = ", ".join(INSTRUCTIONS_COLUMNS)

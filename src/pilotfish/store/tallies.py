@@ -117,6 +117,10 @@ class MappedTallies:
         if held[1]:
             doubles[at + _HELD_USD] = max(0.0, doubles[at + _HELD_USD] - held[1])
 
+    def used(self, key: KeyRecord, now_s: float, count: str) -> float:
+        """What stands in one count of a key now, over all processes."""
+        return self._total(self._begin(key.number, now_s), _PLACE[count], _WINDOW_PLACE.get(count))
+
     def refresh(self) -> None:
         """Take notice of other processes: those that have begun, and what those that were killed still hold."""
         with translated(self._folder):

@@ -88,6 +88,8 @@ def test_servers_may_stand_in_the_environment() -> None:
         ("[routing]\nmargin = 0.05", "[routing] models is missing"),
         ("[routing]\njudge = 'nobody'", "[routing] judge names 'nobody', which is not configured"),
         ("[models.small]\nurl = 'http://x'\n[routing]\nmodels = ['small']\ncollect = 0.1", "Set collect_usd_per_day"),
+        ("[models.small]\nurl = 'http://x'\n[routing]\nmodels = ['small']\nusd_per_day = 1", "the price of"),
+        ("[routing]\nwhen_spent = 'wait'", "when_spent must be one of small, refuse, not 'wait'"),
         ("[routing]\nmargin = 2", "[routing] margin must lie between"),
         ("[large]\nendpoints = 'http://x'", "[large] endpoints must be a list of URLs"),
         ("[large]\nendpoints = [3]", "[large] endpoints must hold URLs"),

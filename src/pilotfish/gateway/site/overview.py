@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pilotfish.gateway.site import charts, figures, savings, words
+from pilotfish.gateway.site import charts, figures, routed, savings, words
 from pilotfish.gateway.site.page import Page, Seen, task_path
 from pilotfish.gateway.site.tables import Column, Table
 from pilotfish.gateway.site.times import times
@@ -34,6 +34,7 @@ def overview(seen: Seen) -> Page:
     charted = charts.agreement(periods, since_s, until_s, step_s, claim.max_risk if claim else None)
     parts: list[Child] = [
         _promise(seen),
+        routed.budget(running.answerers.routed.budget, running.answerers.routed.certified),
         _choice(days, is_live=days == figures.DEFAULT_DAYS),
         _tiles(found),
         _alarm_list(found),

@@ -13,7 +13,7 @@ from pilotfish.core.certificate import Certificate
 from pilotfish.core.log_row import AuditRow, RepeatRow, RequestRow
 from pilotfish.core.messages import Message
 from pilotfish.core.receipt import REASONS, TIERS
-from pilotfish.gateway.site import charts, words
+from pilotfish.gateway.site import charts, routed, words
 from pilotfish.gateway.site.page import NOT_KEPT, Page, Seen, task_path
 from pilotfish.gateway.site.tables import Column, Table
 from pilotfish.pages.elements import Child, Html, element
@@ -70,6 +70,7 @@ def _steps(seen: Seen, row: RequestRow, audit: AuditRow | None, certificate: Cer
         took = f" in {words.duration(row.local_s)}" if row.local_s is not None else ""
         steps.append(_step("The specialist read it", f"{TIERS[tier]}{took}"))
         steps += _gate_steps(row, _needed(row, certificate))
+    steps += [_step(step.head, step.said, is_yes=step.is_yes) for step in routed.steps(row)]
     is_answered = row.status == 200 and not row.error
     who = f"{row.model or 'Nobody'} {'answered' if is_answered else 'failed'}"
     server = f" Server: {row.server}, tries: {row.tries}." if row.tries else ""

@@ -38,9 +38,14 @@ class _Logprobs(msgspec.Struct):
     content: list[_Token] | None = None
 
 
+class _Delta(msgspec.Struct):
+    content: str | None = None
+
+
 class _Choice(msgspec.Struct):
     index: int = 0
     logprobs: _Logprobs | None = None
+    delta: _Delta | None = None
 
 
 class _Body(msgspec.Struct):
@@ -79,17 +84,10 @@ class Added:
 
     def stream_without(self, data: bytes) -> bytes:
         """The same of a stream's events."""
-        if not self.names:
-            return data
-        parts = _BOUNDARY.split(data)
-        kept: list[bytes] = []
-        for event, end in zip(parts[::2], [*parts[1::2], b""], strict=True):
-            said = self._event(event)
-            if said is not None:
-                kept += (said, end)
-        return b"".join(kept)
+        cleaner = Cleaner(self)
+        return cleaner.feed(data) + cleaner.end()
 
-    def _event(self, event: bytes) -> bytes | None:
+    def event_without(self, event: bytes) -> bytes | None:
         """One event, None where it is there for our sake alone."""
         if not event.startswith(b"data:") or event[5:].strip() == b"[DONE]":
             return event
@@ -104,6 +102,30 @@ class Added:
                 return None
             del row["usage"]
         return b"data: " + encode(row)
+
+
+class Cleaner:
+    """Takes what was added out of a stream while it comes: whole events go on, the beginning of one waits."""
+
+    def __init__(self, added: Added) -> None:
+        self._added = added
+        self._begun = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """What of the stream the client may have by now."""
+        if not self._added.names:
+            return piece
+        *parts, self._begun = _BOUNDARY.split(self._begun + piece)
+        kept: list[bytes] = []
+        for event, end in zip(parts[::2], parts[1::2], strict=True):
+            said = self._added.event_without(event)
+            if said is not None:
+                kept += (said, end)
+        return b"".join(kept)
+
+    def end(self) -> bytes:
+        """What was still waiting when the stream ended."""
+        return (self._added.event_without(self._begun) or b"") if self._begun else b""
 
 
 def asking(request: ClientRequest, *, logprobs: bool) -> Added:
@@ -147,8 +169,23 @@ def read_stream(data: bytes) -> Tokens:
     return _tokens(read_events(_bodies, data))
 
 
-def _tokens(bodies: Iterable[_Body]) -> Tokens:
+def first_tokens(data: bytes, n: int) -> Tokens | None:
+    """The first `n` tokens of a stream that has come so far; None while more must come.
+
+    Empty where the server sends text and says nothing about it.
+    """
+    bodies = list(read_events(_bodies, data))
     found = list(_content(bodies))
+    if not found and any(choice.delta and choice.delta.content for body in bodies for choice in body.choices):
+        return Tokens()
+    return _of(found[:n]) if len(found) >= n else None
+
+
+def _tokens(bodies: Iterable[_Body]) -> Tokens:
+    return _of(list(_content(bodies)))
+
+
+def _of(found: list[_Token]) -> Tokens:
     if not found or any(token.logprob is None for token in found):
         return Tokens()
     logprobs = tuple(token.logprob for token in found if token.logprob is not None)
