@@ -116,6 +116,9 @@ class Gain:
         if unknown:
             raise ValueError(f"the signal {min(unknown)!r} is not known here")
         lists = {key: tuple(row[key]) for key in ("signals", "weights")}
+        n_columns = len(lists["signals"]) + len(prompt.NAMES) * bool(row["reads_prompt"])
+        if len(lists["weights"]) not in (0, n_columns):
+            raise ValueError("it was learnt from other features of the prompt; learn it again")
         return cls(**{**row, **lists, "trees": trees, "heads": heads})
 
 

@@ -1,8 +1,9 @@
-"""Fine-tunes the last layers of a sentence encoder, with a cosine head per field: the only file here that knows torch.
+"""Fine-tunes the last layers of a sentence encoder, with a cosine head per field, in torch.
 
 Arrays in, arrays out: what the layers below say of each text, which is computed once and stays as it is, and the
 numbers of the answers; out come the layers' new weights and the heads. Texts, folds and files are `tuned.py`'s. Seeds
-are fixed, also of the dropout of each epoch, so that a run which was interrupted ends as one which was not.
+are fixed, also of the dropout of each epoch, so that a run which was interrupted ends as one which was not. What heads
+are and what they are to say is a `Run`'s own: `finetune_scores.py` has others.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from pilotfish.core.errors import MissingExtraError
 from pilotfish.students.activations import Activations
-from pilotfish.students.encoder_graph import Architecture, layer_weights
+from pilotfish.students.last_layers import LastLayers, Layers, embed_all, padded, to_weights
 from pilotfish.students.recipe import Recipe
 
 try:
@@ -40,7 +41,6 @@ HEAD_RATE = 10.0
 
 WARM_UP = 0.1
 CLIP = 1.0
-DROPOUT = 0.1
 WEIGHT_DECAY = 0.01
 MOMENTUM = 0.9
 SGD_RATE = 100.0
@@ -51,34 +51,24 @@ PATIENCE = 2
 _BUCKET = 20
 """Batches drawn at once and sorted by length among themselves, so that little is padded."""
 
-_EMBED_BATCH = 64
-
 Step = Callable[[int, int, float], None]
 """Called with the steps done, those there are, and the loss of late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layers:
-    """The encoder's layers to learn: its architecture, its weights by name, and how many of the last ones."""
+class Rows:
+    """Texts to learn from: `rows` teach, `held_out` say when to stop (empty: after all epochs)."""
 
-    architecture: Architecture
-    weights: Mapping[str, NDArray[Any]]
-    n_layers: int
-
-    @property
-    def numbers(self) -> range:
-        """Of the layers that learn."""
-        return range(self.architecture.n_layers - self.n_layers, self.architecture.n_layers)
+    activations: Activations
+    rows: NDArray[np.intp]
+    held_out: NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drill:
-    """What is learnt: `rows` teach, `held_out` say when to stop (empty: after all epochs); `labels` a field each."""
+class Drill(Rows):
+    """What is learnt: the numbers of the answers, `labels`, a field each."""
 
-    activations: Activations
     labels: Sequence[NDArray[np.int16]]
-    rows: NDArray[np.intp]
-    held_out: NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,26 +96,9 @@ def tune(
     With a `checkpoint` it is written after each epoch, and taken up where it is there. It is the caller's to remove,
     and to name after everything that decides what is learnt.
     """
-    run = _Run(drill, layers, recipe)
-    if checkpoint is not None:
-        run.resume(checkpoint)
-    while run.epoch < (n_epochs or recipe.n_epochs) and not run.is_over:
-        run.one_epoch(step)
-        if checkpoint is not None:
-            run.save(checkpoint)
+    run = _Fields(drill, layers, recipe)
+    run.finish(n_epochs=n_epochs, checkpoint=checkpoint, step=step)
     return run.outcome()
-
-
-def embed(
-    activations: Activations,
-    rows: Sequence[int] | NDArray[np.intp],
-    layers: Layers,
-    weights: Mapping[str, NDArray[Any]],
-) -> NDArray[np.float32]:
-    """The embeddings of these rows, each of length 1, by the layers with these `weights`."""
-    top = _Top(layers)
-    top.load_state_dict(_to_state(weights))
-    return _embed(top, activations, rows)
 
 
 def cpu_seconds(drill: Drill, layers: Layers, recipe: Recipe) -> float:
@@ -133,7 +106,7 @@ def cpu_seconds(drill: Drill, layers: Layers, recipe: Recipe) -> float:
     by_length = sorted(drill.rows.tolist(), key=drill.activations.length)
     middle = len(by_length) // 2
     batch = by_length[middle : middle + recipe.batch]
-    run = _Run(drill, layers, recipe)
+    run = _Fields(drill, layers, recipe)
     run.step(batch, 0.0)
     started = time.process_time()
     run.step(batch, 0.0)
@@ -141,86 +114,32 @@ def cpu_seconds(drill: Drill, layers: Layers, recipe: Recipe) -> float:
     return (time.process_time() - started) * sum(map(drill.activations.length, by_length)) / n_tokens
 
 
-class _Layer(nn.Module):  # type: ignore[misc]  # torch is untyped here
-    """One transformer layer of a BERT encoder."""
-
-    def __init__(self, weights: Mapping[str, NDArray[Any]], architecture: Architecture) -> None:
-        super().__init__()
-        # Names of parameters may hold no dots.
-        named = {name.replace(".", "/"): nn.Parameter(torch.tensor(tensor)) for name, tensor in weights.items()}
-        self.weights = nn.ParameterDict(named)
-        self.architecture = architecture
-
-    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        n, length, width = hidden.shape
-        heads = self.architecture.n_heads
-        query, key, value = (
-            self._linear(f"attention/self/{name}", hidden).view(n, length, heads, width // heads).transpose(1, 2)
-            for name in ("query", "key", "value")
-        )
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
-        mixed = mixed.transpose(1, 2).reshape(n, length, width)
-        hidden = self._added("attention/output", mixed, hidden)
-        inner = functional.gelu(self._linear("intermediate/dense", hidden), approximate=self.architecture.gelu)
-        return self._added("output", inner, hidden)
-
-    def _added(self, name: str, value: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        dropped = functional.dropout(self._linear(f"{name}/dense", value), DROPOUT, self.training)
-        norm = f"{name}/LayerNorm"
-        scale, bias = self.weights[f"{norm}/weight"], self.weights[f"{norm}/bias"]
-        return functional.layer_norm(dropped + hidden, hidden.shape[-1:], scale, bias, self.architecture.epsilon)
-
-    def _linear(self, name: str, value: torch.Tensor) -> torch.Tensor:
-        return functional.linear(value, self.weights[f"{name}/weight"], self.weights[f"{name}/bias"])
-
-
-class _Top(nn.Module):  # type: ignore[misc]
-    """The last layers and the pooling."""
-
-    def __init__(self, layers: Layers) -> None:
-        super().__init__()
-        self.layers = nn.ModuleDict(
-            {str(n): _Layer(layer_weights(layers.weights, n), layers.architecture) for n in layers.numbers}
-        )
-        self.is_mean_pooled = layers.architecture.is_mean_pooled
-
-    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        for layer in self.layers.values():
-            hidden = layer(hidden, mask)
-        if self.is_mean_pooled:
-            weight = mask[..., None].to(hidden.dtype)
-            pooled = (hidden * weight).sum(1) / weight.sum(1)
-        else:
-            pooled = hidden[:, 0]
-        return functional.normalize(pooled, dim=-1)
-
-
-class _Run:
+class Run:
     """One run over the epochs: model, heads and optimizer, and what the epochs so far led to."""
 
-    def __init__(self, drill: Drill, layers: Layers, recipe: Recipe) -> None:
+    def __init__(self, drill: Rows, layers: Layers, recipe: Recipe) -> None:
         self.drill, self.recipe = drill, recipe
-        self.top = _Top(layers)
-        self.seen = [np.unique(labels[drill.rows]) for labels in drill.labels]
-        # A class that is not among those seen has no place in the softmax.
-        self.numbers = [
-            torch.tensor(np.searchsorted(seen, labels).clip(max=len(seen) - 1))
-            for seen, labels in zip(self.seen, drill.labels, strict=True)
-        ]
-        start = _embed(self.top, drill.activations, drill.rows)
-        means = [
-            np.stack([start[labels[drill.rows] == label].mean(axis=0) for label in seen])
-            for seen, labels in zip(self.seen, drill.labels, strict=True)
-        ]
-        self.heads = nn.ParameterList([nn.Parameter(functional.normalize(torch.tensor(m), dim=-1)) for m in means])
+        self.top = LastLayers(layers)
+        self.heads = nn.ParameterList([nn.Parameter(torch.tensor(head)) for head in self._first_heads()])
         self.optimizer = _optimizer(self.top, self.heads, recipe)
         self.epoch = 0
         self.losses: list[float] = []
         self.best_epoch = 0
         self.best = self._state()
 
+    def finish(self, *, n_epochs: int | None = None, checkpoint: Path | None = None, step: Step | None = None) -> None:
+        """Go through what is left of the epochs, and end with the best layers; as `tune`."""
+        if checkpoint is not None:
+            self.resume(checkpoint)
+        while self.epoch < (n_epochs or self.recipe.n_epochs) and not self.is_over:
+            self.one_epoch(step)
+            if checkpoint is not None:
+                self.save(checkpoint)
+        self._take(self.best)
+
     @property
     def n_steps(self) -> int:
+        """Batches of an epoch."""
         return math.ceil(len(self.drill.rows) / self.recipe.batch)
 
     @property
@@ -229,6 +148,7 @@ class _Run:
         return len(self.losses) > PATIENCE and min(self.losses[-PATIENCE:]) > min(self.losses)
 
     def one_epoch(self, step: Step | None) -> None:
+        """Every row once, then how well what is held out is told."""
         torch.manual_seed(self.recipe.seed * 1000 + self.epoch)
         total, done = self.n_steps * self.recipe.n_epochs, self.n_steps * self.epoch
         loss = 0.0
@@ -248,25 +168,25 @@ class _Run:
         self.top.train()
         for group in self.optimizer.param_groups:
             group["lr"] = group["full_lr"] * pace
-        loss = self._loss(self.top(*_padded(self.drill.activations, batch)), batch)
+        loss = self._loss(self.top(*padded(self.drill.activations, batch)), batch)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([*self.top.parameters(), *self.heads], CLIP)
         self.optimizer.step()
         return float(loss.detach())
 
+    def _first_heads(self) -> list[NDArray[np.float32]]:
+        """What the heads start from; `self.top` is there already."""
+        raise NotImplementedError
+
     def _loss(self, embeddings: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
-        """The mean cross-entropy, summed over the fields."""
-        losses = [
-            functional.cross_entropy(SCALE * embeddings @ functional.normalize(head, dim=-1).T, numbers[batch])
-            for head, numbers in zip(self.heads, self.numbers, strict=True)
-        ]
-        return torch.stack(losses).sum()
+        """How wrong the heads are about a batch."""
+        raise NotImplementedError
 
     def _held_out_loss(self) -> float:
         with torch.inference_mode():
             rows = self.drill.held_out.tolist()
-            return float(self._loss(torch.tensor(_embed(self.top, self.drill.activations, rows)), rows))
+            return float(self._loss(torch.tensor(embed_all(self.top, self.drill.activations, rows)), rows))
 
     def _batches(self) -> list[list[int]]:
         rng = random.Random(self.recipe.seed * 1000 + self.epoch)
@@ -289,16 +209,13 @@ class _Run:
             for n, head in enumerate(self.heads):
                 head.copy_(state[f"head {n}"])
 
-    def outcome(self) -> Tuned:
-        self._take(self.best)
-        return Tuned(
-            weights=_to_weights(self.top.state_dict()),
-            heads=[SCALE * functional.normalize(head.detach(), dim=-1).numpy() for head in self.heads],
-            seen=self.seen,
-            n_epochs=self.best_epoch,
-        )
+    @property
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """The layers' weights by name, as they are now."""
+        return to_weights(self.top.state_dict())
 
     def save(self, path: Path) -> None:
+        """Write down all that `resume` needs."""
         tensors = {f"now {name}": tensor for name, tensor in self._state().items()}
         tensors |= {f"best {name}": tensor for name, tensor in self.best.items()}
         for number, state in self.optimizer.state_dict()["state"].items():
@@ -331,7 +248,45 @@ class _Run:
         self.best = parts["best"]
 
 
-def _optimizer(top: _Top, heads: nn.ParameterList, recipe: Recipe) -> torch.optim.Optimizer:
+class _Fields(Run):
+    """Cosine heads, one a field, that start from the means of its classes."""
+
+    drill: Drill
+
+    def _first_heads(self) -> list[NDArray[np.float32]]:
+        drill = self.drill
+        self.seen = [np.unique(labels[drill.rows]) for labels in drill.labels]
+        # A class that is not among those seen has no place in the softmax.
+        self.numbers = [
+            torch.tensor(np.searchsorted(seen, labels).clip(max=len(seen) - 1))
+            for seen, labels in zip(self.seen, drill.labels, strict=True)
+        ]
+        start = embed_all(self.top, drill.activations, drill.rows)
+        means = [
+            np.stack([start[labels[drill.rows] == label].mean(axis=0) for label in seen])
+            for seen, labels in zip(self.seen, drill.labels, strict=True)
+        ]
+        return [functional.normalize(torch.tensor(mean), dim=-1).numpy() for mean in means]
+
+    def _loss(self, embeddings: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
+        """The mean cross-entropy, summed over the fields."""
+        losses = [
+            functional.cross_entropy(SCALE * embeddings @ functional.normalize(head, dim=-1).T, numbers[batch])
+            for head, numbers in zip(self.heads, self.numbers, strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+    def outcome(self) -> Tuned:
+        """What was learnt, once it is finished."""
+        return Tuned(
+            weights=self.weights,
+            heads=[SCALE * functional.normalize(head.detach(), dim=-1).numpy() for head in self.heads],
+            seen=self.seen,
+            n_epochs=self.best_epoch,
+        )
+
+
+def _optimizer(top: LastLayers, heads: nn.ParameterList, recipe: Recipe) -> torch.optim.Optimizer:
     matrices = [parameter for parameter in top.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in top.parameters() if parameter.dim() == 1]
     rate = recipe.learning_rate * (SGD_RATE if recipe.optimizer == "sgd" else 1.0)
@@ -350,45 +305,3 @@ def _pace(share: float) -> float:
     if share < WARM_UP:
         return (share + 1e-3) / (WARM_UP + 1e-3)
     return 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
-
-
-def _embed(top: _Top, activations: Activations, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
-    top.eval()
-    order = sorted(range(len(rows)), key=lambda place: activations.length(int(rows[place])))
-    width = next(iter(top.parameters())).shape[-1]
-    found = np.empty((len(rows), width), np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(order), _EMBED_BATCH):
-            places = order[start : start + _EMBED_BATCH]
-            found[places] = top(*_padded(activations, [int(rows[place]) for place in places])).numpy()
-    return found
-
-
-def _padded(activations: Activations, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The activations of some rows as one batch, and which of its tokens are theirs."""
-    length = max(map(activations.length, rows))
-    batch = torch.zeros(len(rows), length, activations.values.shape[1])
-    mask = torch.zeros(len(rows), length, dtype=torch.bool)
-    for place, row in enumerate(rows):
-        own = activations[row]
-        batch[place, : len(own)] = torch.from_numpy(own.astype(np.float32))
-        mask[place, : len(own)] = True
-    return batch, mask
-
-
-def _to_weights(state: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.float32]]:
-    """`layers.4.weights.attention/self/query/weight` as `encoder.layer.4.attention.self.query.weight`."""
-    found = {}
-    for name, tensor in state.items():
-        _, layer, _, rest = name.split(".", 3)
-        found[f"encoder.layer.{layer}.{rest.replace('/', '.')}"] = tensor.detach().numpy().copy()
-    return found
-
-
-def _to_state(weights: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
-    """The other way round."""
-    found = {}
-    for name, array in weights.items():
-        _, _, layer, rest = name.split(".", 3)
-        found[f"layers.{layer}.weights.{rest.replace('.', '/')}"] = torch.tensor(array)
-    return found

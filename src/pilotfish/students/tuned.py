@@ -26,7 +26,7 @@ from pilotfish.core.task import Task
 from pilotfish.specialists.encoder import Encoder, Graph
 from pilotfish.specialists.specialist import N_NEIGHBOURS, Head
 from pilotfish.store.build import tuning as tuning_folder
-from pilotfish.students import distil, encoder_cache, encoder_graph, finetune, fit
+from pilotfish.students import distil, encoder_cache, encoder_graph, finetune, fit, last_layers
 from pilotfish.students.activations import compute
 from pilotfish.students.lesson import Lesson, lesson
 from pilotfish.students.out_of_fold import OutOfFold
@@ -50,7 +50,7 @@ to tell 80.6 % of others, the last three 83.9 %; on 77 intents two were as good 
 MAX_DISTANCE = 0.05
 """Cosine distance between the int8 graph and torch at which the graph is taken for broken; 0.01 is usual."""
 
-_N_CHECKED = 200
+N_CHECKED = 200
 
 IsWorth = Callable[[OutOfFold], bool]
 """Judges what fine-tuned students say out of fold."""
@@ -98,7 +98,7 @@ class _Bench:
         source = tuning.weights.folder
         architecture = encoder_graph.read_architecture(source)
         n_layers = min(self.recipe.n_layers or _n_layers(taught), architecture.n_layers)
-        self.layers = finetune.Layers(
+        self.layers = last_layers.Layers(
             architecture=architecture, weights=encoder_graph.read_weights(source), n_layers=n_layers
         )
         lower = Graph(encoder_graph.write_graph(source, n_layers=architecture.n_layers - n_layers))
@@ -118,7 +118,7 @@ class _Bench:
             own, others = np.flatnonzero(halves == half), np.flatnonzero(taught.is_taught & (halves != half))
             tuned = self._tune(f"half-{half}", half + 1, others, _held_out(others))
             self.epochs.append(tuned.n_epochs)
-            vectors = finetune.embed(self.activations, range(len(halves)), self.layers, tuned.weights)
+            vectors = last_layers.embed(self.activations, range(len(halves)), self.layers, tuned.weights)
             near = distil.projected(vectors, self._projection(vectors[others]))
             similarities[own], indices[own] = fit.nearest(near, own, others, size)
             for field, (weight, bias) in enumerate(self._dense(tuned)):
@@ -139,7 +139,9 @@ class _Bench:
         files = encoder_cache.contents(self.tuning.weights, replaced=tuned.weights, name=f"{name}, fine-tuned")
         own = Encoder.of(files, taught.task.name)
         vectors = distil.encode(taught.texts, own, self.progress)
-        distance = self._distance(vectors, tuned)
+        rows = some(len(vectors))
+        exact = last_layers.embed(self.activations, rows, self.layers, tuned.weights)
+        distance = checked(exact, vectors[rows], taught.task.name)
         projection = self._projection(vectors)
         heads: dict[int, Head] = {
             number: dataclasses.replace(field.head, dense=weight, dense_bias=bias)
@@ -214,18 +216,25 @@ class _Bench:
     def _projection(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         return fit.project(vectors, min(distil.NEIGHBOUR_DIMENSION, self.encoder.dimension))
 
-    def _distance(self, vectors: NDArray[np.float32], tuned: finetune.Tuned) -> float:
-        """The largest cosine distance between the int8 graph and torch over some texts, evenly chosen."""
-        rows = np.unique(np.linspace(0, len(vectors) - 1, _N_CHECKED).astype(np.intp))
-        exact = finetune.embed(self.activations, rows, self.layers, tuned.weights)
-        distance = float(1 - (exact * vectors[rows]).sum(axis=1).min())
-        if distance > MAX_DISTANCE:
-            raise SpecialistError(
-                f"The fine-tuned encoder of {self.taught.task.name} was written wrongly: its int8 graph and torch part "
-                f"by a cosine distance of {distance:.3f}, at most {MAX_DISTANCE} is usual.",
-                hint='Learn without fine-tuning: [learning] finetune = "never".',
-            )
-        return distance
+
+def checked(exact: NDArray[np.float32], written: NDArray[np.float32], name: str) -> float:
+    """The largest cosine distance between what torch and what the int8 graph of `name` say of the same texts.
+
+    Raises `SpecialistError` where it is too large for a graph that was written well.
+    """
+    distance = float(1 - (exact * written).sum(axis=1).min())
+    if distance > MAX_DISTANCE:
+        raise SpecialistError(
+            f"The fine-tuned encoder of {name} was written wrongly: its int8 graph and torch part by a cosine "
+            f"distance of {distance:.3f}, at most {MAX_DISTANCE} is usual.",
+            hint="Learn without fine-tuning.",
+        )
+    return distance
+
+
+def some(n: int) -> NDArray[np.intp]:
+    """The texts of n, evenly chosen, that a graph is checked by."""
+    return np.unique(np.linspace(0, n - 1, N_CHECKED).astype(np.intp))
 
 
 def _n_layers(taught: Lesson) -> int:
