@@ -3,10 +3,10 @@
     python benchmarks/routing/quality.py [--encoder | --finetune FOLDER] [--only SET]
 
 Each pair is learnt on the `train` rows of its file and judged on its `dev` rows, which nothing has seen: for MMLU
-these are other subjects. MMLU in domain: learnt from the rows of other subjects and 300 or 1,500 rows drawn from those that
-are judged, judged on all others of these, several times; the subjects judged are the `dev` ones (1,005 rows, so 300
-alone), or each half of all. GSM8K also cross-validated over all its rows, by the
-prompt alone and with the weak answer read. RouteLLM's .603 is its best published figure on the whole of MMLU, not on
+these are other subjects. MMLU in domain: learnt from the rows of other subjects and 300 or 1,500 rows drawn from those
+that are judged, judged on all others of these, several times; judged are the `dev` subjects (1,005 rows, so 300
+alone), or each half of all. GSM8K also cross-validated over all its rows, by the prompt alone and with the weak answer
+read. RouteLLM's .603 is its best published figure on the whole of MMLU, not on
 these rows. `over_hull` is by how much of a score point (of 100) quality lies above mixing single models at equal
 cost; a claim is made where it is above 0 and the interval of APGR lies above .5. Costs of LLMRouter's models are
 their prices for 1,000 tokens each, since the rows have no token counts. With --encoder the frozen default encoder
@@ -308,7 +308,7 @@ def main() -> None:
     show("learnt on train, judged on dev", foreign)
     figures: dict[str, Any] = {"routellm_mmlu": ROUTELLM_MMLU, "train_to_dev": foreign}
     if only in "mmlu":
-        plans = [(300, "dev", 5)]
+        plans = [(300, "dev", 3)]
         # The encoder that has learnt from the training subjects knows those of the halves.
         plans += [] if options.finetune else [(300, "halves", 2), (1500, "halves", 2)]
         figures["mmlu_in_domain"] = [bench.in_domain(*plan) for plan in plans]
@@ -320,17 +320,8 @@ def main() -> None:
         figures["finetuning_cpu_s"] = bench.finetuning_s
     figures["decision"] = bench.decision(only)
     show("a decision, CPU time", figures["decision"])
-    save(
-        "_".join(
-            [
-                "routing_quality",
-                *([only] if only else []),
-                *(["encoder"] * options.encoder),
-                *(["finetuned"] * bool(options.finetune)),
-            ]
-        ),
-        figures=figures,
-    )
+    how = "encoder" if options.encoder else "finetuned" if options.finetune else ""
+    save("_".join(part for part in ("routing_quality", only, how) if part), figures=figures)
 
 
 if __name__ == "__main__":

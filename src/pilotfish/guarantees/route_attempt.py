@@ -23,7 +23,7 @@ from pilotfish.core.outcome import Outcome
 from pilotfish.evals.outcomes import outcomes_sha256
 from pilotfish.guarantees.loss import Workload, certify_loss, threshold_of
 from pilotfish.routing.gain import Gain, Heads
-from pilotfish.routing.learn import MORE_FROM, Learnt, Material, Progress, learn
+from pilotfish.routing.learn import ENCODER_FROM, Learnt, Material, Progress, learn
 from pilotfish.routing.reader import Frozen
 from pilotfish.routing.replay import Trail, recorded, trail
 from pilotfish.routing.route import Cost, Route, Step
@@ -199,7 +199,7 @@ class Tuned:
 def _reader(
     fit: Sequence[Outcome], models: Sequence[str], encoder: Encoded | Finetuning | None, progress: Progress | None
 ) -> Reader | None:
-    if encoder is None or len(fit) < MORE_FROM:
+    if encoder is None or len(fit) < ENCODER_FROM:
         return None
     if isinstance(encoder, Finetuning):
         return Tuned(fit, models, encoder, progress)

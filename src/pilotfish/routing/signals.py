@@ -45,9 +45,11 @@ _SUM = re.compile(
     rf"(?<![\w.)/])(-?{_QUANTITY}(?:\s*[-+*/x\u00d7\u00f7]\s*{_QUANTITY})+)\s*=\s*(-?\s*{_QUANTITY})"
     r"(?!\s*[-+*/x\u00d7\u00f7\d])"
 )
+_RESULT = re.compile(r"=\s*\$?(-?\d[\d,]*(?:\.\d+)?)")
+_WHOLE_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _PART = re.compile(rf"{_QUANTITY}|[-+*/x\u00d7\u00f7]")
-_END, _LAST = 60, 16
+_END, _LAST, _TAIL = 60, 16, 80
 _ENDS = (".", "!", "?", ")", "]", "}", "`", '"', "\u201d", ":", "|", "*", "$", "%")
 
 
@@ -96,6 +98,22 @@ def spread(_: Outcome, tried: Tried) -> float | None:
         return None
     counts = Counter(conclusion(text) for text in (tried.text, *tried.samples))
     return 1.0 - max(counts.values()) / counts.total()
+
+
+def other_conclusion(_: Outcome, tried: Tried) -> float | None:
+    """1 where the last number of the answer is not what it has computed last; 0 where it computes nothing."""
+    if tried.text is None:
+        return None
+    computed, said = _RESULT.findall(tried.text[-MAX_CHARACTERS:]), _WHOLE_NUMBER.findall(tried.text[-_TAIL:])
+    return float(bool(computed) and bool(said) and _plain(computed[-1]) != _plain(said[-1]))
+
+
+def broken_number(_: Outcome, tried: Tried) -> float | None:
+    """1 where the last number of the answer is not a whole one, as the number of things or people is."""
+    if tried.text is None:
+        return None
+    said = _WHOLE_NUMBER.findall(tried.text[-_TAIL:])
+    return float(bool(said) and not _plain(said[-1]).is_integer())
 
 
 def broken_format(outcome: Outcome, tried: Tried) -> float | None:
@@ -205,6 +223,8 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("no conclusion", "text", no_conclusion),
     Signal("unused numbers", "text", unused_numbers),
     Signal("wrong arithmetic", "text", wrong_arithmetic),
+    Signal("other conclusion", "text", other_conclusion),
+    Signal("broken number", "text", broken_number),
     Signal("broken format", "text", broken_format),
     Signal("does not compile", "text", does_not_compile),
     Signal("fails tests", "process", fails_tests),
@@ -261,6 +281,10 @@ def _evaluated(parts: Sequence[str]) -> float:
 def _quantity(text: str) -> float:
     plain = text.replace("$", "").replace(",", "").replace(" ", "")
     return float(plain[:-1]) / 100.0 if plain.endswith("%") else float(plain)
+
+
+def _plain(text: str) -> float:
+    return float(text.replace(",", ""))
 
 
 def _deciding(tried: Tried) -> Sequence[int]:
