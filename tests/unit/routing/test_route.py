@@ -148,11 +148,10 @@ def test_exported_trees_and_heads_say_what_the_library_says():
     assert heads([3.0] + [0.0] * 7) < 0.1 < heads([-3.0] + [0.0] * 7)
 
 
-def test_from_800_outcomes_on_trees_and_the_heads_of_an_encoder_take_part():
-    rng = np.random.default_rng(4)
-    embeddings = rng.normal(size=(800, 6))
-    wrong = rng.random(800) < np.where(embeddings[:, 0] > 0, 0.5, 0.02)
-    rows = [
+def embedded(embeddings):
+    """Outcomes in which the small model fails on one side of the first axis, whatever the prompts look like."""
+    wrong = np.random.default_rng(1).random(len(embeddings)) < np.where(embeddings[:, 0] > 0, 0.5, 0.02)
+    return [
         Outcome(
             request_id=str(i),
             prompt=f"Which of {i}?",
@@ -160,6 +159,21 @@ def test_from_800_outcomes_on_trees_and_the_heads_of_an_encoder_take_part():
         )
         for i, bad in enumerate(wrong)
     ]
+
+
+def test_an_encoder_that_tells_nothing_out_of_fold_takes_no_part():
+    embeddings = np.random.default_rng(4).normal(size=(800, 6))
+    rows, others = embedded(embeddings), embeddings[::-1]
+    learnt = learn(Material(outcomes=rows, smaller="small", larger="large", reader=Frozen(rows, others, "e")))
+    worth = {worth.name: worth for worth in learnt.worths}["encoder"]
+    assert not worth.is_used
+    assert worth.why_not.startswith("not better than chance")
+    assert learnt.gain is None
+
+
+def test_from_800_outcomes_on_trees_and_the_heads_of_an_encoder_take_part():
+    embeddings = np.random.default_rng(4).normal(size=(800, 6))
+    rows = embedded(embeddings)
     material = Material(outcomes=rows, smaller="small", larger="large", reader=Frozen(rows, embeddings, "e"))
     learnt = learn(material)
     assert {worth.name: worth.is_used for worth in learnt.worths}["encoder"]
