@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import pickle
 import random
@@ -165,10 +166,10 @@ def test_an_encoder_learns_from_the_outcomes_and_stays_beside_its_route(pilotfis
     for module in (learn, route_attempt):
         monkeypatch.setattr(module, "ENCODER_FROM", 100)
     monkeypatch.setattr(learn, "PROMPT_FROM", 100)
-    monkeypatch.setattr(outcome_reader, "RECIPE", RECIPE)
+    monkeypatch.setattr(outcome_reader, "RECIPE", dataclasses.replace(RECIPE, n_layers=1, batch=4, n_epochs=6))
     source = random.Random(0)
     rows = []
-    for i in range(300):
+    for i in range(400):
         is_hard = source.random() < 0.3
         prompt = " ".join(source.sample("bcdefgh" if is_hard else "nopqrst", 4))
         tried = {"small": Tried(score=float(not is_hard)), "large": Tried(score=1.0)}
