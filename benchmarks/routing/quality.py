@@ -311,7 +311,8 @@ def main() -> None:
     figures: dict[str, Any] = {"routellm_mmlu": ROUTELLM_MMLU, "train_to_dev": foreign}
     # The encoder that has learnt from the training subjects knows those of the halves.
     if only in "mmlu" and not options.finetune:
-        plans = [(300, "dev", 3), (300, "halves", 2), (1500, "halves", 2)]
+        repeats = 1 if options.encoder else 2
+        plans = [(300, "dev", repeats), (300, "halves", repeats), (1500, "halves", repeats)]
         figures["mmlu_in_domain"] = [bench.in_domain(*plan) for plan in plans]
         show("MMLU, with labels of the subjects judged", figures["mmlu_in_domain"])
     if only in "gsm8k":

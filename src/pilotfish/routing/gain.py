@@ -35,9 +35,12 @@ class Tree:
 
     def __call__(self, row: Sequence[float]) -> float:
         """The value of the leaf that the row falls into."""
-        place = 0
-        while (feature := self.features[place]) >= 0:
-            place = self.left[place] if row[feature] <= self.thresholds[place] else self.right[place]
+        # Looked up once: this loop is the larger part of a decision.
+        features, thresholds, left, right = self.features, self.thresholds, self.left, self.right
+        place, feature = 0, features[0]
+        while feature >= 0:
+            place = left[place] if row[feature] <= thresholds[place] else right[place]
+            feature = features[place]
         return self.values[place]
 
 
