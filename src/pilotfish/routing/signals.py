@@ -30,7 +30,7 @@ MAX_CHARACTERS = 20_000
 _CODE_ASKED = re.compile(r"```|\b(?:python|function|code|script|program)\b", re.IGNORECASE)
 _JSON_ASKED = re.compile(r"\bjson\b", re.IGNORECASE)
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
-_CONCLUDED = re.compile(r"####|\\boxed|\b(?:final )?answer\b|\btherefore\b|\bin total\b", re.IGNORECASE)
+_CONCLUDED = re.compile(r"\\boxed|\b(?:final )?answer\b|\btherefore\b|\bin total\b", re.IGNORECASE)
 _HEDGES = re.compile(
     r"\b(?:maybe|perhaps|possibly|probably|might|i think|i believe|i'm not sure|i am not sure|not certain|unclear"
     r"|it seems|appears to|assum(?:e|ing)|however|cannot determine|can't determine|not enough information"
@@ -170,7 +170,10 @@ def truncated(_: Outcome, tried: Tried) -> float | None:
 
 def no_conclusion(_: Outcome, tried: Tried) -> float | None:
     """1 where nothing near the end says that this is the answer."""
-    return None if tried.text is None else float(not _CONCLUDED.search(tried.text[-160:]))
+    if tried.text is None:
+        return None
+    end = tried.text[-160:]
+    return float("####" not in end and not _CONCLUDED.search(end))
 
 
 def unused_numbers(outcome: Outcome, tried: Tried) -> float | None:
