@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import pickle
+import random
 
 import pytest
 
 from pilotfish.cli.main import EXIT_NO, EXIT_USER
 from pilotfish.core.outcome import Outcome, Tried
 from pilotfish.evals.outcomes import read_outcomes, to_row
+from pilotfish.guarantees import route_attempt
+from pilotfish.routing import learn
+from pilotfish.specialists.encoder import Encoder
+from pilotfish.students import outcome_reader
 from tools.outcomes import outcomes, write
+from tools.tuning import RECIPE
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +179,39 @@ def test_three_models_make_a_cascade(pilotfish, tmp_path):
         "always middle",
         "always large",
     ]
+
+
+def test_an_encoder_learns_from_the_outcomes_and_stays_beside_its_route(pilotfish, workshop, tmp_path, monkeypatch):
+    monkeypatch.setenv("PILOTFISH_CACHE", str(workshop / "cache"))
+    for module in (learn, route_attempt):
+        monkeypatch.setattr(module, "ENCODER_FROM", 100)
+    monkeypatch.setattr(learn, "PROMPT_FROM", 100)
+    monkeypatch.setattr(outcome_reader, "RECIPE", dataclasses.replace(RECIPE, n_layers=1, batch=4, n_epochs=6))
+    source = random.Random(0)
+    rows = []
+    for i in range(400):
+        is_hard = source.random() < 0.3
+        prompt = " ".join(source.sample("bcdefgh" if is_hard else "nopqrst", 4))
+        tried = {"small": Tried(score=float(not is_hard)), "large": Tried(score=1.0)}
+        rows.append(Outcome(request_id=str(i), prompt=prompt, tried=tried))
+    file, route, home = write(tmp_path / "o.jsonl", rows), tmp_path / "route.json", tmp_path / "home"
+    asked = ("--finetune", "--encoder", workshop / "tiny-bert", "--margin", "0.1", "--json")
+    made = pilotfish("route", "train", file, "--out", route, *asked)
+    assert made.code == 0, made.err
+    told = {signal["name"]: signal for signal in made.json["learnt"][0]["signals"]}
+    assert told["encoder"]["is_used"]
+    assert told["encoder"]["apgr"] > 0.7
+    # The route's own encoder is all that stays, and all that reading the route takes.
+    assert {path.name for path in tmp_path.iterdir()} == {"o.jsonl", "route.json", "route.encoder"}
+    judged = pilotfish("route", "evaluate", route, "--on", file, "--json")
+    assert judged.code == 0, judged.err
+    adopted = pilotfish("route", "adopt", route, "--home", home)
+    assert adopted.code == 0, adopted.err
+    [own] = (home / "encoders").iterdir()
+    sha256 = made.json["route"]["steps"][0]["gain"]["heads"]["encoder_sha256"]
+    assert Encoder.load(own).sha256 == sha256
+
+    (tmp_path / "route.encoder" / "encoder.json").unlink()
+    spoilt = pilotfish("route", "train", file, "--out", route)
+    assert spoilt.code == EXIT_USER
+    assert "holds something else" in spoilt.err

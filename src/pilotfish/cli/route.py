@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pilotfish.cli import options, output, route_live
+from pilotfish.cli import options, output, route_encoder, route_live
 
 if TYPE_CHECKING:
     from pilotfish.core.certificate import Certificate, Refusal
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pilotfish.evals.routed import Pair, Ranking
     from pilotfish.evals.routed_report import Report
     from pilotfish.evals.tables import Table
-    from pilotfish.guarantees.route_attempt import Encoded, RouteAttempt
+    from pilotfish.guarantees.route_attempt import Encoded, Finetuning, RouteAttempt
     from pilotfish.routing.replay import Trail
     from pilotfish.routing.route import Route
 
@@ -85,6 +86,7 @@ for _live in (route_live.outcomes, route_live.adopt, route_live.withdraw):
     type=click.IntRange(0),
     help="Tokens of an answer that decide, 0: all. Default: the fewest that tell nearly as much as any.",
 )
+@click.option("--finetune", is_flag=True, help="Let the encoder learn from the outcomes (extra `train`; minutes).")
 @options.place_options
 @_data_options
 def train(**flags: Any) -> int:  # noqa: ANN401
@@ -103,12 +105,16 @@ def train(**flags: Any) -> int:  # noqa: ANN401
         pair = routed.pair(found, flags["small"], flags["reference"])
         models = [pair.small, pair.reference]
     claim = Claim(max_risk=flags["margin"], confidence=flags["confidence"], per="loss")
-    number = _attempts(flags["out_path"], flags["workload"], models) + 1
+    out_path: Path = flags["out_path"]
+    number = _attempts(out_path, flags["workload"], models) + 1
+    encoder: Encoded | Finetuning | None = route_encoder.named(flags["encoder"])
+    if flags["finetune"]:
+        encoder = route_encoder.finetuning(flags["encoder"], out_path)
     with output.Progress() as progress:
         made = attempt_route(
             found,
             Wanted(models=tuple(models), claim=claim, number=number, name=flags["workload"], prefix=flags["prefix"]),
-            encoded=_encoded(flags["encoder"]),
+            encoder=encoder,
             progress=progress,
         )
     spent = number if made.verdict.delta_spent > 0 else number - 1
@@ -119,7 +125,9 @@ def train(**flags: Any) -> int:  # noqa: ANN401
         "route": made.route.to_json(),
         "verdict": made.verdict.to_json(),
     }
-    _write(flags["out_path"], json.dumps(written, indent=1) + "\n")
+    route_encoder.keep(made.encoder, route_encoder.folder_of(out_path))
+    _write(out_path, json.dumps(written, indent=1) + "\n")
+    shutil.rmtree(route_encoder.unfinished(out_path), ignore_errors=True)
     by = Counter(one.tags["graded_by"] for one in found if "graded_by" in one.tags)
     tables = _of_attempt(made)
     sentence = _verdict(made)
@@ -152,7 +160,7 @@ def evaluate(route_path: Path | None, **flags: Any) -> int:  # noqa: ANN401
         route, verdict, found = _learnt(found, flags) if route_path is None else (*_load(route_path), found)
         found = [outcome for outcome in found if _answers(route, outcome)]
         pair = routed.pair(found, route.steps[0].model, route.reference)
-        rows = _trails(route, found, flags)
+        rows = _trails(route, found, route_path, flags)
         name = "the route" if len(route.steps) == 1 else "the route's first step"
         needs = [row.needs[0] for row in rows]
         rankings = [routed.Ranking(name=name, needs=needs, reads_answer=route.steps[0].reads_answer, is_control=False)]
@@ -185,7 +193,7 @@ def simulate(route_path: Path, **flags: Any) -> int:  # noqa: ANN401
     every = [outcome for outcome in _outcomes(flags["outcomes"], flags) if _answers(route, outcome)]
     month = month_of(
         route,
-        _trails(route, every, flags),
+        _trails(route, every, route_path, flags),
         requests=flags["requests"],
         audit_rate=flags["audit_rate"],
         budget_usd_per_day=flags["budget"],
@@ -202,18 +210,6 @@ def _outcomes(sources: Sequence[str], flags: dict[str, Any]) -> list[Outcome]:
     found = read_outcomes(sources, split=flags["split"])
     named = [text.partition("=") for text in flags["prices"]]
     return priced(found, {name: read_price(name, text) for name, _, text in named}) if named else found
-
-
-def _encoded(source: str | None) -> Encoded | None:
-    if source is None:
-        return None
-    from pilotfish.config import load
-    from pilotfish.guarantees.route_attempt import Encoded
-    from pilotfish.students import weights
-    from pilotfish.students.encoder_cache import open_encoder
-
-    encoder = open_encoder(load.cache(), weights.DEFAULT if source == "default" else source)
-    return Encoded(embed=encoder.encode, sha256=encoder.sha256)
 
 
 def _load(path: Path) -> tuple[Route, Certificate | Refusal | None]:
@@ -238,7 +234,7 @@ def _learnt(found: Sequence[Outcome], flags: dict[str, Any]) -> tuple[Route, Non
 
     wanted = Wanted(models=tuple(_named(flags)), claim=Claim(max_risk=flags["margin"], per="loss"))
     with output.Progress() as progress:
-        made = attempt_route(found, wanted, encoded=_encoded(flags["encoder"]), progress=progress)
+        made = attempt_route(found, wanted, encoder=route_encoder.named(flags["encoder"]), progress=progress)
     return replace(made.route, threshold=None), None, list(made.calibration)
 
 
@@ -266,30 +262,28 @@ def _answers(route: Route, outcome: Outcome) -> bool:
     return all(name in outcome.tried for name in (*(step.model for step in route.steps), route.reference))
 
 
-def _trails(route: Route, found: Sequence[Outcome], flags: dict[str, Any]) -> list[Trail]:
+def _trails(route: Route, found: Sequence[Outcome], route_path: Path | None, flags: dict[str, Any]) -> list[Trail]:
     from pilotfish.core.errors import DataError
     from pilotfish.guarantees.route_attempt import trails
 
     if not found:
         models = ", ".join((*(step.model for step in route.steps), route.reference))
         raise DataError(f"No outcome has answers of all models of the route: {models}.")
-    return trails(route, found, _encoded(flags["encoder"]))
+    return trails(route, found, route_encoder.of_route(route, route_path, flags["encoder"]))
 
 
 def _cross_validated(pair: Pair, flags: dict[str, Any]) -> list[Ranking]:
     """What a route learnt from these very outcomes would be worth, out of fold; none where there are too few."""
     from pilotfish.evals.routed import Ranking
     from pilotfish.routing.learn import Material, learn
+    from pilotfish.routing.reader import Frozen
 
-    encoded = _encoded(flags["encoder"])
-    embeddings = None if encoded is None else encoded.embed([outcome.prompt for outcome in pair.outcomes])
-    material = Material(
-        outcomes=pair.outcomes,
-        smaller=pair.small,
-        larger=pair.reference,
-        embeddings=embeddings,
-        encoder_sha256="" if encoded is None else encoded.sha256,
-    )
+    encoded = route_encoder.named(flags["encoder"])
+    reader = None
+    if encoded is not None:
+        embeddings = encoded.embed([outcome.prompt for outcome in pair.outcomes])
+        reader = Frozen(pair.outcomes, embeddings, encoded.sha256)
+    material = Material(outcomes=pair.outcomes, smaller=pair.small, larger=pair.reference, reader=reader)
     with output.Progress() as progress:
         learnt = learn(material, progress=progress)
     if not learnt.needs:

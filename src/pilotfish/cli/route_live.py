@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pilotfish.cli import options, output
+from pilotfish.cli import options, output, route_encoder
 
 if TYPE_CHECKING:
     from pilotfish.config.settings import Settings
@@ -46,8 +46,10 @@ def adopt(route_path: Path, config_path: Path | None, home: Path | None, as_json
     certificate = Certificate.from_json(verdict)
     if certificate.artefact_sha256 != route.id or threshold_of(certificate) != route.threshold:
         raise SpecialistError(f"The certificate in {route_path.name} is about another route.")
-    routes = open_routes(load.home(settings))
+    home_folder = load.home(settings)
+    routes = open_routes(home_folder)
     try:
+        route_encoder.take(route, route_path, home_folder)
         routes.adopt(certificate, route.to_json())
     finally:
         routes.close()

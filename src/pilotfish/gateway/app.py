@@ -284,7 +284,12 @@ async def _open_specialists(
     specialists = SpecialistFolder(home.specialists, cache=load.cache(), encoder=settings.learning.encoder)
     tasks = LiveTasks(home.registry, settings, inference=inference, load=specialists.load, log=home.log)
     await tasks.refresh()
-    embedder = Embedder(specialists.encoder_name, specialists.encoder, is_listed=specialists.has_libraries)
+    embedder = Embedder(
+        specialists.encoder_name,
+        specialists.encoder,
+        load_own=specialists.own_encoder,
+        is_listed=specialists.has_libraries,
+    )
     stack.callback(embedder.close)
     return inference, tasks, embedder
 

@@ -1,4 +1,4 @@
-"""Embeddings by the encoder that all specialists share, for requests that ask for it by its name.
+"""Embeddings by the encoder that all specialists share, for requests that ask for it by its name, and for routes.
 
 One thread of its own: a list of a thousand texts must not make the specialists wait, and the encoder may be called
 from several threads. What would queue for too long is refused. The encoder is loaded with the first request.
@@ -39,11 +39,20 @@ class Embedder:
     """The shared encoder behind `/v1/embeddings`. `name` is the one to ask for it by, told where `is_listed`."""
 
     def __init__(
-        self, name: str, load: Callable[[], TextEncoder], *, is_listed: bool = True, max_waiting: int = MAX_WAITING
+        self,
+        name: str,
+        load: Callable[[], TextEncoder],
+        *,
+        load_own: Callable[[str], TextEncoder | None] = lambda sha256: None,
+        is_listed: bool = True,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
+        """`load_own` opens a route's own encoder by its hash; None where there is none."""
         self.name = name
         self.is_listed = is_listed
         self._load = load
+        self._load_own = load_own
+        self._own: TextEncoder | None = None
         self._max_waiting = max_waiting
         self._n_waiting = 0
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pilotfish-embeddings")
@@ -63,8 +72,8 @@ class Embedder:
             self._n_waiting -= 1
 
     async def vector(self, text: str, sha256: str) -> list[float] | None:
-        """The embedding of one text by the encoder of this hash; None where another is loaded, none can be, or too
-        many wait."""
+        """The embedding of one text by the encoder of this hash, a route's own or the shared one; None where there is
+        none, none can be loaded, or too many wait."""
         if self._n_waiting >= self._max_waiting:
             return None
         self._n_waiting += 1
@@ -80,7 +89,9 @@ class Embedder:
         self._threads.shutdown(cancel_futures=True)
 
     def _vector(self, text: str, sha256: str) -> list[float] | None:
-        encoder = self._load()
+        if self._own is None or self._own.sha256 != sha256:
+            self._own = self._load_own(sha256)
+        encoder = self._own or self._load()
         if encoder.sha256 != sha256:
             return None
         found: list[float] = encoder.encode([text])[0].tolist()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pilotfish.config.settings import NO_ENCODER
 from pilotfish.core.errors import SpecialistError, UserError
 from pilotfish.gateway.local import Predictor
+from pilotfish.store import build as store
 
 if TYPE_CHECKING:
     from pilotfish.specialists.encoder import Encoder
@@ -49,6 +50,13 @@ class SpecialistFolder:
             raise SpecialistError(f"The folder {sha256[:16]} holds another specialist than the registry names.")
         specialist.predict(["warm-up"])
         return specialist
+
+    def own_encoder(self, sha256: str) -> Encoder | None:
+        """The own encoder of an adopted route; None where there is none. `SpecialistError` where it is broken."""
+        from pilotfish.specialists.encoder import Encoder  # noqa: PLC0415
+
+        folder = store.encoder(self._folder.parent, sha256)
+        return Encoder.load(folder) if folder.is_dir() else None
 
     @property
     def encoder_name(self) -> str:

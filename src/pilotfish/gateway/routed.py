@@ -345,8 +345,7 @@ class Routed:
         turn.decision = Decision(reason=reason)
 
     async def _embedding(self, route: Route, prompt: str) -> Sequence[float] | None:
-        needed = {step.gain.heads.encoder_sha256 for step in route.steps if step.gain.heads is not None}
-        return await self._embedder.vector(prompt, needed.pop()) if len(needed) == 1 else None
+        return await self._embedder.vector(prompt, route.encoder_sha256) if route.encoder_sha256 else None
 
 
 def _after(route: Route, routing: Routing, said: Said, embedding: Sequence[float] | None) -> Choice:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal
 from pilotfish.core.errors import DataError
@@ -21,16 +22,21 @@ from pilotfish.core.ids import fingerprint
 from pilotfish.core.outcome import Outcome
 from pilotfish.evals.outcomes import outcomes_sha256
 from pilotfish.guarantees.loss import Workload, certify_loss, threshold_of
-from pilotfish.routing.gain import Gain
+from pilotfish.routing.gain import Gain, Heads
 from pilotfish.routing.latency import late
-from pilotfish.routing.learn import Learnt, Material, Progress
+from pilotfish.routing.learn import ENCODER_FROM, Learnt, Material, Progress
 from pilotfish.routing.prefix import learn_reading
+from pilotfish.routing.reader import Frozen
 from pilotfish.routing.replay import Trail, recorded, trail
 from pilotfish.routing.route import Cost, Route, Step
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from pilotfish.routing.reader import Reader
+    from pilotfish.specialists.encoder import Encoder
+    from pilotfish.students.recipe import Tuning
 
 FIT_SHARE = 0.4
 MOST_FIT = 3000
@@ -65,15 +71,26 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finetuning:
+    """An encoder of the route's own, learnt from the outcomes: from `encoder`, made of the same weights as `tuning`
+    starts from. What is done stays in `folder`, which is the caller's to remove."""
+
+    encoder: Encoder
+    tuning: Tuning
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteAttempt:
     """What came of it. `learnt` has one entry a model before the reference; `calibration` are the outcomes that
-    proved."""
+    proved; `encoder` the files of an encoder of the route's own, empty where it has none."""
 
     route: Route
     verdict: Certificate | Refusal
     learnt: tuple[Learnt, ...]
     n_fit: int
     calibration: tuple[Outcome, ...]
+    encoder: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def is_routed(self) -> bool:
@@ -89,11 +106,16 @@ def split(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
 
 
 def attempt_route(
-    outcomes: Sequence[Outcome], wanted: Wanted, *, encoded: Encoded | None = None, progress: Progress | None = None
+    outcomes: Sequence[Outcome],
+    wanted: Wanted,
+    *,
+    encoder: Encoded | Finetuning | None = None,
+    progress: Progress | None = None,
 ) -> RouteAttempt:
     """The wanted route, certified or refused.
 
-    Outcomes that lack one of the models are left out. Raises `DataError` where fewer than two are left to learn from.
+    Outcomes that lack one of the models are left out. An `encoder` reads the prompts where there are enough outcomes
+    for that, as it is or after it has learnt from them. Raises `DataError` where fewer than two are left to learn from.
     """
     models = wanted.models
     usable = [outcome for outcome in outcomes if all(model in outcome.tried for model in models)]
@@ -102,18 +124,10 @@ def attempt_route(
         raise DataError(
             f"{len(usable):,} outcomes have answers of all of {', '.join(models)}; that is too few to learn."
         )
-    embeddings = None if encoded is None else encoded.embed([outcome.prompt for outcome in fit])
+    reader = _reader(fit, models, encoder, progress)
     found = [
         learn_reading(
-            Material(
-                outcomes=fit,
-                smaller=model,
-                larger=models[-1],
-                embeddings=embeddings,
-                encoder_sha256="" if encoded is None else encoded.sha256,
-            ),
-            wanted.prefix,
-            progress=progress,
+            Material(outcomes=fit, smaller=model, larger=models[-1], reader=reader), wanted.prefix, progress=progress
         )
         for model in models[:-1]
     ]
@@ -130,11 +144,84 @@ def attempt_route(
         route_id=route.id,
         request_ids=tuple(row.request_id for row in rows),
     )
+    embeddings, encoded, files = None, None, {}
+    if reader is not None and any(step.gain.heads is not None for step in route.steps):
+        embeddings = reader.embeddings
+        if isinstance(reader, Tuned):
+            encoded, files = reader.encoded, dict(reader.files)
+        elif isinstance(encoder, Encoded):
+            encoded = encoder
     fold = fold_trails(route, fit, learnt, embeddings)
     verdict = certify_loss(fold, trails(route, rows, encoded), wanted.claim, workload)
     if isinstance(verdict, Certificate):
         route = replace(route, threshold=threshold_of(verdict))
-    return RouteAttempt(route=route, verdict=verdict, learnt=tuple(learnt), n_fit=len(fit), calibration=tuple(rows))
+    return RouteAttempt(
+        route=route, verdict=verdict, learnt=tuple(learnt), n_fit=len(fit), calibration=tuple(rows), encoder=files
+    )
+
+
+class Tuned:
+    """A `Reader` whose encoder learns from the outcomes itself."""
+
+    n_folds = 2
+
+    def __init__(
+        self,
+        outcomes: Sequence[Outcome],
+        models: Sequence[str],
+        finetuning: Finetuning,
+        progress: Progress | None = None,
+    ) -> None:
+        """Raises `MissingExtraError` without torch."""
+        # torch is loaded only where something is to be trained.
+        from pilotfish.students.outcome_reader import OutcomeReader  # noqa: PLC0415
+
+        self._models = list(models)
+        self._own = OutcomeReader(
+            [outcome.prompt for outcome in outcomes],
+            [[outcome.tried[name].score for name in models] for outcome in outcomes],
+            finetuning.encoder,
+            finetuning.tuning,
+            finetuning.folder,
+            progress,
+        )
+
+    @property
+    def encoded(self) -> Encoded:
+        """The encoder that all outcomes taught."""
+        return Encoded(embed=self._own.encoder.encode, sha256=self._own.encoder.sha256)
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """Those of that encoder, by name."""
+        return self._own.files
+
+    @property
+    def embeddings(self) -> NDArray[np.float32]:
+        """As `Reader` says."""
+        return self._own.whole.embeddings
+
+    def heads(self, rows: NDArray[np.intp], smaller: str, larger: str) -> tuple[Heads, NDArray[np.float32]]:
+        """As `Reader` says."""
+        read = self._own.read(rows)
+        high, low = self._models.index(larger), self._models.index(smaller)
+        heads = Heads(
+            encoder_sha256=read.encoder_sha256,
+            larger=tuple(read.heads[high].tolist()),
+            smaller=tuple(read.heads[low].tolist()),
+            biases=(float(read.biases[high]), float(read.biases[low])),
+        )
+        return heads, read.embeddings
+
+
+def _reader(
+    fit: Sequence[Outcome], models: Sequence[str], encoder: Encoded | Finetuning | None, progress: Progress | None
+) -> Reader | None:
+    if encoder is None or len(fit) < ENCODER_FROM:
+        return None
+    if isinstance(encoder, Finetuning):
+        return Tuned(fit, models, encoder, progress)
+    return Frozen(fit, encoder.embed([outcome.prompt for outcome in fit]), encoder.sha256)
 
 
 def trails(route: Route, outcomes: Sequence[Outcome], encoded: Encoded | None = None) -> list[Trail]:
@@ -142,10 +229,11 @@ def trails(route: Route, outcomes: Sequence[Outcome], encoded: Encoded | None = 
 
     Raises `DataError` where the route needs an encoder that is not given, or outcomes lack one of its models.
     """
-    needed = {step.gain.heads.encoder_sha256 for step in route.steps if step.gain.heads is not None}
-    if needed and (encoded is None or needed != {encoded.sha256}):
+    needed = route.encoder_sha256
+    if needed and (encoded is None or needed != encoded.sha256):
         raise DataError(
-            "The route reads embeddings of another encoder.", hint="Name the one it learnt with: --encoder."
+            "The route reads embeddings of another encoder.",
+            hint="Name the one it learnt with: --encoder; one of its own lies in a folder beside the route.",
         )
     names = {*(step.model for step in route.steps), route.reference}
     missing = sorted({name for outcome in outcomes for name in names - outcome.tried.keys()})
@@ -198,7 +286,7 @@ def _cost(outcomes: Sequence[Outcome], model: str) -> Cost:
 
 
 def fold_trails(
-    route: Route, fit: Sequence[Outcome], learnt: Sequence[Learnt], embeddings: NDArray[np.float32] | None = None
+    route: Route, fit: Sequence[Outcome], learnt: Sequence[Learnt], embeddings: NDArray[np.floating[Any]] | None = None
 ) -> list[Trail]:
     """The outcomes that taught, ordered by their needs out of fold, on the scale of the needs that the route says.
 
@@ -219,6 +307,6 @@ def fold_trails(
     return [recorded(route, row, needs) for row, needs in zip(fit, zip(*columns, strict=True), strict=True)]
 
 
-def _trails(route: Route, outcomes: Sequence[Outcome], embeddings: NDArray[np.float32] | None) -> list[Trail]:
+def _trails(route: Route, outcomes: Sequence[Outcome], embeddings: NDArray[np.floating[Any]] | None) -> list[Trail]:
     vectors: Sequence[Sequence[float] | None] = [None] * len(outcomes) if embeddings is None else embeddings.tolist()
     return [trail(route, outcome, vector) for outcome, vector in zip(outcomes, vectors, strict=True)]

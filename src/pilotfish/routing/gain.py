@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,9 +36,12 @@ class Tree:
 
     def __call__(self, row: Sequence[float]) -> float:
         """The value of the leaf that the row falls into."""
-        place = 0
-        while (feature := self.features[place]) >= 0:
-            place = self.left[place] if row[feature] <= self.thresholds[place] else self.right[place]
+        # Looked up once: this loop is the larger part of a decision.
+        features, thresholds, left, right = self.features, self.thresholds, self.left, self.right
+        place, feature = 0, features[0]
+        while feature >= 0:
+            place = left[place] if row[feature] <= thresholds[place] else right[place]
+            feature = features[place]
         return self.values[place]
 
 
@@ -54,8 +58,8 @@ class Heads:
 
     def __call__(self, embedding: Sequence[float]) -> float:
         """The difference of the two probabilities."""
-        larger = math.fsum(w * x for w, x in zip(self.larger, embedding, strict=True)) + self.biases[0]
-        smaller = math.fsum(w * x for w, x in zip(self.smaller, embedding, strict=True)) + self.biases[1]
+        larger = _product(self.larger, embedding) + self.biases[0]
+        smaller = _product(self.smaller, embedding) + self.biases[1]
         return _logistic(larger) - _logistic(smaller)
 
 
@@ -80,9 +84,9 @@ class Gain:
         if row is None or (self.heads is not None and embedding is None):
             return None
         value = self.intercept + self.tasks.get(outcome.task, 0.0)
-        value += math.fsum(w * x for w, x in zip(self.weights, row, strict=True)) if self.weights else 0.0
+        value += _product(self.weights, row) if self.weights else 0.0
         if self.trees:
-            value += self.trees_part * math.fsum(tree(row) for tree in self.trees)
+            value += self.trees_part * math.fsum([tree(row) for tree in self.trees])
         if self.heads is not None and embedding is not None:
             value += self.heads.part * self.heads(embedding)
         return value
@@ -116,6 +120,9 @@ class Gain:
         if unknown:
             raise ValueError(f"the signal {min(unknown)!r} is not known here")
         lists = {key: tuple(row[key]) for key in ("signals", "weights")}
+        n_columns = len(lists["signals"]) + len(prompt.NAMES) * bool(row["reads_prompt"])
+        if len(lists["weights"]) not in (0, n_columns):
+            raise ValueError("it was learnt from other features of the prompt; learn it again")
         return cls(**{**row, **lists, "trees": trees, "heads": heads})
 
 
@@ -134,6 +141,12 @@ def unusual(text: str | None, endings: Mapping[str, int]) -> float | None:
     if text is None:
         return None
     return -math.log((endings.get(ending(text), 0) + 1.0) / (sum(endings.values()) + 1.0))
+
+
+def _product(weights: Sequence[float], values: Sequence[float]) -> float:
+    if len(weights) != len(values):
+        raise ValueError(f"{len(weights)} weights for {len(values)} values")
+    return math.fsum(map(operator.mul, weights, values))
 
 
 def _logistic(value: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 
 MAX_CHARACTERS = 4000
 _PER_KIND = 400
@@ -18,15 +19,34 @@ _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _CHOICE = re.compile(r"^[ \t]*\(?([A-J1-9])[.):][ \t]+(.*)$", re.MULTILINE)
 _SENTENCE = re.compile(r"[.!?]+(?:\s|$)")
+_NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+")
 _YEAR = re.compile(r"\b(?:1[0-9]|20)\d\d\b")
 
 _CLASSES: dict[str, frozenset[str]] = {
     "negations": frozenset(["not", "except", "never", "no", "none", "nor", "without", "false", "least", "cannot"]),
-    "quantifiers": frozenset(["all", "each", "every", "any", "some", "most", "both", "only", "always", "more", "than"]),
+    "quantifiers": frozenset(["all", "each", "every", "any", "some", "most", "both", "only", "always"]),
     "quantities": frozenset(
         [
-            *("many", "much", "total", "per", "percent", "rate", "average", "sum", "cost", "costs", "half", "twice"),
-            *("times", "calculate", "compute", "probability", "equal", "remaining", "left"),
+            *("many", "much", "total", "per", "percent", "rate", "average", "sum", "cost", "costs", "ratio", "profit"),
+            *("times", "calculate", "compute", "probability", "equal", "remaining", "left", "rest", "altogether"),
+        ]
+    ),
+    "numerals": frozenset(
+        [
+            *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve", "twenty"),
+            *("half", "third", "quarter", "twice", "double", "triple", "dozen", "once", "hundred", "thousand"),
+        ]
+    ),
+    "comparisons": frozenset(
+        [
+            *("more", "less", "than", "fewer", "higher", "lower", "greater", "larger", "smaller", "increase"),
+            *("increases", "decrease", "decreases", "rise", "rises", "fall", "falls", "raise", "reduce", "as"),
+        ]
+    ),
+    "durations": frozenset(
+        [
+            *("second", "seconds", "minute", "minutes", "hour", "hours", "day", "days", "week", "weeks", "month"),
+            *("months", "year", "years", "daily", "weekly", "ago", "age", "older", "younger"),
         ]
     ),
     "causes": frozenset(["if", "because", "why", "how", "when", "then", "would", "therefore", "suppose", "given"]),
@@ -48,6 +68,7 @@ NAMES: tuple[str, ...] = (
     "long words",
     "distinct words",
     "capitalised",
+    "names",
     "numbers",
     "distinct numbers",
     "largest number",
@@ -63,6 +84,8 @@ NAMES: tuple[str, ...] = (
     "choice length",
     "choice spread",
     "numeric choices",
+    "one-word choices",
+    "shared words of choices",
     "stem length",
     *_CLASSES,
 )
@@ -89,6 +112,7 @@ def features(prompt: str) -> list[float]:
         sum(len(word) > 8 for word in words) / n_words,
         len(set(words)) / n_words,
         sum(word[0].isupper() for word in words) / n_words,
+        math.log1p(len(set(_NAME.findall(text)))),
         math.log1p(len(numbers)),
         math.log1p(len(set(numbers))),
         _largest(numbers),
@@ -117,12 +141,20 @@ def _largest(numbers: list[str]) -> float:
 def _choices(text: str) -> list[float]:
     found = list(_CHOICE.finditer(text)) if "\n" in text else []
     if len(found) < 2:
-        return [0.0, 0.0, 0.0, 0.0, math.log1p(len(text))]
+        return [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, math.log1p(len(text))]
     lengths = [math.log1p(len(match[2])) for match in found]
     mean = sum(lengths) / len(lengths)
     spread = math.sqrt(sum((length - mean) ** 2 for length in lengths) / len(lengths))
     numeric = sum(bool(_NUMBER.search(match[2])) for match in found) / len(found)
-    return [math.log1p(len(found)), mean, spread, numeric, math.log1p(found[0].start())]
+    words = [set(match[2].split()) for match in found]
+    single = sum(len(one) < 2 for one in words) / len(found)
+    return [math.log1p(len(found)), mean, spread, numeric, single, _shared(words), math.log1p(found[0].start())]
+
+
+def _shared(choices: list[set[str]]) -> float:
+    """The mean share of a choice's words that the one before it has too: near 1 where they differ in a detail."""
+    pairs = pairwise(choices)
+    return sum(len(one & other) / max(1, len(one | other)) for one, other in pairs) / (len(choices) - 1)
 
 
 def _classes(words: list[str]) -> list[float]:

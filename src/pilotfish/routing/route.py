@@ -101,6 +101,11 @@ class Route:
         row = self.to_json()
         return fingerprint(json.dumps({key: row[key] for key in ("steps", "reference", "unit_usd")}, sort_keys=True))
 
+    @property
+    def encoder_sha256(self) -> str:
+        """The encoder whose embeddings the route reads, by its hash; empty where it reads none."""
+        return next((step.gain.heads.encoder_sha256 for step in self.steps if step.gain.heads is not None), "")
+
     def need(
         self, place: int, outcome: Outcome, tried: Tried | None = None, embedding: Sequence[float] | None = None
     ) -> float | None:

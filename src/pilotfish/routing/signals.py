@@ -30,7 +30,7 @@ MAX_CHARACTERS = 20_000
 _CODE_ASKED = re.compile(r"```|\b(?:python|function|code|script|program)\b", re.IGNORECASE)
 _JSON_ASKED = re.compile(r"\bjson\b", re.IGNORECASE)
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
-_CONCLUDED = re.compile(r"####|\\boxed|\b(?:final )?answer\b|\btherefore\b|\bin total\b", re.IGNORECASE)
+_CONCLUDED = re.compile(r"\\boxed|\b(?:final )?answer\b|\btherefore\b|\bin total\b", re.IGNORECASE)
 _HEDGES = re.compile(
     r"\b(?:maybe|perhaps|possibly|probably|might|i think|i believe|i'm not sure|i am not sure|not certain|unclear"
     r"|it seems|appears to|assum(?:e|ing)|however|cannot determine|can't determine|not enough information"
@@ -45,9 +45,11 @@ _SUM = re.compile(
     rf"(?<![\w.)/])(-?{_QUANTITY}(?:\s*[-+*/x\u00d7\u00f7]\s*{_QUANTITY})+)\s*=\s*(-?\s*{_QUANTITY})"
     r"(?!\s*[-+*/x\u00d7\u00f7\d])"
 )
+_RESULT = re.compile(r"=\s*\$?(-?\d[\d,]*(?:\.\d+)?)")
+_WHOLE_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _PART = re.compile(rf"{_QUANTITY}|[-+*/x\u00d7\u00f7]")
-_END, _LAST = 60, 16
+_END, _LAST, _TAIL = 60, 16, 80
 _ENDS = (".", "!", "?", ")", "]", "}", "`", '"', "\u201d", ":", "|", "*", "$", "%")
 
 
@@ -96,6 +98,22 @@ def spread(_: Outcome, tried: Tried) -> float | None:
         return None
     counts = Counter(conclusion(text) for text in (tried.text, *tried.samples))
     return 1.0 - max(counts.values()) / counts.total()
+
+
+def other_conclusion(_: Outcome, tried: Tried) -> float | None:
+    """1 where the last number of the answer is not what it has computed last; 0 where it computes nothing."""
+    if tried.text is None:
+        return None
+    computed, said = _RESULT.findall(tried.text[-MAX_CHARACTERS:]), _WHOLE_NUMBER.findall(tried.text[-_TAIL:])
+    return float(bool(computed) and bool(said) and _plain(computed[-1]) != _plain(said[-1]))
+
+
+def broken_number(_: Outcome, tried: Tried) -> float | None:
+    """1 where the last number of the answer is not a whole one, as the number of things or people is."""
+    if tried.text is None:
+        return None
+    said = _WHOLE_NUMBER.findall(tried.text[-_TAIL:])
+    return float(bool(said) and not _plain(said[-1]).is_integer())
 
 
 def broken_format(outcome: Outcome, tried: Tried) -> float | None:
@@ -152,7 +170,10 @@ def truncated(_: Outcome, tried: Tried) -> float | None:
 
 def no_conclusion(_: Outcome, tried: Tried) -> float | None:
     """1 where nothing near the end says that this is the answer."""
-    return None if tried.text is None else float(not _CONCLUDED.search(tried.text[-160:]))
+    if tried.text is None:
+        return None
+    end = tried.text[-160:]
+    return float("####" not in end and not _CONCLUDED.search(end))
 
 
 def unused_numbers(outcome: Outcome, tried: Tried) -> float | None:
@@ -205,6 +226,8 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("no conclusion", "text", no_conclusion),
     Signal("unused numbers", "text", unused_numbers),
     Signal("wrong arithmetic", "text", wrong_arithmetic),
+    Signal("other conclusion", "text", other_conclusion),
+    Signal("broken number", "text", broken_number),
     Signal("broken format", "text", broken_format),
     Signal("does not compile", "text", does_not_compile),
     Signal("fails tests", "process", fails_tests),
@@ -261,6 +284,10 @@ def _evaluated(parts: Sequence[str]) -> float:
 def _quantity(text: str) -> float:
     plain = text.replace("$", "").replace(",", "").replace(" ", "")
     return float(plain[:-1]) / 100.0 if plain.endswith("%") else float(plain)
+
+
+def _plain(text: str) -> float:
+    return float(text.replace(",", ""))
 
 
 def _deciding(tried: Tried) -> Sequence[int]:

@@ -1,7 +1,7 @@
 """From a home folder to the objects of the store: the only place that knows the names of its files.
 
     HOME/log.db  HOME/spool/  HOME/registry.db  HOME/usage/  HOME/embeddings.safetensors
-    HOME/specialists/.tuning/  HOME/answers/ (`answer_sources.py`)
+    HOME/specialists/.tuning/  HOME/answers/ (`answer_sources.py`)  HOME/encoders/
 
 The folder is created readable by its owner only, since the log holds what people wrote. Each function raises
 `StoreError` where the folder cannot be used or was written by a newer version.
@@ -46,6 +46,11 @@ def embeddings(home: Path) -> Path:
 def tuning(specialists: Path) -> Path:
     """Where interrupted fine-tuning stands (`students/tuned.py`), activations of texts among it."""
     return specialists / ".tuning"
+
+
+def encoder(home: Path, sha256: str) -> Path:
+    """Where the own encoder of an adopted route stands, by its hash."""
+    return home / "encoders" / sha256[:16]
 
 
 def open_writer(home: Path) -> Spool:

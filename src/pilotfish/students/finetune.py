@@ -1,8 +1,9 @@
-"""Fine-tunes the last layers of a sentence encoder, with a cosine head per field.
+"""Fine-tunes the last layers of a sentence encoder, with a cosine head per field, in torch.
 
 Arrays in, arrays out: what the layers below say of each text, which is computed once and stays as it is, and the
 numbers of the answers; out come the layers' new weights and the heads. Texts, folds and files are `tuned.py`'s. Seeds
-are fixed, also of the dropout of each epoch, so that a run which was interrupted ends as one which was not.
+are fixed, also of the dropout of each epoch, so that a run which was interrupted ends as one which was not. What heads
+are and what they are to say is a `Run`'s own: `finetune_scores.py` has others.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from pilotfish.core.errors import MissingExtraError
-from pilotfish.students import upper_layers
 from pilotfish.students.activations import Activations
+from pilotfish.students.last_layers import LastLayers, Layers, embed_all, padded, to_weights
 from pilotfish.students.recipe import Recipe
-from pilotfish.students.upper_layers import Layers, Top, padded, to_state, to_weights
 
 try:
     import numpy as np
@@ -63,13 +63,19 @@ Step = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drill:
-    """What is learnt: `rows` teach, `held_out` say when to stop (empty: after all epochs); `labels` a field each."""
+class Rows:
+    """Texts to learn from: `rows` teach, `held_out` say when to stop (empty: after all epochs)."""
 
     activations: Activations
-    labels: Sequence[NDArray[np.int16]]
     rows: NDArray[np.intp]
     held_out: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drill(Rows):
+    """What is learnt: the numbers of the answers, `labels`, a field each."""
+
+    labels: Sequence[NDArray[np.int16]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +104,8 @@ def tune(
     written after each epoch, and taken up where it is there. It is the caller's to remove, and to name after everything
     that decides what is learnt.
     """
-    run = _Run(drill, layers, recipe, heads)
-    if checkpoint is not None:
-        run.resume(checkpoint)
-    while run.epoch < recipe.n_epochs and not run.is_over:
-        run.one_epoch(step)
-        if checkpoint is not None:
-            run.save(checkpoint)
+    run = _Fields(drill, layers, recipe, heads)
+    run.finish(checkpoint=checkpoint, step=step)
     return run.outcome()
 
 
@@ -121,24 +122,12 @@ def mean(halves: Sequence[Tuned], drill: Drill) -> Tuned:
     return Tuned(weights=weights, heads=heads, seen=[], n_epochs=0)
 
 
-def embed(
-    activations: Activations,
-    rows: Sequence[int] | NDArray[np.intp],
-    layers: Layers,
-    weights: Mapping[str, NDArray[Any]],
-) -> NDArray[np.float32]:
-    """The embeddings of these rows, each of length 1, by the layers with these `weights`."""
-    top = Top(layers)
-    top.load_state_dict(to_state(weights))
-    return upper_layers.embed(top, activations, rows)
-
-
 def cpu_seconds(drill: Drill, layers: Layers, recipe: Recipe) -> float:
     """CPU-seconds that one epoch over the drill's rows will take, from one step on a usual batch (after another)."""
     by_length = sorted(drill.rows.tolist(), key=drill.activations.length)
     middle = len(by_length) // 2
     batch = by_length[middle : middle + recipe.batch]
-    run = _Run(drill, layers, recipe)
+    run = _Fields(drill, layers, recipe)
     run.step(batch, 0.0)
     started = time.process_time()
     run.step(batch, 0.0)
@@ -146,30 +135,32 @@ def cpu_seconds(drill: Drill, layers: Layers, recipe: Recipe) -> float:
     return (time.process_time() - started) * sum(map(drill.activations.length, by_length)) / n_tokens
 
 
-class _Run:
+class Run:
     """One run over the epochs: model, heads and optimizer, and what the epochs so far led to."""
 
-    def __init__(self, drill: Drill, layers: Layers, recipe: Recipe, heads: Sequence[NDArray[np.float32]] = ()) -> None:
+    def __init__(self, drill: Rows, layers: Layers, recipe: Recipe) -> None:
         self.drill, self.recipe = drill, recipe
-        self.top = Top(layers)
-        self.seen = [np.unique(labels[drill.rows]) for labels in drill.labels]
-        # A class that is not among those seen has no place in the softmax.
-        self.numbers = [
-            torch.tensor(np.searchsorted(seen, labels).clip(max=len(seen) - 1))
-            for seen, labels in zip(self.seen, drill.labels, strict=True)
-        ]
-        starts = heads or [
-            _class_means(self.top, drill, seen, labels) for seen, labels in zip(self.seen, drill.labels, strict=True)
-        ]
-        self.heads = nn.ParameterList([nn.Parameter(functional.normalize(torch.tensor(s), dim=-1)) for s in starts])
+        self.top = LastLayers(layers)
+        self.heads = nn.ParameterList([nn.Parameter(torch.tensor(head)) for head in self._first_heads()])
         self.optimizer = _optimizer(self.top, self.heads, recipe)
         self.epoch = 0
         self.losses: list[float] = []
         self.best_epoch = 0
         self.best = self._state()
 
+    def finish(self, *, checkpoint: Path | None = None, step: Step | None = None) -> None:
+        """Go through what is left of the epochs, and end with the best layers; as `tune`."""
+        if checkpoint is not None:
+            self.resume(checkpoint)
+        while self.epoch < self.recipe.n_epochs and not self.is_over:
+            self.one_epoch(step)
+            if checkpoint is not None:
+                self.save(checkpoint)
+        self._take(self.best)
+
     @property
     def n_steps(self) -> int:
+        """Batches of an epoch."""
         return math.ceil(len(self.drill.rows) / self.recipe.batch)
 
     @property
@@ -178,6 +169,7 @@ class _Run:
         return len(self.losses) > PATIENCE and min(self.losses[-PATIENCE:]) > min(self.losses)
 
     def one_epoch(self, step: Step | None) -> None:
+        """Every row once, then how well what is held out is told."""
         torch.manual_seed(self.recipe.seed * 1000 + self.epoch)
         total, done = self.n_steps * self.recipe.n_epochs, self.n_steps * self.epoch
         loss = 0.0
@@ -197,27 +189,29 @@ class _Run:
         self.top.train()
         for group in self.optimizer.param_groups:
             group["lr"] = group["full_lr"] * pace
-        loss = self._losses(self.top(*padded(self.drill.activations, batch)), batch).sum()
+        loss = self._loss(self.top(*padded(self.drill.activations, batch)), batch)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([*self.top.parameters(), *self.heads], CLIP)
         self.optimizer.step()
         return float(loss.detach())
 
-    def _losses(self, embeddings: torch.Tensor, batch: Sequence[int], scale: float = SCALE) -> torch.Tensor:
-        """The mean cross-entropy of each field."""
-        losses = [
-            functional.cross_entropy(scale * embeddings @ functional.normalize(head, dim=-1).T, numbers[batch])
-            for head, numbers in zip(self.heads, self.numbers, strict=True)
-        ]
-        return torch.stack(losses)
+    def _first_heads(self) -> list[NDArray[np.float32]]:
+        """What the heads start from; `self.top` is there already."""
+        raise NotImplementedError
+
+    def _loss(self, embeddings: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
+        """How wrong the heads are about a batch."""
+        raise NotImplementedError
 
     def _held_out_loss(self) -> float:
         with torch.inference_mode():
             rows = self.drill.held_out.tolist()
-            embeddings = torch.tensor(upper_layers.embed(self.top, self.drill.activations, rows))
-            losses = torch.stack([self._losses(embeddings, rows, SCALE * times) for times in TEMPERED])
-            return float(losses.min(0).values.sum())
+            return float(self._judged(torch.tensor(embed_all(self.top, self.drill.activations, rows)), rows))
+
+    def _judged(self, embeddings: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        """The loss on what is held out."""
+        return self._loss(embeddings, rows)
 
     def _batches(self) -> list[list[int]]:
         rng = random.Random(self.recipe.seed * 1000 + self.epoch)
@@ -240,16 +234,13 @@ class _Run:
             for n, head in enumerate(self.heads):
                 head.copy_(state[f"head {n}"])
 
-    def outcome(self) -> Tuned:
-        self._take(self.best)
-        return Tuned(
-            weights=to_weights(self.top.state_dict()),
-            heads=[SCALE * functional.normalize(head.detach(), dim=-1).numpy() for head in self.heads],
-            seen=self.seen,
-            n_epochs=self.best_epoch,
-        )
+    @property
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """The layers' weights by name, as they are now."""
+        return to_weights(self.top.state_dict())
 
     def save(self, path: Path) -> None:
+        """Write down all that `resume` needs."""
         tensors = {f"now {name}": tensor for name, tensor in self._state().items()}
         tensors |= {f"best {name}": tensor for name, tensor in self.best.items()}
         for number, state in self.optimizer.state_dict()["state"].items():
@@ -282,7 +273,56 @@ class _Run:
         self.best = parts["best"]
 
 
-def _optimizer(top: Top, heads: nn.ParameterList, recipe: Recipe) -> torch.optim.Optimizer:
+class _Fields(Run):
+    """Cosine heads, one a field, that start from the means of its classes, or from heads that are given."""
+
+    drill: Drill
+
+    def __init__(self, drill: Drill, layers: Layers, recipe: Recipe, heads: Sequence[NDArray[np.float32]] = ()) -> None:
+        self.seen = [np.unique(labels[drill.rows]) for labels in drill.labels]
+        # A class that is not among those seen has no place in the softmax.
+        self.numbers = [
+            torch.tensor(np.searchsorted(seen, labels).clip(max=len(seen) - 1))
+            for seen, labels in zip(self.seen, drill.labels, strict=True)
+        ]
+        self.given = heads
+        super().__init__(drill, layers, recipe)
+
+    def _first_heads(self) -> list[NDArray[np.float32]]:
+        heads = self.given or list(map(self._class_means, self.seen, self.drill.labels))
+        return [functional.normalize(torch.tensor(head), dim=-1).numpy() for head in heads]
+
+    def _class_means(self, seen: NDArray[np.int16], labels: NDArray[np.int16]) -> NDArray[np.float32]:
+        rng, most, own = np.random.default_rng(0), math.ceil(MAX_START / len(seen)), labels[self.drill.rows]
+        rows = [rng.permutation(self.drill.rows[own == label])[:most] for label in seen]
+        start = embed_all(self.top, self.drill.activations, np.concatenate(rows))
+        return np.stack([part.mean(axis=0) for part in np.split(start, np.cumsum(list(map(len, rows)))[:-1])])
+
+    def _loss(self, embeddings: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
+        return self._losses(embeddings, batch, SCALE).sum()
+
+    def _judged(self, embeddings: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        return torch.stack([self._losses(embeddings, rows, SCALE * times) for times in TEMPERED]).min(0).values.sum()
+
+    def _losses(self, embeddings: torch.Tensor, rows: Sequence[int], scale: float) -> torch.Tensor:
+        """The mean cross-entropy of each field."""
+        losses = [
+            functional.cross_entropy(scale * embeddings @ functional.normalize(head, dim=-1).T, numbers[rows])
+            for head, numbers in zip(self.heads, self.numbers, strict=True)
+        ]
+        return torch.stack(losses)
+
+    def outcome(self) -> Tuned:
+        """What was learnt, once it is finished."""
+        return Tuned(
+            weights=self.weights,
+            heads=[SCALE * functional.normalize(head.detach(), dim=-1).numpy() for head in self.heads],
+            seen=self.seen,
+            n_epochs=self.best_epoch,
+        )
+
+
+def _optimizer(top: LastLayers, heads: nn.ParameterList, recipe: Recipe) -> torch.optim.Optimizer:
     matrices = [parameter for parameter in top.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in top.parameters() if parameter.dim() == 1]
     rate = recipe.learning_rate * (SGD_RATE if recipe.optimizer == "sgd" else 1.0)
@@ -294,13 +334,6 @@ def _optimizer(top: Top, heads: nn.ParameterList, recipe: Recipe) -> torch.optim
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM)
     return torch.optim.AdamW(groups, lr=rate, fused=True)
-
-
-def _class_means(top: Top, drill: Drill, seen: NDArray[np.int16], labels: NDArray[np.int16]) -> NDArray[np.float32]:
-    rng, most = np.random.default_rng(0), math.ceil(MAX_START / len(seen))
-    rows = [rng.permutation(drill.rows[labels[drill.rows] == label])[:most] for label in seen]
-    start = upper_layers.embed(top, drill.activations, np.concatenate(rows))
-    return np.stack([part.mean(axis=0) for part in np.split(start, np.cumsum(list(map(len, rows)))[:-1])])
 
 
 def _pace(share: float) -> float:

@@ -27,12 +27,12 @@ from pilotfish.core.task import Task
 from pilotfish.specialists.encoder import Encoder, Graph
 from pilotfish.specialists.specialist import N_NEIGHBOURS, Head
 from pilotfish.store.build import tuning as tuning_folder
-from pilotfish.students import distil, encoder_cache, encoder_graph, finetune, fit
+from pilotfish.students import distil, encoder_cache, encoder_graph, finetune, fit, last_layers
 from pilotfish.students.activations import compute
+from pilotfish.students.last_layers import Layers
 from pilotfish.students.lesson import Lesson, lesson
 from pilotfish.students.out_of_fold import OutOfFold
 from pilotfish.students.recipe import Recipe, Tuning
-from pilotfish.students.upper_layers import Layers
 
 N_HALVES = 2
 """Folds of the fine-tuned students. Each learns from half of the rows, so they are judged a little too strictly; four
@@ -55,7 +55,7 @@ LAST_RATE = 0.5
 MAX_DISTANCE = 0.05
 """Cosine distance between the int8 graph and torch at which the graph is taken for broken; 0.002 is usual."""
 
-_N_CHECKED = 200
+N_CHECKED = 200
 
 IsWorth = Callable[[OutOfFold], bool]
 """Judges what fine-tuned students say out of fold."""
@@ -121,7 +121,7 @@ class _Bench:
             own, others = np.flatnonzero(halves == half), np.flatnonzero(taught.is_taught & (halves != half))
             tuned = self._tune(half + 1, self._drill(others, _held_out(others)), self.layers, self.recipe)
             self.tuned.append(tuned)
-            vectors = finetune.embed(self.activations, range(len(halves)), self.layers, tuned.weights)
+            vectors = last_layers.embed(self.activations, range(len(halves)), self.layers, tuned.weights)
             near = distil.projected(vectors, self._projection(vectors[others]))
             similarities[own], indices[own] = fit.nearest(near, own, others, size)
             for field, (weight, bias) in enumerate(self._dense(tuned)):
@@ -145,7 +145,9 @@ class _Bench:
         files = encoder_cache.contents(self.tuning.weights, replaced=tuned.weights, name=f"{name}, fine-tuned")
         own = Encoder.of(files, taught.task.name)
         vectors = distil.encode(taught.texts, own, self.progress)
-        distance = self._distance(vectors, tuned)
+        rows = some(len(vectors))
+        exact = last_layers.embed(self.activations, rows, layers, tuned.weights)
+        distance = checked(exact, vectors[rows], taught.task.name)
         projection = self._projection(vectors)
         heads: dict[int, Head] = {
             number: dataclasses.replace(field.head, dense=weight, dense_bias=bias)
@@ -218,18 +220,25 @@ class _Bench:
     def _projection(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         return fit.project(vectors, min(distil.NEIGHBOUR_DIMENSION, self.encoder.dimension))
 
-    def _distance(self, vectors: NDArray[np.float32], tuned: finetune.Tuned) -> float:
-        """The largest cosine distance between the int8 graph and torch over some texts, evenly chosen."""
-        rows = np.unique(np.linspace(0, len(vectors) - 1, _N_CHECKED).astype(np.intp))
-        exact = finetune.embed(self.activations, rows, self.layers, tuned.weights)
-        distance = float(1 - (exact * vectors[rows]).sum(axis=1).min())
-        if distance > MAX_DISTANCE:
-            raise SpecialistError(
-                f"The fine-tuned encoder of {self.taught.task.name} was written wrongly: its int8 graph and torch part "
-                f"by a cosine distance of {distance:.3f}, at most {MAX_DISTANCE} is usual.",
-                hint='Learn without fine-tuning: [learning] finetune = "never".',
-            )
-        return distance
+
+def checked(exact: NDArray[np.float32], written: NDArray[np.float32], name: str) -> float:
+    """The largest cosine distance between what torch and what the int8 graph of `name` say of the same texts.
+
+    Raises `SpecialistError` where it is too large for a graph that was written well.
+    """
+    distance = float(1 - (exact * written).sum(axis=1).min())
+    if distance > MAX_DISTANCE:
+        raise SpecialistError(
+            f"The fine-tuned encoder of {name} was written wrongly: its int8 graph and torch part by a cosine "
+            f"distance of {distance:.3f}, at most {MAX_DISTANCE} is usual.",
+            hint="Learn without fine-tuning.",
+        )
+    return distance
+
+
+def some(n: int) -> NDArray[np.intp]:
+    """The texts of n, evenly chosen, that a graph is checked by."""
+    return np.unique(np.linspace(0, n - 1, N_CHECKED).astype(np.intp))
 
 
 def _n_layers(taught: Lesson) -> int:

@@ -14,6 +14,8 @@ from pilotfish.guarantees.route_attempt import trails
 from pilotfish.routing import fit
 from pilotfish.routing.gain import Gain
 from pilotfish.routing.learn import FEWEST, Material, learn
+from pilotfish.routing.prompt import NAMES
+from pilotfish.routing.reader import Frozen
 from pilotfish.routing.replay import trail
 from pilotfish.routing.route import Cost, Route, Step
 from tools.outcomes import outcomes
@@ -56,7 +58,7 @@ def test_whatever_cannot_be_told_goes_to_the_reference(cascade):
 
 
 def test_by_the_prompt_alone_only_one_model_is_asked():
-    gain = Gain(reads_prompt=True, weights=(1.0, *[0.0] * 33))
+    gain = Gain(reads_prompt=True, weights=(1.0, *[0.0] * (len(NAMES) - 1)))
     route = Route(
         steps=(Step(model="small", gain=gain, reads_answer=False, further=Cost(usd=0.02)),),
         reference="large",
@@ -115,6 +117,13 @@ def test_a_file_that_is_no_route_says_so(tmp_path, cascade, change):
         Route.load(path)
 
 
+def test_a_route_learnt_from_other_features_of_the_prompt_is_not_taken_up():
+    gain = Gain(reads_prompt=True, weights=(1.0,) * (len(NAMES) - 1))
+    row = Route(steps=(Step(model="small", gain=gain, reads_answer=False),), reference="large").to_json()
+    with pytest.raises(SpecialistError, match="other features"):
+        Route.from_json(row)
+
+
 def test_nothing_is_learnt_from_too_few_or_from_noise():
     few = learn(Material(outcomes=outcomes(FEWEST - 1), smaller="small", larger="large"))
     assert few.gain is None
@@ -128,21 +137,21 @@ def test_exported_trees_and_heads_say_what_the_library_says():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(400, 3)).astype(np.float32).astype(np.float64)
     gains = np.where(rows[:, 0] > 0.3, 0.6, -0.1) + 0.1 * rng.normal(size=400)
-    trees = fit.boosted(rows, gains)
+    trees = fit.forest(rows, gains)
     said = np.array([sum(tree(row) for tree in trees) for row in rows.tolist()])
     assert np.corrcoef(said, gains)[0, 1] > 0.9
-    assert said[rows[:, 0] > 0.3].mean() - said[rows[:, 0] <= 0.3].mean() == pytest.approx(0.69, abs=0.05)
+    # Trees cut at random places, so they say less than the 0.7 that there is, never more.
+    assert 0.4 < said[rows[:, 0] > 0.3].mean() - said[rows[:, 0] <= 0.3].mean() < 0.7
     embeddings = rng.normal(size=(300, 8))
     right = (embeddings[:, 0] > 0).astype(float)
     heads = fit.heads(embeddings, right.tolist(), [1.0] * 300, "abc")
     assert heads([3.0] + [0.0] * 7) < 0.1 < heads([-3.0] + [0.0] * 7)
 
 
-def test_from_800_outcomes_on_trees_and_the_heads_of_an_encoder_take_part():
-    rng = np.random.default_rng(4)
-    embeddings = rng.normal(size=(800, 6))
-    wrong = rng.random(800) < np.where(embeddings[:, 0] > 0, 0.5, 0.02)
-    rows = [
+def embedded(embeddings):
+    """Outcomes in which the small model fails on one side of the first axis, whatever the prompts look like."""
+    wrong = np.random.default_rng(1).random(len(embeddings)) < np.where(embeddings[:, 0] > 0, 0.5, 0.02)
+    return [
         Outcome(
             request_id=str(i),
             prompt=f"Which of {i}?",
@@ -150,8 +159,24 @@ def test_from_800_outcomes_on_trees_and_the_heads_of_an_encoder_take_part():
         )
         for i, bad in enumerate(wrong)
     ]
-    material = Material(outcomes=rows, smaller="small", larger="large", embeddings=embeddings, encoder_sha256="e")
+
+
+def test_an_encoder_that_tells_nothing_out_of_fold_takes_no_part():
+    embeddings = np.random.default_rng(4).normal(size=(800, 6))
+    rows, others = embedded(embeddings), embeddings[::-1]
+    learnt = learn(Material(outcomes=rows, smaller="small", larger="large", reader=Frozen(rows, others, "e")))
+    worth = {worth.name: worth for worth in learnt.worths}["encoder"]
+    assert not worth.is_used
+    assert worth.why_not.startswith("not better than chance")
+    assert learnt.gain is None
+
+
+def test_from_800_outcomes_on_trees_and_the_heads_of_an_encoder_take_part():
+    embeddings = np.random.default_rng(4).normal(size=(800, 6))
+    rows = embedded(embeddings)
+    material = Material(outcomes=rows, smaller="small", larger="large", reader=Frozen(rows, embeddings, "e"))
     learnt = learn(material)
+    assert {worth.name: worth.is_used for worth in learnt.worths}["encoder"]
     assert learnt.kind == "prompt"
     assert learnt.apgr > 0.6
     assert learnt.gain.trees

@@ -58,6 +58,8 @@ def test_sums_are_done_again(text, n_wrong):
         ("refusal", "Do it.", "Here it is.", "I'm sorry, but I can't help with that."),
         ("truncated", "Do it.", "word " * 60 + "end.", "word " * 60 + "and th"),
         ("no conclusion", "How many?", "So the answer is 4.", "There are many."),
+        ("other conclusion", "How many?", "3 * 1,200 = 3,600 (of $2)\n#### 3600.00", "3 * 4 = 12, so it is 14."),
+        ("broken number", "How many?", "7 / 2 = 3.5, so 4.0 are needed", "So it is 3.5"),
         ("hedging", "How many?", "It is four.", "Perhaps it is four, I think."),
         ("unused numbers", "Take 3 of 5.", "3 of 5 is 60 %.", "Two."),
         ("samples disagree", "How many?", "It is 4.", "It is 5."),

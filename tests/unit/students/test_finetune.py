@@ -7,9 +7,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from pilotfish.specialists.encoder import Graph
-from pilotfish.students import encoder_graph, finetune
+from pilotfish.students import encoder_graph, finetune, last_layers
 from pilotfish.students.activations import compute
-from pilotfish.students.upper_layers import Layers
 from tools.tiny_models import LAYERS, open_tiny_encoder, write_tiny_bert
 from tools.tuning import RECIPE, in_order
 
@@ -26,7 +25,7 @@ class Bench:
         rows = in_order(n_texts)
         self.texts = [row.text for row in rows]
         self.labels = np.array([row.answer == ("z",) for row in rows], np.int16)
-        self.layers = Layers(
+        self.layers = last_layers.Layers(
             architecture=encoder_graph.read_architecture(self.source),
             weights=encoder_graph.read_weights(self.source),
             n_layers=n_layers,
@@ -58,7 +57,7 @@ def test_layers_learn_what_frozen_features_cannot_tell(tmp_path):
     whole = Bench(tmp_path, 2, N_TAUGHT + N_TESTED)
     tuned = finetune.tune(whole.drill(N_TAUGHT), whole.layers, RECIPE)
     tested = np.arange(N_TAUGHT, N_TAUGHT + N_TESTED)
-    vectors = finetune.embed(whole.activations, tested, whole.layers, tuned.weights)
+    vectors = last_layers.embed(whole.activations, tested, whole.layers, tuned.weights)
     said = tuned.seen[0][(vectors @ tuned.heads[0].T).argmax(axis=1)]
     assert (said == whole.labels[tested]).mean() > 0.9
     frozen = whole.encoder.encode(whole.texts)
@@ -150,7 +149,7 @@ def test_the_graph_written_says_what_torch_says(tmp_path, bench, pooling):
     tuned = finetune.tune(dataclasses.replace(bench.drill(40), activations=activations), layers, QUICK)
     exact = Graph(encoder_graph.write_graph(source, precision="fp32", replaced=tuned.weights))
     found = np.stack([bench.encoder.run(text, exact) for text in bench.texts])
-    expected = finetune.embed(activations, range(len(bench.texts)), layers, tuned.weights)
+    expected = last_layers.embed(activations, range(len(bench.texts)), layers, tuned.weights)
     # Activations are kept as float16.
     assert np.abs(found - expected).max() < 2e-3
     before = Graph(encoder_graph.write_graph(source, precision="fp32"))

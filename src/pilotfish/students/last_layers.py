@@ -1,7 +1,7 @@
-"""The last layers of a BERT encoder in torch, with the pooling: what `finetune.py` teaches.
+"""The last layers of a sentence encoder as a torch module, over what the layers below them say of each text.
 
-It reads what the layers below said of each text, and computes what `encoder_graph.py`'s graph does, there without
-torch. Nothing here knows of labels or of steps.
+The same mathematics as the graph that `encoder_graph.py` writes, with dropout while they learn; how they learn is
+`finetune.py`'s.
 """
 
 from __future__ import annotations
@@ -42,6 +42,18 @@ class Layers:
         return range(self.architecture.n_layers - self.n_layers, self.architecture.n_layers)
 
 
+def embed(
+    activations: Activations,
+    rows: Sequence[int] | NDArray[np.intp],
+    layers: Layers,
+    weights: Mapping[str, NDArray[Any]],
+) -> NDArray[np.float32]:
+    """The embeddings of these rows, each of length 1, by the layers with these `weights`."""
+    top = LastLayers(layers)
+    top.load_state_dict(_to_state(weights))
+    return embed_all(top, activations, rows)
+
+
 class _Layer(nn.Module):  # type: ignore[misc]  # torch is untyped here
     """One transformer layer of a BERT encoder."""
 
@@ -75,7 +87,7 @@ class _Layer(nn.Module):  # type: ignore[misc]  # torch is untyped here
         return functional.linear(value, self.weights[f"{name}/weight"], self.weights[f"{name}/bias"])
 
 
-class Top(nn.Module):  # type: ignore[misc]
+class LastLayers(nn.Module):  # type: ignore[misc]
     """The last layers and the pooling."""
 
     def __init__(self, layers: Layers) -> None:
@@ -85,10 +97,15 @@ class Top(nn.Module):  # type: ignore[misc]
         )
         self.is_mean_pooled = layers.architecture.is_mean_pooled
 
-    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Hidden states [n, tokens, dimension], with the mask of what is text, to embeddings of length 1."""
+    def states(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The last states of each token [n, tokens, dimension], from those that the layers below made of it."""
         for layer in self.layers.values():
             hidden = layer(hidden, mask)
+        return hidden
+
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Embeddings [n, dimension] of length 1, from [n, tokens, dimension] and which of the tokens are a text's."""
+        hidden = self.states(hidden, mask)
         if self.is_mean_pooled:
             weight = mask[..., None].to(hidden.dtype)
             pooled = (hidden * weight).sum(1) / weight.sum(1)
@@ -97,8 +114,8 @@ class Top(nn.Module):  # type: ignore[misc]
         return functional.normalize(pooled, dim=-1)
 
 
-def embed(top: Top, activations: Activations, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
-    """The embeddings of these texts [rows, dimension]."""
+def embed_all(top: LastLayers, activations: Activations, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
+    """The embeddings of these rows, each of length 1."""
     top.eval()
     order = sorted(range(len(rows)), key=lambda place: activations.length(int(rows[place])))
     width = next(iter(top.parameters())).shape[-1]
@@ -131,7 +148,7 @@ def to_weights(state: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.float3
     return found
 
 
-def to_state(weights: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+def _to_state(weights: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
     """The other way round."""
     found = {}
     for name, array in weights.items():
