@@ -64,7 +64,8 @@ def test_later_attempts_need_more(first, encoder):
     assert tenth.attempt == 10
     for early, late in list(zip(first.needs, tenth.needs, strict=True))[-2:]:
         assert early.n_answers < late.n_answers
-        assert early.coverage_now >= late.coverage_now
+        # Where each begins its test may move the cut by one of the rows that were scored.
+        assert early.coverage_now >= late.coverage_now - 1.01 / first.n_scored
 
 
 def test_the_rows_that_would_calibrate_are_not_looked_at(first, encoder):
