@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 nice -n 10 python benchmarks/students/quantize_gguf.py [--steps 300]
 
 No published model can be had offline, so a Llama of 2.8 million parameters (4 layers of 256, bytes as tokens) learns
-the training texts of banking77, and is written as f32. `pilotfish quantize` then measures every kind on 150 texts of
+the training texts of banking77, and is written as f32. `pilotfish quantize` then measures every kind on 300 texts of
 the test split, item by item, on one core. Weights of a small model bear rounding less well than those of a large one.
 Checked as well: the file's perplexity is torch's. Needs ../shared/data. Writes
 benchmarks/results/quantize_gguf-DATE.json.
@@ -35,7 +35,7 @@ from tools.tiny_gguf import N_HEADS, write_gguf
 
 from record import labelled, save, show
 
-SIZE, N_LAYERS, N_TOKENS, BATCH, N_TESTED = 256, 4, 128, 8, 150
+SIZE, N_LAYERS, N_TOKENS, BATCH, N_TESTED = 256, 4, 128, 8, 300
 BEGIN, FIRST_BYTE = 1, 3
 
 
