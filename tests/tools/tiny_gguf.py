@@ -31,10 +31,12 @@ _UINT32, _INT32, _FLOAT32, _BOOL, _STRING, _ARRAY = 4, 5, 6, 7, 8, 9
 _F32 = 0
 
 
-def write_gguf(path: Path, *, seed: int = 0, n_layers: int = N_LAYERS, size: int = SIZE) -> Path:
-    """Write the model to `path`, which is returned. `size` is that of its embeddings."""
+def write_gguf(
+    path: Path, *, seed: int = 0, n_layers: int = N_LAYERS, size: int = SIZE, tensors: dict[str, Any] | None = None
+) -> Path:
+    """Write the model to `path`, which is returned. `size` is that of its embeddings; with `tensors` those are it."""
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    tensors = _tensors(np.random.default_rng(seed), tokens, n_layers, size)
+    tensors = tensors or _tensors(np.random.default_rng(seed), tokens, n_layers, size)
     values = _values(tokens, n_layers, size)
     head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values))
     head += b"".join(_text(name) + _value(kind, value) for name, (kind, value) in values.items())
