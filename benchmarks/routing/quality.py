@@ -11,7 +11,8 @@ these rows. `over_hull` is by how much of a score point (of 100) quality lies ab
 cost; a claim is made where it is above 0 and the interval of APGR lies above .5. Costs of LLMRouter's models are
 their prices for 1,000 tokens each, since the rows have no token counts. With --encoder the frozen default encoder
 reads the prompts too; with --finetune its last layers learn from the `train` rows first, as `pilotfish route train
---finetune` lets them, and FOLDER keeps what is learnt (a second run finds it there). Writes
+--finetune` lets them, and FOLDER keeps what is learnt (a second run finds it there); in domain is then each half of the
+`train` rows by what the other taught. Writes
 benchmarks/results/routing_quality-DATE.json (routing_quality_SET-DATE.json with --only,
 routing_quality_mmlu_encoder-DATE.json with --encoder, routing_quality_mmlu_finetuned-DATE.json with --finetune).
 """
@@ -319,6 +320,12 @@ def main() -> None:
         figures["gsm8k_cross_validated"] = [bench.cross_validated(prompt_only=one) for one in (True, False)]
         show("GSM8K, cross-validated", figures["gsm8k_cross_validated"])
     if options.finetune:
+        fit, learnt = bench.learnt["routing_mmlu"]
+        told = routed.measure(fit, Ranking(name="learnt", needs=learnt.needs)).apgr
+        halves = {"labels": len(fit.outcomes) // 2, "apgr": told.value, "low": told.low, "high": told.high}
+        halves["encoder_alone"] = next(worth.apgr for worth in learnt.worths if worth.name == "encoder")
+        figures["mmlu_in_domain_halves_of_train"] = halves
+        show("MMLU, each half of the train rows by what the other taught", [halves])
         figures["finetuning_on_all_rows_cpu_s"] = bench.finetuning_s
     figures["decision"] = bench.decision(only)
     show("a decision, CPU time", figures["decision"])
