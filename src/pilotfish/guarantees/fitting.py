@@ -146,26 +146,26 @@ class _Bench:
     def tuned(self, best: Student, picked: list[int]) -> Student | None:
         """The fine-tuned student of the rows that taught `best`; None where it is not to be tried, or not kept."""
         tuning = self.options.get("tuning")
-        if tuning is None or self.encoder is None or self.task.shape.kind in ("extraction", "retrieved"):
+        shape = self.task.shape
+        if tuning is None or self.encoder is None or (shape.kind in ("extraction", "retrieved") and not shape.question):
             return None
         if not tuning.is_forced and best.expected_coverage > 1.0 - MIN_ROOM:
             return None
+        rows, progress = [self.rows[i] for i in picked], self.options.get("progress")
         # Only who fine-tunes has torch.
+        from pilotfish.students.reading import distil_reading  # noqa: PLC0415
         from pilotfish.students.tuned import distil_tuned  # noqa: PLC0415
 
         def is_worth(scored: OutOfFold) -> bool:
             rise = self._seen(scored, picked)[1] - best.expected_coverage
             return tuning.is_forced or rise >= MIN_RISE
 
-        fitted = distil_tuned(
-            [self.rows[i] for i in picked],
-            self.task,
-            self.encoder,
-            self.folder,
-            tuning,
-            is_worth=is_worth,
-            progress=self.options.get("progress"),
-        )
+        if shape.question:
+            fitted = distil_reading(rows, self.task, self.folder, tuning, is_worth=is_worth, progress=progress)
+        else:
+            fitted = distil_tuned(
+                rows, self.task, self.encoder, self.folder, tuning, is_worth=is_worth, progress=progress
+            )
         return None if fitted is None else self._judged(fitted, picked)
 
     def _judged(self, fitted: Fitted, picked: list[int]) -> Student:

@@ -104,6 +104,17 @@ def layer_weights(weights: Mapping[str, Array], layer: int) -> dict[str, Array]:
     return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanHead:
+    """What points at words: what each of m marks adds to a token's state below `layer` [m, d], and the weights [2, d]
+    and biases [2] of beginnings and ends over the last states."""
+
+    layer: int
+    marks: Array
+    weight: Array
+    bias: Array
+
+
 def write_graph(
     folder: Path,
     *,
@@ -111,11 +122,13 @@ def write_graph(
     word_layer: int = 0,
     replaced: Mapping[str, Array] | None = None,
     n_layers: int | None = None,
+    spans: SpanHead | None = None,
 ) -> bytes:
     """The ONNX model of the encoder in `folder`, weights included; `replaced` stand for its own tensors of that name.
 
     With a `word_layer` it has a second output, `words`: what stands after so many layers, [1, tokens, dimension]. With
-    `n_layers` only so many, from the bottom, are run, and the output is `hidden` [1, tokens, dimension].
+    `spans` it has a second input, `marks` [1, tokens, m], and output, `spans` [1, tokens, 2]. With `n_layers` only so
+    many, from the bottom, are run, and the output is `hidden` [1, tokens, dimension].
 
     At int8 every weight matrix is int8 per output channel and the word table int8 per token, the activations uint8
     per tensor at run time. At int4 the matrices have four bits in blocks of 32 with a scale each, the word table and
@@ -128,6 +141,9 @@ def write_graph(
     try:
         hidden = _embeddings(graph, weights, architecture)
         for layer in range(architecture.n_layers if n_layers is None else n_layers):
+            if spans is not None and layer == spans.layer:
+                marked = graph.operator("MatMul", "marks", graph.constant(spans.marks))
+                hidden = graph.operator("Add", hidden, marked)
             hidden = _layer(graph, layer_weights(weights, layer), architecture, hidden)
             words = hidden if layer + 1 == word_layer else words
     except (KeyError, ValueError) as error:
@@ -137,7 +153,11 @@ def write_graph(
     if n_layers is not None:
         graph.nodes.append(helper.make_node("Identity", [hidden], ["hidden"]))
         return _model(graph, {"hidden": [1, "tokens", architecture.dimension]})
-    return _finish(graph, architecture, hidden, words)
+    extra = {"words": (words, architecture.dimension)} if words else {}
+    if spans is not None:
+        product = graph.operator("MatMul", hidden, graph.constant(spans.weight.T))
+        extra["spans"] = (graph.operator("Add", product, graph.constant(spans.bias)), 2)
+    return _finish(graph, architecture, hidden, extra, 0 if spans is None else len(spans.marks))
 
 
 def parse_graph(content: bytes) -> Any:  # noqa: ANN401 (onnx is untyped)
@@ -242,22 +262,27 @@ def _attention(graph: _Graph, weights: dict[str, Array], architecture: Architect
     return graph.operator("Reshape", mixed, graph.integers(0, 0, architecture.dimension))
 
 
-def _finish(graph: _Graph, architecture: Architecture, hidden: str, words: str) -> bytes:
+def _finish(
+    graph: _Graph, architecture: Architecture, hidden: str, extra: Mapping[str, tuple[str, int]], n_marks: int
+) -> bytes:
+    """The model with the embedding and `extra` outputs of so many numbers a token, by name."""
     if architecture.is_mean_pooled:
         pooled = graph.operator("ReduceMean", hidden, graph.integers(1), keepdims=0)
     else:
         pooled = graph.operator("Gather", hidden, graph.constant(np.array(0, np.int64)), axis=1)
     graph.nodes.append(helper.make_node("LpNormalization", [pooled], ["embedding"], axis=-1, p=2))
     shapes: dict[str, list[int | str]] = {"embedding": [1, architecture.dimension]}
-    if words:
-        graph.nodes.append(helper.make_node("Identity", [words], ["words"]))
-        shapes["words"] = [1, "tokens", architecture.dimension]
-    return _model(graph, shapes)
+    for name, (value, width) in extra.items():
+        graph.nodes.append(helper.make_node("Identity", [value], [name]))
+        shapes[name] = [1, "tokens", width]
+    return _model(graph, shapes, n_marks)
 
 
-def _model(graph: _Graph, shapes: Mapping[str, list[int | str]]) -> bytes:
+def _model(graph: _Graph, shapes: Mapping[str, list[int | str]], n_marks: int = 0) -> bytes:
     """The model of the graph; `shapes` are those of its outputs."""
     inputs = [helper.make_tensor_value_info("input_ids", onnx.TensorProto.INT64, [1, "tokens"])]
+    if n_marks:
+        inputs.append(helper.make_tensor_value_info("marks", onnx.TensorProto.FLOAT, [1, "tokens", n_marks]))
     outputs = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     model = helper.make_model(
         helper.make_graph(graph.nodes, "encoder", inputs, outputs, graph.constants),

@@ -1,4 +1,4 @@
-"""Fine-tunes the last layers of a sentence encoder, with a cosine head per field: the only file here that knows torch.
+"""Fine-tunes the last layers of a sentence encoder, with a cosine head per field.
 
 Arrays in, arrays out: what the layers below say of each text, which is computed once and stays as it is, and the
 numbers of the answers; out come the layers' new weights and the heads. Texts, folds and files are `tuned.py`'s. Seeds
@@ -18,7 +18,7 @@ from typing import Any
 
 from pilotfish.core.errors import MissingExtraError
 from pilotfish.students.activations import Activations
-from pilotfish.students.encoder_graph import Architecture, layer_weights
+from pilotfish.students.layers import Layers, Top, padded, to_state, to_weights
 from pilotfish.students.recipe import Recipe
 
 try:
@@ -40,7 +40,6 @@ HEAD_RATE = 10.0
 
 WARM_UP = 0.1
 CLIP = 1.0
-DROPOUT = 0.1
 WEIGHT_DECAY = 0.01
 MOMENTUM = 0.9
 SGD_RATE = 100.0
@@ -55,20 +54,6 @@ _EMBED_BATCH = 64
 
 Step = Callable[[int, int, float], None]
 """Called with the steps done, those there are, and the loss of late."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layers:
-    """The encoder's layers to learn: its architecture, its weights by name, and how many of the last ones."""
-
-    architecture: Architecture
-    weights: Mapping[str, NDArray[Any]]
-    n_layers: int
-
-    @property
-    def numbers(self) -> range:
-        """Of the layers that learn."""
-        return range(self.architecture.n_layers - self.n_layers, self.architecture.n_layers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +91,8 @@ def tune(
     With a `checkpoint` it is written after each epoch, and taken up where it is there. It is the caller's to remove,
     and to name after everything that decides what is learnt.
     """
-    run = _Run(drill, layers, recipe)
-    if checkpoint is not None:
-        run.resume(checkpoint)
-    while run.epoch < (n_epochs or recipe.n_epochs) and not run.is_over:
-        run.one_epoch(step)
-        if checkpoint is not None:
-            run.save(checkpoint)
+    run = Run(drill, layers, recipe)
+    run.train(n_epochs, checkpoint, step)
     return run.outcome()
 
 
@@ -123,84 +103,35 @@ def embed(
     weights: Mapping[str, NDArray[Any]],
 ) -> NDArray[np.float32]:
     """The embeddings of these rows, each of length 1, by the layers with these `weights`."""
-    top = _Top(layers)
-    top.load_state_dict(_to_state(weights))
+    top = Top(layers)
+    top.load_state_dict(to_state(weights))
     return _embed(top, activations, rows)
 
 
 def cpu_seconds(drill: Drill, layers: Layers, recipe: Recipe) -> float:
     """CPU-seconds that one epoch over the drill's rows will take, from one step on a usual batch (after another)."""
-    by_length = sorted(drill.rows.tolist(), key=drill.activations.length)
-    middle = len(by_length) // 2
-    batch = by_length[middle : middle + recipe.batch]
-    run = _Run(drill, layers, recipe)
-    run.step(batch, 0.0)
-    started = time.process_time()
-    run.step(batch, 0.0)
-    n_tokens = sum(map(drill.activations.length, batch))
-    return (time.process_time() - started) * sum(map(drill.activations.length, by_length)) / n_tokens
+    return Run(drill, layers, recipe).cpu_seconds()
 
 
-class _Layer(nn.Module):  # type: ignore[misc]  # torch is untyped here
-    """One transformer layer of a BERT encoder."""
+class Run:
+    """One run over the epochs: model, heads and optimizer, and what the epochs so far led to.
 
-    def __init__(self, weights: Mapping[str, NDArray[Any]], architecture: Architecture) -> None:
-        super().__init__()
-        # Names of parameters may hold no dots.
-        named = {name.replace(".", "/"): nn.Parameter(torch.tensor(tensor)) for name, tensor in weights.items()}
-        self.weights = nn.ParameterDict(named)
-        self.architecture = architecture
-
-    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        n, length, width = hidden.shape
-        heads = self.architecture.n_heads
-        query, key, value = (
-            self._linear(f"attention/self/{name}", hidden).view(n, length, heads, width // heads).transpose(1, 2)
-            for name in ("query", "key", "value")
-        )
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
-        mixed = mixed.transpose(1, 2).reshape(n, length, width)
-        hidden = self._added("attention/output", mixed, hidden)
-        inner = functional.gelu(self._linear("intermediate/dense", hidden), approximate=self.architecture.gelu)
-        return self._added("output", inner, hidden)
-
-    def _added(self, name: str, value: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        dropped = functional.dropout(self._linear(f"{name}/dense", value), DROPOUT, self.training)
-        norm = f"{name}/LayerNorm"
-        scale, bias = self.weights[f"{norm}/weight"], self.weights[f"{norm}/bias"]
-        return functional.layer_norm(dropped + hidden, hidden.shape[-1:], scale, bias, self.architecture.epsilon)
-
-    def _linear(self, name: str, value: torch.Tensor) -> torch.Tensor:
-        return functional.linear(value, self.weights[f"{name}/weight"], self.weights[f"{name}/bias"])
-
-
-class _Top(nn.Module):  # type: ignore[misc]
-    """The last layers and the pooling."""
-
-    def __init__(self, layers: Layers) -> None:
-        super().__init__()
-        self.layers = nn.ModuleDict(
-            {str(n): _Layer(layer_weights(layers.weights, n), layers.architecture) for n in layers.numbers}
-        )
-        self.is_mean_pooled = layers.architecture.is_mean_pooled
-
-    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        for layer in self.layers.values():
-            hidden = layer(hidden, mask)
-        if self.is_mean_pooled:
-            weight = mask[..., None].to(hidden.dtype)
-            pooled = (hidden * weight).sum(1) / weight.sum(1)
-        else:
-            pooled = hidden[:, 0]
-        return functional.normalize(pooled, dim=-1)
-
-
-class _Run:
-    """One run over the epochs: model, heads and optimizer, and what the epochs so far led to."""
+    What the heads are at the `start` and the `loss` of rows are those of classes; `finetune_spans.py` has others.
+    """
 
     def __init__(self, drill: Drill, layers: Layers, recipe: Recipe) -> None:
-        self.drill, self.recipe = drill, recipe
-        self.top = _Top(layers)
+        self.drill, self.layers, self.recipe = drill, layers, recipe
+        self.top = Top(layers)
+        self.heads = nn.ParameterList([nn.Parameter(head) for head in self.start()])
+        self.optimizer = _optimizer(self.top, self.heads, recipe)
+        self.epoch = 0
+        self.losses: list[float] = []
+        self.best_epoch = 0
+        self.best = self._state()
+
+    def start(self) -> list[torch.Tensor]:
+        """The heads before anything is learnt: the mean of each class."""
+        drill = self.drill
         self.seen = [np.unique(labels[drill.rows]) for labels in drill.labels]
         # A class that is not among those seen has no place in the softmax.
         self.numbers = [
@@ -212,15 +143,31 @@ class _Run:
             np.stack([start[labels[drill.rows] == label].mean(axis=0) for label in seen])
             for seen, labels in zip(self.seen, drill.labels, strict=True)
         ]
-        self.heads = nn.ParameterList([nn.Parameter(functional.normalize(torch.tensor(m), dim=-1)) for m in means])
-        self.optimizer = _optimizer(self.top, self.heads, recipe)
-        self.epoch = 0
-        self.losses: list[float] = []
-        self.best_epoch = 0
-        self.best = self._state()
+        return [functional.normalize(torch.tensor(mean), dim=-1) for mean in means]
+
+    def train(self, n_epochs: int | None, checkpoint: Path | None, step: Step | None) -> None:
+        """All epochs, as `tune` says."""
+        if checkpoint is not None:
+            self.resume(checkpoint)
+        while self.epoch < (n_epochs or self.recipe.n_epochs) and not self.is_over:
+            self.one_epoch(step)
+            if checkpoint is not None:
+                self.save(checkpoint)
+
+    def cpu_seconds(self) -> float:
+        """CPU-seconds that one epoch will take; the run is of no use after."""
+        length = self.drill.activations.length
+        by_length = sorted(self.drill.rows.tolist(), key=length)
+        middle = len(by_length) // 2
+        batch = by_length[middle : middle + self.recipe.batch]
+        self.step(batch, 0.0)
+        started = time.process_time()
+        self.step(batch, 0.0)
+        return (time.process_time() - started) * sum(map(length, by_length)) / sum(map(length, batch))
 
     @property
     def n_steps(self) -> int:
+        """Of an epoch."""
         return math.ceil(len(self.drill.rows) / self.recipe.batch)
 
     @property
@@ -229,6 +176,7 @@ class _Run:
         return len(self.losses) > PATIENCE and min(self.losses[-PATIENCE:]) > min(self.losses)
 
     def one_epoch(self, step: Step | None) -> None:
+        """Learn from each row once, and look at what is held out."""
         torch.manual_seed(self.recipe.seed * 1000 + self.epoch)
         total, done = self.n_steps * self.recipe.n_epochs, self.n_steps * self.epoch
         loss = 0.0
@@ -239,7 +187,7 @@ class _Run:
                 step(done + number + 1, total, loss)
         self.epoch += 1
         if len(self.drill.held_out):
-            self.losses.append(self._held_out_loss())
+            self.losses.append(self.held_out_loss())
         if not self.losses or self.losses[-1] == min(self.losses):
             self.best_epoch, self.best = self.epoch, self._state()
 
@@ -248,12 +196,16 @@ class _Run:
         self.top.train()
         for group in self.optimizer.param_groups:
             group["lr"] = group["full_lr"] * pace
-        loss = self._loss(self.top(*_padded(self.drill.activations, batch)), batch)
+        loss = self.loss(batch)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([*self.top.parameters(), *self.heads], CLIP)
         self.optimizer.step()
         return float(loss.detach())
+
+    def loss(self, batch: Sequence[int]) -> torch.Tensor:
+        """The mean loss of some rows."""
+        return self._loss(self.top(*padded(self.drill.activations, batch)), batch)
 
     def _loss(self, embeddings: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
         """The mean cross-entropy, summed over the fields."""
@@ -263,7 +215,8 @@ class _Run:
         ]
         return torch.stack(losses).sum()
 
-    def _held_out_loss(self) -> float:
+    def held_out_loss(self) -> float:
+        """The mean loss of what is held out."""
         with torch.inference_mode():
             rows = self.drill.held_out.tolist()
             return float(self._loss(torch.tensor(_embed(self.top, self.drill.activations, rows)), rows))
@@ -289,16 +242,22 @@ class _Run:
             for n, head in enumerate(self.heads):
                 head.copy_(state[f"head {n}"])
 
-    def outcome(self) -> Tuned:
+    def outcome_of_best(self) -> dict[str, torch.Tensor]:
+        """The state of the layers after the best epoch, which layers and heads then have."""
         self._take(self.best)
+        return dict(self.top.state_dict())
+
+    def outcome(self) -> Tuned:
+        """What the best epoch led to."""
         return Tuned(
-            weights=_to_weights(self.top.state_dict()),
+            weights=to_weights(self.outcome_of_best()),
             heads=[SCALE * functional.normalize(head.detach(), dim=-1).numpy() for head in self.heads],
             seen=self.seen,
             n_epochs=self.best_epoch,
         )
 
     def save(self, path: Path) -> None:
+        """Write where the run stands to a file."""
         tensors = {f"now {name}": tensor for name, tensor in self._state().items()}
         tensors |= {f"best {name}": tensor for name, tensor in self.best.items()}
         for number, state in self.optimizer.state_dict()["state"].items():
@@ -331,7 +290,7 @@ class _Run:
         self.best = parts["best"]
 
 
-def _optimizer(top: _Top, heads: nn.ParameterList, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(top: Top, heads: nn.ParameterList, recipe: Recipe) -> torch.optim.Optimizer:
     matrices = [parameter for parameter in top.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in top.parameters() if parameter.dim() == 1]
     rate = recipe.learning_rate * (SGD_RATE if recipe.optimizer == "sgd" else 1.0)
@@ -352,7 +311,7 @@ def _pace(share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
 
 
-def _embed(top: _Top, activations: Activations, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
+def _embed(top: Top, activations: Activations, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
     top.eval()
     order = sorted(range(len(rows)), key=lambda place: activations.length(int(rows[place])))
     width = next(iter(top.parameters())).shape[-1]
@@ -360,35 +319,5 @@ def _embed(top: _Top, activations: Activations, rows: Sequence[int] | NDArray[np
     with torch.inference_mode():
         for start in range(0, len(order), _EMBED_BATCH):
             places = order[start : start + _EMBED_BATCH]
-            found[places] = top(*_padded(activations, [int(rows[place]) for place in places])).numpy()
-    return found
-
-
-def _padded(activations: Activations, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The activations of some rows as one batch, and which of its tokens are theirs."""
-    length = max(map(activations.length, rows))
-    batch = torch.zeros(len(rows), length, activations.values.shape[1])
-    mask = torch.zeros(len(rows), length, dtype=torch.bool)
-    for place, row in enumerate(rows):
-        own = activations[row]
-        batch[place, : len(own)] = torch.from_numpy(own.astype(np.float32))
-        mask[place, : len(own)] = True
-    return batch, mask
-
-
-def _to_weights(state: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.float32]]:
-    """`layers.4.weights.attention/self/query/weight` as `encoder.layer.4.attention.self.query.weight`."""
-    found = {}
-    for name, tensor in state.items():
-        _, layer, _, rest = name.split(".", 3)
-        found[f"encoder.layer.{layer}.{rest.replace('/', '.')}"] = tensor.detach().numpy().copy()
-    return found
-
-
-def _to_state(weights: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
-    """The other way round."""
-    found = {}
-    for name, array in weights.items():
-        _, _, layer, rest = name.split(".", 3)
-        found[f"layers.{layer}.weights.{rest.replace('.', '/')}"] = torch.tensor(array)
+            found[places] = top(*padded(activations, [int(rows[place]) for place in places])).numpy()
     return found
