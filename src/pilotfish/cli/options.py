@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pilotfish.config import places
+from pilotfish.core.certificate import RISK_KINDS
 from pilotfish.core.errors import MissingExtraError, TaskError, UserError
 
 if TYPE_CHECKING:  # commands without settings or a home should not pay for loading them
@@ -76,7 +77,9 @@ def place_options(command: Command) -> Command:
 def promise_options(command: Command) -> Command:
     """`--max-risk`, `--confidence` and `--per`: the promise."""
     command = click.option(
-        "--per", type=click.Choice(["answer", "traffic"]), help="Count the risk per local answer, or per all traffic."
+        "--per",
+        type=click.Choice(RISK_KINDS),
+        help="Count the risk per local answer, each of its fields, or all traffic.",
     )(command)
     command = click.option("--confidence", type=float, help="Confidence of the promise (default 0.95).")(command)
     return click.option("--max-risk", type=float, help="Tolerated disagreement with the large model, e.g. 0.02.")(

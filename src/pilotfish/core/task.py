@@ -113,6 +113,11 @@ class AnswerShape:
         return self.kind == "retrieved"
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of its fields, in order."""
+        return tuple(item.name for item in self.fields)
+
+    @property
     def question(self) -> Place | None:
         """Which line of an input asks what is to be found in the others; None where its answers answer no question."""
         found = dict(self.style).get("question") if self.kind == "extraction" else None

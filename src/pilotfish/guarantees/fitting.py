@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -192,4 +192,10 @@ def look(fold: OutOfFold, is_looked_at: npt.NDArray[np.bool_] | slice = slice(No
         fold_certainty=fold.certainty[is_looked_at].tolist(),
         fold_scope=fold.scope[is_looked_at].tolist(),
         first=look(fold.first, is_looked_at) if fold.first else None,
+        fields=() if fold.by_field is None else tuple(look(one, is_looked_at) for one in _fields(fold, fold.by_field)),
     )
+
+
+def _fields(fold: OutOfFold, by_field: npt.NDArray[np.float64]) -> list[OutOfFold]:
+    """The scores as those of each field alone, which no first tier answers."""
+    return [replace(fold, disagreement=losses, by_field=None, first=None) for losses in by_field.T]
