@@ -33,7 +33,8 @@ from pilotfish.config import load
 from pilotfish.core.certificate import RISK_KINDS, Claim
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
-from pilotfish.guarantees.certify import Design, Evidence, choose, design
+from pilotfish.guarantees.certify import Evidence, design
+from pilotfish.guarantees.prove import Design, choose
 from pilotfish.guarantees.fitting import look
 from pilotfish.guarantees.tiers import MIN_COVERAGE, Rows
 from pilotfish.scoring.answers import disagreement, parse, settle

@@ -23,7 +23,8 @@ import numpy as np
 
 from pilotfish.core.certificate import RISK_KINDS, Certificate, Claim, RiskKind
 from pilotfish.core.example import Example
-from pilotfish.guarantees.certify import Evidence, Terms, certify, choose, design
+from pilotfish.guarantees.certify import Evidence, Terms, certify, design
+from pilotfish.guarantees.prove import choose
 from pilotfish.guarantees.pace import proving_rows
 from pilotfish.guarantees.split import calibration_size, split
 from pilotfish.guarantees.tiers import MIN_COVERAGE, Rows
