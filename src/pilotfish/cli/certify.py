@@ -14,7 +14,7 @@ import click
 
 from pilotfish.cli import options, output
 from pilotfish.config.settings import Settings
-from pilotfish.core.certificate import RISK_KINDS, Certificate, Claim, Refusal
+from pilotfish.core.certificate import RISK_KINDS, WHOLE_KINDS, Certificate, Claim, Refusal
 from pilotfish.core.errors import TaskError
 from pilotfish.guarantees.consistency import from_json
 from pilotfish.store.base import TaskRecord
@@ -143,7 +143,7 @@ def _plan(place: Home, task: str, settings: Settings, as_json: bool) -> int:
         raise TaskError(f"Task {record.name!r} no longer recurs in the log.")
     quality = settings.quality
     risks = sorted({*PLANNED_RISKS, *([] if quality.max_risk is None else [quality.max_risk])})
-    kinds = [per for per in RISK_KINDS if per != "field" or len(record.shape.fields) > 1]
+    kinds = RISK_KINDS if len(record.shape.fields) > 1 else WHOLE_KINDS
     claims = [Claim(max_risk=risk, confidence=quality.confidence, per=per) for risk in risks for per in kinds]
     with output.Progress() as bar:
         found = plan(

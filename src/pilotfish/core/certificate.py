@@ -21,6 +21,9 @@ given, on average over all requests that a route decides on; in [-1, 1], negativ
 RISK_KINDS: tuple[RiskKind, ...] = ("answer", "field", "traffic")
 """The kinds of promises about specialists, which agree with the reference or not. A route's is always `loss`."""
 
+WHOLE_KINDS: tuple[RiskKind, ...] = ("answer", "traffic")
+"""Those about whole answers, which are all there are where an answer has one field."""
+
 _MAJORITY = "with the majority of three answers of the reference"
 
 SCORERS = {
