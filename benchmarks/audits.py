@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotfish.core.certificate import RISK_KINDS, Certificate, Claim
+from pilotfish.core.certificate import WHOLE_KINDS, Certificate, Claim
 from pilotfish.guarantees.audit import Audit
 from pilotfish.guarantees.certify import Evidence, certify
 from pilotfish.stats import binomial
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="50 runs of everything, written nowhere")
     options = parser.parse_args()
     runs = 50 if options.quick else options.runs
-    promises = [(Claim(max_risk=r, per=per), n) for per in RISK_KINDS for r, n in ((0.02, 3000), (0.05, 1000))]
+    promises = [(Claim(max_risk=r, per=per), n) for per in WHOLE_KINDS for r, n in ((0.02, 3000), (0.05, 1000))]
     tables: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "audits until withdrawal, and wrong answers served (90th percentile)": lambda: [
             detection(risk, good, runs) for good in (0, 2000) for risk in GOALS

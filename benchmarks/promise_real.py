@@ -30,11 +30,12 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.naive_bayes import MultinomialNB
 
 from pilotfish.config import load
-from pilotfish.core.certificate import RISK_KINDS, Claim
+from pilotfish.core.certificate import WHOLE_KINDS, Claim
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
-from pilotfish.guarantees.certify import Design, Evidence, choose, design
+from pilotfish.guarantees.certify import Evidence, design
 from pilotfish.guarantees.fitting import look
+from pilotfish.guarantees.prove import Design, choose
 from pilotfish.guarantees.tiers import MIN_COVERAGE, Rows
 from pilotfish.scoring.answers import disagreement, parse, settle
 from pilotfish.specialists.encoder import Encoder
@@ -133,7 +134,7 @@ def learn(
 
 def draws(pool: Pool, n: int, repeats: int) -> list[dict[str, Any]]:
     """All claims on the same `repeats` draws of n calibration rows."""
-    claims = [Claim(max_risk=max_risk, per=per) for per in RISK_KINDS for max_risk in RISKS]
+    claims = [Claim(max_risk=max_risk, per=per) for per in WHOLE_KINDS for max_risk in RISKS]
     designs = [design(pool.fold, claim, n, spending.share(claim.delta, 1)) for claim in claims]
     found: list[list[tuple[float, bool, bool]]] = [[] for _ in claims]
     rng = np.random.default_rng(n)
@@ -214,7 +215,7 @@ def show(cells: Sequence[dict[str, Any]]) -> None:
     """One line a claim; for each n the coverage (best in brackets), broken promises, naively broken ones."""
     first = cells[0]
     print(f"\n{first['data']}, reference {first['reference']}: agreement {100 * first['agreement']:.1f} %")
-    for per in RISK_KINDS:
+    for per in WHOLE_KINDS:
         for max_risk in RISKS:
             line = [found for found in cells if found["per"] == per and found["max_risk"] == max_risk]
             texts = [

@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from pilotfish.core.certificate import RISK_KINDS, Certificate, Claim, RiskKind
+from pilotfish.core.certificate import WHOLE_KINDS, Certificate, Claim, RiskKind
 from pilotfish.core.example import Example
-from pilotfish.guarantees.certify import Evidence, Terms, certify, choose, design
+from pilotfish.guarantees.certify import Evidence, Terms, certify, design
 from pilotfish.guarantees.pace import proving_rows
+from pilotfish.guarantees.prove import choose
 from pilotfish.guarantees.split import calibration_size, split
 from pilotfish.guarantees.tiers import MIN_COVERAGE, Rows
 from pilotfish.stats import binomial, sequence, spending, weighted
@@ -114,7 +115,7 @@ def one_attempt(world: World, max_risk: float, n: int, runs: int) -> list[dict[s
             "answer": sequence.per_answer(rows, order, max_risk, DELTA),
             "traffic": sequence.per_traffic(rows, max_risk, DELTA),
         }
-        for per in RISK_KINDS:
+        for per in WHOLE_KINDS:
             naive = sequence.naive(rows, max_risk, per_traffic=per == "traffic")
             broken["naive " + per] += naive is not None and world.breaks(naive.threshold, max_risk, per)
             choice = found[per]
@@ -136,7 +137,7 @@ def one_attempt(world: World, max_risk: float, n: int, runs: int) -> list[dict[s
             "best_coverage": world.best(max_risk, per),
             "kept": is_kept(broken[per], runs),
         }
-        for per in RISK_KINDS
+        for per in WHOLE_KINDS
     ]
 
 
@@ -168,7 +169,7 @@ def twenty_attempts(world: World, max_risk: float, runs: int) -> list[dict[str, 
                     "answer": sequence.per_answer(rows, order, max_risk, delta),
                     "traffic": sequence.per_traffic(rows, max_risk, delta),
                 }
-                for per in RISK_KINDS:
+                for per in WHOLE_KINDS:
                     choice = found[per]
                     if choice:
                         is_issued.add(kind + per)
@@ -187,7 +188,7 @@ def twenty_attempts(world: World, max_risk: float, runs: int) -> list[dict[str, 
             "unspent_broken": broken["unspent " + per] / runs,
             "kept": is_kept(broken[per], runs),
         }
-        for per in RISK_KINDS
+        for per in WHOLE_KINDS
     ]
 
 
@@ -232,7 +233,7 @@ def both_gates(max_risk: float, n: int, runs: int) -> list[dict[str, Any]]:
     """`certify` itself, as a first attempt, on evidence with both scores."""
     rng, world = np.random.default_rng(n), Gated()
     cells = []
-    for per in RISK_KINDS:
+    for per in WHOLE_KINDS:
         broken = naive_broken = issued = 0
         served = 0.0
         for _ in range(runs):
@@ -310,7 +311,7 @@ def two_tiers(world: Tiers, max_risk: float, n: int, runs: int) -> list[dict[str
     """Both kinds of risk at the whole delta, the gates and the order designed on other rows, as the product does."""
     rng = np.random.default_rng(n)
     cells = []
-    for per in RISK_KINDS:
+    for per in WHOLE_KINDS:
         claim = Claim(max_risk=max_risk, per=per)
         broken = naive_broken = issued = cascades = 0
         served = first_served = 0.0
@@ -387,7 +388,7 @@ def renewal(world: World, max_risk: float, rate: float, runs: int) -> list[dict[
             certainty=[scores[i] for i in calibration],
             scope=[1.0] * len(calibration),
         )
-        for per in RISK_KINDS:
+        for per in WHOLE_KINDS:
             verdict = certify(evidence, Claim(max_risk=max_risk, per=per), replace(TERMS, attempt=2))
             if isinstance(verdict, Certificate):
                 issued[per] += 1
@@ -407,7 +408,7 @@ def renewal(world: World, max_risk: float, rate: float, runs: int) -> list[dict[
             "best_coverage": world.best(max_risk, per),
             "kept": is_kept(broken[per], runs),
         }
-        for per in RISK_KINDS
+        for per in WHOLE_KINDS
     ]
 
 
@@ -417,7 +418,7 @@ def unequal_draws(world: World, max_risk: float, runs: int) -> list[dict[str, An
     Counting them as if they were alike ("counted") sees too little risk; the naive column is left out.
     """
     rng, cells = np.random.default_rng(9), []
-    for per in RISK_KINDS:
+    for per in WHOLE_KINDS:
         broken, counted_broken, issued, served = 0, 0, 0, 0.0
         for _ in range(runs):
             fold = world.draw(rng, 900)
@@ -464,7 +465,7 @@ def speed(n: int) -> list[dict[str, Any]]:
     rng, world = np.random.default_rng(0), Gated(foreign=0.0)
     evidence = world.evidence(rng, 20_000, n)
     cells = []
-    for per in RISK_KINDS:
+    for per in WHOLE_KINDS:
         seconds = []
         for _ in range(3):
             started = time.process_time()

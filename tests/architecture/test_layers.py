@@ -77,11 +77,11 @@ OWNERS = {
         "models/local_writing.py",
         "students/finetune.py",
         "students/finetune_scores.py",
+        "students/finetune_spans.py",
         "students/generative.py",
         "students/generative_training.py",
         "students/last_layers.py",
         "students/quantize_torch.py",
-        "students/last_layers.py",
         "students/training_state.py",
     ],
     "transformers": [

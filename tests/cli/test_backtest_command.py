@@ -15,6 +15,7 @@ from pilotfish.cli.main import EXIT_NO, EXIT_USER
 from tools.command_line import PILOTFISH, shell
 from tools.served_home import sentences
 from tools.traffic import noisy, write_pairs
+from tools.tuning import questions
 
 FLAGS = ("--max-risk", "0.05", "--instructions", "Name the colour.")
 
@@ -192,3 +193,11 @@ def test_a_terminal_sees_how_far_it_is_and_is_left_clean(traffic):
     assert b"replaying name-colour" in shown
     assert b"450/450" in shown
     assert shown.endswith(b"\r\x1b[K")
+
+
+@pytest.mark.parametrize(("flags", "is_tuned"), [((), False), (("--finetune", "auto"), True)])
+def test_encoders_are_fine_tuned_where_that_is_asked_for(pilotfish, tmp_path, flags, is_tuned):
+    traffic = write_pairs(tmp_path / "questions.jsonl", questions(310))
+    flags = (*flags, "--max-risk", "0.2", "--no-what-if", "--instructions", "Answer from the text.")
+    said = pilotfish("backtest", traffic, *flags)
+    assert ("Fine-tuning an encoder to read" in said.err) is is_tuned

@@ -12,7 +12,8 @@ import pytest
 from scipy.stats import binom
 
 from pilotfish.core.certificate import FULL_TIER_NEVER, Claim
-from pilotfish.guarantees.certify import Evidence, choose, design
+from pilotfish.guarantees.certify import Evidence, design
+from pilotfish.guarantees.prove import choose
 from pilotfish.guarantees.tiers import Rows, joint
 from pilotfish.routing.policy import Gates
 from pilotfish.stats import sequence

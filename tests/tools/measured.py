@@ -162,6 +162,35 @@ def _share(value: float | str) -> str:
     return value if isinstance(value, str) else f"{100 * value:.0f} %"
 
 
+def reading_lines() -> list[str]:
+    """The table rows of the extraction page on questions of passages: the student, and a certificate for each risk."""
+    found = newest("reading")
+    row = found["learnt"]
+
+    def share(name: str) -> str:
+        low, high = row[f"{name}_interval"]
+        return f"{100 * row[name]:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+    cells = [
+        f"{row['learnt']:,} / {row['tested']:,}",
+        share("exact_match"),
+        share("f1"),
+        f"{100 * row['agrees']:.1f} %",
+        f"{row['fit_cpu_s']:.0f} s",
+        f"{row['folder_mb']:.1f} MB",
+    ]
+    return [
+        f"| {' | '.join(cells)} |",
+        *(f"| {100 * one['max_risk']:.0f} % | {' | '.join(_certified(one))} |" for one in found["certified"]),
+    ]
+
+
+def _certified(row: dict[str, Any]) -> list[str]:
+    if "refused" in row:
+        return ["refused", "-", "-"]
+    return [f"{100 * row[name]:.1f} %" for name in ("certified_coverage", "coverage_in_test", "differs_in_test")]
+
+
 def retrieved_lines() -> list[str]:
     """A table row for each kind of desk: what is answered, and wrongly, by the caches and under certificates."""
     return [

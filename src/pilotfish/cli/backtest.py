@@ -6,6 +6,7 @@ figures mean is known to `replay/`. Exit code 1 where nothing would have been se
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import click
 
 from pilotfish.cli import options, output
 from pilotfish.cli.report import print_report
+from pilotfish.config.settings import FINETUNE_MODES
 from pilotfish.core.errors import ConfigError
 
 
@@ -44,6 +46,7 @@ class ObserveType(click.ParamType[int | None]):
     type=click.FloatRange(0, 1),
     help="Share of requests audited while serving (default: chosen by the promise).",
 )
+@click.option("--finetune", type=click.Choice(FINETUNE_MODES), help="Fine-tune encoders, too: minutes a task.")
 @click.option("--no-what-if", is_flag=True, help="Skip the question what observing longer would have bought.")
 @click.option("--html", "html_path", type=options.NewFile(), help="Write a page to FILE.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the audit coins.")
@@ -57,6 +60,7 @@ def command(
     observe: int | None,
     instructions: str,
     audit_rate: float | None,
+    finetune: str | None,
     no_what_if: bool,
     html_path: Path | None,
     seed: int,
@@ -65,7 +69,8 @@ def command(
     as_json: bool,
 ) -> int:
     flags = options.promise_flags(max_risk, confidence, per)
-    settings = options.settings_from(config_path, home, {**flags, ("quality", "audit_rate"): audit_rate})
+    flags |= {("quality", "audit_rate"): audit_rate, ("learning", "finetune"): finetune or "never"}
+    settings = options.settings_from(config_path, home, flags)
     claim = settings.quality.claim
     if claim is None:
         raise ConfigError(
@@ -86,6 +91,7 @@ def command(
         seed=seed,
     )
     with output.Progress() as progress:
+        replay = replace(replay, tuning=options.tuning_from(settings, progress.say))
         report = backtest(recorded, claim, options.encoder_from(settings), replay, progress)
     if html_path is not None:
         from pilotfish.replay.page import render

@@ -14,7 +14,7 @@ import click
 
 from pilotfish.cli import options, output
 from pilotfish.config.settings import Settings
-from pilotfish.core.certificate import RISK_KINDS, Certificate, Claim, Refusal
+from pilotfish.core.certificate import RISK_KINDS, WHOLE_KINDS, Certificate, Claim, Refusal
 from pilotfish.core.errors import TaskError
 from pilotfish.guarantees.consistency import from_json
 from pilotfish.store.base import TaskRecord
@@ -106,6 +106,9 @@ def _print(record: TaskRecord, certificate: Certificate, found: Recomputed | Non
         return
     click.echo(f"{record.name}: {output.promise(certificate)}")
     click.echo(f"procedure: {certificate.procedure}\nsplit: {certificate.split_rule}\nagreement: {certificate.scorer}")
+    for name, one in certificate.details.get("fields", {}).items():
+        base = f"{certificate.n_served:,}"
+        click.echo(f"field {name}: {one['errors']:g} of {base} differed, bound {output.percent(one['bound'], 2)}")
     if (repeated := from_json(certificate.details.get("consistency"))) is not None:
         click.echo(f"consistency: {repeated}")
     click.echo("it assumes: " + "\n            ".join(certificate.assumptions))
@@ -140,7 +143,8 @@ def _plan(place: Home, task: str, settings: Settings, as_json: bool) -> int:
         raise TaskError(f"Task {record.name!r} no longer recurs in the log.")
     quality = settings.quality
     risks = sorted({*PLANNED_RISKS, *([] if quality.max_risk is None else [quality.max_risk])})
-    claims = [Claim(max_risk=risk, confidence=quality.confidence, per=per) for risk in risks for per in RISK_KINDS]
+    kinds = RISK_KINDS if len(record.shape.fields) > 1 else WHOLE_KINDS
+    claims = [Claim(max_risk=risk, confidence=quality.confidence, per=per) for risk in risks for per in kinds]
     with output.Progress() as bar:
         found = plan(
             tasks[record.task_id],

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -20,9 +19,9 @@ import click
 
 from pilotfish.cli import options, output
 from pilotfish.config import load
-from pilotfish.config.settings import FINETUNE_MODES, NO_ENCODER
+from pilotfish.config.settings import FINETUNE_MODES
 from pilotfish.core.certificate import Certificate, Claim
-from pilotfish.core.errors import ConfigError, MissingExtraError, TaskError, UserError
+from pilotfish.core.errors import ConfigError, TaskError
 from pilotfish.store.build import embeddings
 from pilotfish.store.home import open_home
 from pilotfish.tasks.find import find_tasks
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from pilotfish.specialists.encoder import Encoder
     from pilotfish.store.base import TaskRecord
     from pilotfish.store.home import Home
-    from pilotfish.students.recipe import Tuning
 
 MOST_SHOWN = 20
 
@@ -184,7 +182,7 @@ def _learn(
             only=only,
             progress=tell,
             consistency=settings.consistency,
-            tuning=_tuning(settings, bar.say),
+            tuning=options.tuning_from(settings, bar.say),
         )
 
 
@@ -250,28 +248,6 @@ def _suspects(settings: Settings, name: str | None, as_json: bool) -> int:
     if len(found) > MOST_SHOWN:
         click.echo(f"{len(found) - MOST_SHOWN:,} more with --json.")
     return 0
-
-
-def _tuning(settings: Settings, say: Callable[[str], None]) -> Tuning | None:
-    """Fine-tuning as the settings want it, None where there is to be none. Its cost is announced to `say`."""
-    mode = settings.learning.finetune
-    if mode == "never" or settings.learning.encoder == NO_ENCODER:
-        return None
-    if importlib.util.find_spec("torch") is None:
-        if mode == "auto":
-            return None
-        raise MissingExtraError("train", "torch")
-    from pilotfish.students import weights
-    from pilotfish.students.recipe import Tuning
-
-    try:
-        found = weights.find(settings.learning.encoder)
-    except UserError:
-        # A built encoder runs without its weights, and they cannot be tuned.
-        if mode == "auto":
-            return None
-        raise
-    return Tuning(weights=found, is_forced=mode == "always", announce=say)
 
 
 def _print(outcomes: Sequence[Outcome]) -> None:

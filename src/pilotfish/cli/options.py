@@ -6,6 +6,7 @@ declared once, here, so that its name and help cannot drift apart.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,13 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pilotfish.config import places
-from pilotfish.core.errors import TaskError
+from pilotfish.core.certificate import RISK_KINDS
+from pilotfish.core.errors import MissingExtraError, TaskError, UserError
 
 if TYPE_CHECKING:  # commands without settings or a home should not pay for loading them
     from pilotfish.config.settings import Settings
     from pilotfish.specialists.encoder import Encoder
     from pilotfish.store.base import Registry, TaskRecord
     from pilotfish.store.home import Home
+    from pilotfish.students.recipe import Tuning
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -74,7 +77,9 @@ def place_options(command: Command) -> Command:
 def promise_options(command: Command) -> Command:
     """`--max-risk`, `--confidence` and `--per`: the promise."""
     command = click.option(
-        "--per", type=click.Choice(["answer", "traffic"]), help="Count the risk per local answer, or per all traffic."
+        "--per",
+        type=click.Choice(RISK_KINDS),
+        help="Count the risk per local answer, each of its fields, or all traffic.",
     )(command)
     command = click.option("--confidence", type=float, help="Confidence of the promise (default 0.95).")(command)
     return click.option("--max-risk", type=float, help="Tolerated disagreement with the large model, e.g. 0.02.")(
@@ -118,6 +123,30 @@ def encoder_from(settings: Settings) -> Encoder | None:
     from pilotfish.students.encoder_cache import open_encoder
 
     return open_encoder(load.cache(), settings.learning.encoder)
+
+
+def tuning_from(settings: Settings, say: Callable[[str], None]) -> Tuning | None:
+    """Fine-tuning as the settings want it, None where there is to be none. Its cost is announced to `say`."""
+    from pilotfish.config.settings import NO_ENCODER
+
+    mode = settings.learning.finetune
+    if mode == "never" or settings.learning.encoder == NO_ENCODER:
+        return None
+    if importlib.util.find_spec("torch") is None:
+        if mode == "auto":
+            return None
+        raise MissingExtraError("train", "torch")
+    from pilotfish.students import weights
+    from pilotfish.students.recipe import Tuning
+
+    try:
+        found = weights.find(settings.learning.encoder)
+    except UserError:
+        # A built encoder runs without its weights, and they cannot be tuned.
+        if mode == "auto":
+            return None
+        raise
+    return Tuning(weights=found, is_forced=mode == "always", announce=say)
 
 
 def find_task(registry: Registry, name: str) -> TaskRecord:

@@ -76,7 +76,11 @@ def _print_tasks(report: Report) -> None:
     rows: list[list[object]] = []
     for task in report.tasks:
         served, ran = int(task.served.sum()), int(task.ran.sum())
-        wrong = share(int((task.served & task.differs).sum()), served, "-") if per == "answer" else per_traffic(task)
+        wrong = (
+            share(int((task.served & task.differs).sum()), served, "-")
+            if report.claim.is_of_served
+            else per_traffic(task)
+        )
         rows.append(
             [
                 task.task.name,

@@ -67,6 +67,7 @@ def _task(registry: Registry, record: TaskRecord, n: int, count: TaskCount | Non
         "requests": n,
         "share": n / total if total else 0.0,
         "answer_shape": record.shape.kind,
+        "question": record.shape.question,
         "fields": [field.summary for field in record.shape.fields],
         "why_open": record.shape.why_open or None,
         "mode": record.mode,

@@ -128,7 +128,9 @@ class QualitySettings:
 
     max_risk: float | None = setting(None, "Tolerated disagreement with the large model, 0 < max_risk < 0.5.")
     confidence: float = setting(0.95, "Confidence with which the promise must hold.")
-    per: RiskKind = setting("answer", "What the risk is counted on: each local answer, or all traffic of the task.")
+    per: RiskKind = setting(
+        "answer", "What the risk is counted on: each local answer, each of its fields, or all traffic of the task."
+    )
     audit_rate: float | None = setting(
         None,
         "Share of requests whose local answer is also asked of the large model; chosen by the promise where unset, "

@@ -12,13 +12,17 @@ from typing import Any, Literal
 
 from pilotfish.core.ids import fingerprint
 
-RiskKind = Literal["answer", "traffic", "loss"]
-"""`answer`: expected disagreement among the requests answered locally. `traffic`: the share of all
+RiskKind = Literal["answer", "field", "traffic", "loss"]
+"""`answer`: expected disagreement among the requests answered locally. `field`: the same of each field of the answer,
+counted alone, and each within the promise. `traffic`: the share of all
 requests of the task that are answered locally and differently. `loss`: the reference's score less that of the answer
 given, on average over all requests that a route decides on; in [-1, 1], negative where the route is better."""
 
-RISK_KINDS: tuple[RiskKind, ...] = ("answer", "traffic")
+RISK_KINDS: tuple[RiskKind, ...] = ("answer", "field", "traffic")
 """The kinds of promises about specialists, which agree with the reference or not. A route's is always `loss`."""
+
+WHOLE_KINDS: tuple[RiskKind, ...] = ("answer", "traffic")
+"""Those about whole answers, which are all there are where an answer has one field."""
 
 _MAJORITY = "with the majority of three answers of the reference"
 
@@ -27,6 +31,13 @@ SCORERS = {
     3: f"exact equality of all fields {_MAJORITY} (none agrees without one)",
 }
 """How answers are compared, by how many answers of the reference make the one that counts."""
+
+
+FIELD_SCORERS = {
+    1: "exact equality of each field, counted alone",
+    3: f"exact equality of each field, counted alone, {_MAJORITY} (none agrees without one)",
+}
+"""The same of promises per field."""
 
 
 def text_scorers(min_overlap: float) -> dict[int, str]:
@@ -65,6 +76,11 @@ class Claim:
     def delta(self) -> float:
         """The tolerated probability that the promise is false, 1 - confidence."""
         return 1.0 - self.confidence
+
+    @property
+    def is_of_served(self) -> bool:
+        """Whether the risk is counted among the requests answered locally, rather than among all."""
+        return self.per in ("answer", "field")
 
     def covers(self, wanted: Claim) -> bool:
         """Whether this promise is at least as strict as the one that is wanted."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from pilotfish.core.asked import Place
 from pilotfish.core.grounding import NOTHING, Source
 
 Mode = Literal["observe", "shadow", "serve"]
@@ -110,6 +111,17 @@ class AnswerShape:
     def is_retrieved(self) -> bool:
         """Whether its answers are whole texts of past answers."""
         return self.kind == "retrieved"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its fields, in order."""
+        return tuple(item.name for item in self.fields)
+
+    @property
+    def question(self) -> Place | None:
+        """Which line of an input asks what is to be found in the others; None where its answers answer no question."""
+        found = dict(self.style).get("question") if self.kind == "extraction" else None
+        return "last" if found == "last" else "first" if found == "first" else None
 
     def forgetting(self, forgotten: Iterable[tuple[str, float]]) -> AnswerShape:
         """The same without the retrieved values that were forgotten later than this shape knows of."""

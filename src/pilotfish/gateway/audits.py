@@ -75,7 +75,7 @@ class Audits:
                 self._counts.note_audit(live.record.name, row)
         elif live.certificate.claim.per == "traffic" and outcome.status == 200:
             # Deferred traffic cannot differ from the reference, and counts as such.
-            self._work.start(self._record(live, loss=0.0, is_local=False))
+            self._work.start(self._record(live, losses=(0.0,), is_local=False))
 
     async def aclose(self) -> None:
         """Cancel what is pending, and write down what was watched."""
@@ -91,28 +91,29 @@ class Audits:
         self._tasks.note_reference(live, text)
         certificate = live.certificate
         assert certificate is not None
-        said, loss = [text], None
+        said, losses = [text], None
         try:
             if not error and certificate.n_votes > 1:
                 said += await self._repeats.ask_again(turn, certificate.n_votes - 1, drawn)
-            loss = None if error else _loss(turn, live, certificate, said)
+            losses = None if error else _losses(turn, live, certificate, said)
         finally:
             # Also where it is cancelled: what the answer has cost stays known.
-            self._writer.append(dataclasses.replace(row, loss=loss))
+            self._writer.append(dataclasses.replace(row, loss=None if losses is None else max(losses)))
         if error:
             self._repeats.give_back(turn, drawn)
             return
-        if loss is not None:
-            if loss > 0:
+        if losses is not None:
+            if max(losses) > 0:
                 self._counts.note_difference(live.record.name)
-            await self._record(live, loss=loss, is_local=True)
+            await self._record(live, losses=losses, is_local=True)
         if certificate.n_votes == 1 and drawn.n:
             await self._repeats.ask_again(turn, drawn.n, drawn)
 
-    async def _record(self, live: LiveTask, *, loss: float, is_local: bool) -> None:
+    async def _record(self, live: LiveTask, *, losses: tuple[float, ...], is_local: bool) -> None:
         certificate = live.certificate
         assert certificate is not None
-        audit = observe(certificate, partial(self._tasks.change_audit, live), loss=loss, is_local=is_local)
+        change = partial(self._tasks.change_audit, live)
+        audit = observe(certificate, change, loss=max(losses), is_local=is_local, by_field=losses)
         if audit is None:
             return
         if not audit.withdraws:
@@ -125,10 +126,10 @@ class Audits:
         return sum(count.n_reference_known for count in self._log.task_counts() if count.task_id == task_id)
 
 
-def _loss(turn: Turn, live: LiveTask, certificate: Certificate, said: list[str | None]) -> float | None:
-    """The loss against what the certificate is about; None with fewer answers than that, which are no evidence."""
+def _losses(turn: Turn, live: LiveTask, certificate: Certificate, said: list[str | None]) -> tuple[float, ...] | None:
+    """The loss of each field against what the certificate is about; None with fewer answers, which are no evidence."""
     prediction, shape = turn.decision.prediction, live.record.shape
     if prediction is None or len(said) != certificate.n_votes:
         return None
     expected = answers.majority([None if text is None else answers.parse(shape, text) for text in said])
-    return answers.disagreement(prediction.values, expected)
+    return answers.disagreements(prediction.values, expected)

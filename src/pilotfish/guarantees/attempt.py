@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from pilotfish.core.certificate import SCORERS, Certificate, Claim, Refusal, Shortage, text_scorers
+from pilotfish.core.certificate import FIELD_SCORERS, SCORERS, Certificate, Claim, Refusal, Shortage, text_scorers
 from pilotfish.core.errors import UserError
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
@@ -26,7 +26,7 @@ from pilotfish.guarantees.fitting import Options, Student, fit
 from pilotfish.guarantees.split import Split, data_sha256, split, unbiased_rows_for
 from pilotfish.guarantees.tiers import MIN_COVERAGE
 from pilotfish.routing.policy import Policy, policy_of
-from pilotfish.scoring.answers import disagreement
+from pilotfish.scoring.answers import disagreement, disagreements
 from pilotfish.specialists.load import load
 from pilotfish.specialists.specialist import Predictions, Specialist
 from pilotfish.stats import binomial, spending, weighted
@@ -116,7 +116,6 @@ def attempt(
     specialist = load(fitted.folder, encoder)
     rows = [examples[i] for i in parts.calibration]
     evidence = _evidence(specialist, student.look, rows, None if embeddings is None else embeddings[parts.calibration])
-    whole = task.shape.retrieval if task.shape.is_retrieved else None
     terms = Terms(
         task_id=task.id,
         task_name=task.name,
@@ -128,7 +127,8 @@ def attempt(
         request_ids=tuple(row.request_id for row in rows),
         asked_again=asked_again(current),
         n_votes=n_votes,
-        scorers=SCORERS if whole is None else text_scorers(whole.min_overlap),
+        scorers=_scorers(task, claim),
+        fields=task.shape.names,
         n_answers=None if "calibrate_after_s" in options else sum(row.is_unbiased for row in current),
     )
     verdict = certify(evidence, claim, terms)
@@ -176,14 +176,22 @@ def _why_inconsistent(
     A task may be inconsistent only on requests that would be deferred, so those that would be served are looked at.
     """
     looked_at = [taught[i] for i in student.looked_at]
+    if len(student.look.counted(claim)) > 1:
+        return None  # how often whole answers differ from themselves says little of single fields
     served = surest(student.look, n_calibration, claim, number)
     return why_impossible(
         asked_again(looked_at),
         None if served is None else asked_again(list(itertools.compress(looked_at, served))),
         max_risk=claim.max_risk,
-        served=1.0 if claim.per == "answer" else MIN_COVERAGE,
+        served=1.0 if claim.is_of_served else MIN_COVERAGE,
         n_votes=n_votes,
     )
+
+
+def _scorers(task: Task, claim: Claim) -> dict[int, str]:
+    if task.shape.is_retrieved and task.shape.retrieval is not None:
+        return text_scorers(task.shape.retrieval.min_overlap)
+    return FIELD_SCORERS if claim.per == "field" else SCORERS
 
 
 def _evidence(
@@ -199,13 +207,23 @@ def _evidence(
 
 def _with_rows(look: Evidence, said: Predictions, rows: Sequence[Example]) -> Evidence:
     """The same with what the specialist said on the calibration rows."""
-    return dataclasses.replace(
+    whole = dataclasses.replace(
         look,
         losses=[disagreement(answer, row.answer) for answer, row in zip(said.answers, rows, strict=True)],
         certainty=said.certainty.tolist(),
         scope=said.scope.tolist(),
         weights=weighted.weights([row.probability for row in rows]),
     )
+    if not look.fields:
+        return whole
+    by_field = zip(
+        *(disagreements(answer, row.answer) for answer, row in zip(said.answers, rows, strict=True)), strict=True
+    )
+    fields = [
+        dataclasses.replace(whole, fold_losses=one.fold_losses, losses=losses, first=None, fields=())
+        for one, losses in zip(look.fields, by_field, strict=True)
+    ]
+    return dataclasses.replace(whole, fields=tuple(fields))
 
 
 def _always(expected: float) -> bool:

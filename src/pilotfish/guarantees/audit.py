@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pilotfish.core.certificate import Certificate, Claim
@@ -35,7 +35,14 @@ Change = Callable[[dict[str, Any] | None], dict[str, Any]]
 """Makes the next state of an audit from the one that is kept, None at its start."""
 
 
-def observe(certificate: Certificate, keep: Callable[[Change], None], *, loss: float, is_local: bool) -> Audit | None:
+def observe(
+    certificate: Certificate,
+    keep: Callable[[Change], None],
+    *,
+    loss: float,
+    is_local: bool,
+    by_field: Sequence[float] = (),
+) -> Audit | None:
     """The audit of `certificate` with one more audited request; None where another certificate is in force by now.
 
     `keep` applies a change to the state in one transaction, so that the evidence of all workers is of one sequence.
@@ -44,7 +51,7 @@ def observe(certificate: Certificate, keep: Callable[[Change], None], *, loss: f
 
     def change(state: dict[str, Any] | None) -> dict[str, Any]:
         audit = Audit.from_json(state) if state else Audit.start(certificate)
-        audit.observe(loss=loss, is_local=is_local)
+        audit.observe(loss=loss, is_local=is_local, by_field=by_field)
         found.append(audit)
         return audit.to_json()
 
@@ -56,15 +63,25 @@ class Audit:
     """The audits of one certificate so far."""
 
     def __init__(
-        self, claim: Claim, *, quiet_risk: float | None = None, false_alarm: float = 0.05, horizon: int = 6000
+        self,
+        claim: Claim,
+        *,
+        quiet_risk: float | None = None,
+        false_alarm: float = 0.05,
+        horizon: int = 6000,
+        n_fields: int = 1,
     ) -> None:
-        """A fresh audit; what the numbers mean is said at `stats.betting.Watch.start`."""
+        """A fresh audit; what the numbers mean is said at `stats.betting.Watch.start`.
+
+        Of a promise per field each of `n_fields` is watched, and the chance of a false alarm divided among them.
+        """
         self.claim = claim
         quiet = self._seen(claim.max_risk / 2.0 if quiet_risk is None else quiet_risk)
         most = self._seen(claim.max_risk)
-        self.watch = Watch.start(most, quiet_risk=quiet, false_alarm=false_alarm, horizon=horizon)
+        watch = Watch.start(most, quiet_risk=quiet, false_alarm=false_alarm / n_fields, horizon=horizon)
+        self.watches = [dataclasses.replace(watch) for _ in range(n_fields)]
         self.n = 0
-        self.losses = 0.0
+        self.sums = [0.0] * n_fields
         self.withdrawn_at = 0
 
     @classmethod
@@ -78,27 +95,41 @@ class Audit:
         if claim.per == "loss":
             # The bound itself: the losses seen are low by the choice of the threshold here, too.
             return cls(claim, quiet_risk=min(max(certificate.bound, claim.max_risk / 4), claim.max_risk))
-        base = certificate.n_served if claim.per == "answer" else certificate.n
+        base = certificate.n_served if claim.is_of_served else certificate.n
         likely = binomial.upper(math.ceil(certificate.errors), base, 0.2) if base else claim.max_risk
-        return cls(claim, quiet_risk=min(max(likely, claim.max_risk / 4), claim.max_risk))
+        n_fields = max(1, len(certificate.details.get("fields", ())))
+        return cls(claim, quiet_risk=min(max(likely, claim.max_risk / 4), claim.max_risk), n_fields=n_fields)
+
+    @property
+    def watch(self) -> Watch:
+        """The watch with the most evidence: the only one, or that of the worst field."""
+        return max(self.watches, key=lambda watch: watch.evidence)
+
+    @property
+    def losses(self) -> float:
+        """The losses seen, of the field that had most."""
+        return max(self.sums)
 
     @property
     def withdraws(self) -> bool:
         """Whether the promise must be withdrawn; once true, it stays so."""
         return self.withdrawn_at > 0
 
-    def observe(self, *, loss: float, is_local: bool) -> bool:
+    def observe(self, *, loss: float, is_local: bool, by_field: Sequence[float] = ()) -> bool:
         """Takes the next row that the coin drew; returns `withdraws`.
 
-        `loss` in [0, 1] (per loss in [-1, 1]) is that of the local answer, `is_local` whether it was served.
+        `loss` in [0, 1] (per loss in [-1, 1]) is that of the local answer, `by_field` of each of its fields, `is_local`
+        whether it was served.
         """
-        if self.claim.per == "answer" and not is_local:
+        if self.claim.is_of_served and not is_local:
             return self.withdraws
         loss = loss if is_local else 0.0
         self.n += 1
-        self.losses += loss
-        if self.watch.update(self._seen(loss)) and not self.withdrawn_at:
-            self.withdrawn_at = self.n
+        counted = by_field if len(self.watches) > 1 else (loss,)
+        for place, (watch, one) in enumerate(zip(self.watches, counted, strict=True)):
+            self.sums[place] += one
+            if watch.update(self._seen(one)) and not self.withdrawn_at:
+                self.withdrawn_at = self.n
         return self.withdraws
 
     @property
@@ -129,7 +160,9 @@ class Audit:
         if not self.n:
             return f"No audit yet; {self.power(rate)}."
         low, high = binomial.wilson(self.losses, self.n)
-        seen = f"{self.losses:g} of {self.n:,} audited rows differed ({low * 100:.2g} to {high * 100:.2g} %)"
+        seen = (
+            f"{self.losses:g} of {self.n:,} audited rows differed{self._where} ({low * 100:.2g} to {high * 100:.2g} %)"
+        )
         if self.withdraws:
             limit = self.watch.max_risk * 100
             return f"Withdrawn after {self.withdrawn_at:,} audits: {seen}, which is too much for {limit:.3g} %."
@@ -150,6 +183,10 @@ class Audit:
         """A loss, or a risk, as the watch sees it: in [0, 1]."""
         return (1.0 + loss) / 2.0 if self.claim.per == "loss" else loss
 
+    @property
+    def _where(self) -> str:
+        return " in the worst field" if len(self.watches) > 1 else ""
+
     def power(self, rate: float) -> str:
         """How soon a broken promise is noticed at an audit rate of `rate`.
 
@@ -157,27 +194,25 @@ class Audit:
         """
         if not rate:
             return "audits are turned off (audit_rate = 0), so a broken promise is never noticed"
-        what = "answers" if self.claim.per == "answer" else "requests"
+        what = "answers" if self.claim.is_of_served else "requests"
         after = float(f"{self.needed / rate:.2g}")
         share = f"{self.tells * 100:.3g} %"
         return f"a true {share} is noticed after about {after:,.0f} {what} at an audit rate of {rate * 100:.2g} %"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` reads it back."""
-        return {
-            "format": 1,
-            "claim": dataclasses.asdict(self.claim),
-            "watch": dataclasses.asdict(self.watch),
-            "n": self.n,
-            "losses": self.losses,
-            "withdrawn_at": self.withdrawn_at,
-        }
+        row = {"format": 1, "claim": dataclasses.asdict(self.claim), "n": self.n, "withdrawn_at": self.withdrawn_at}
+        watches = [dataclasses.asdict(watch) for watch in self.watches]
+        if len(watches) > 1:
+            return {**row, "watches": watches, "sums": self.sums}
+        return {**row, "watch": watches[0], "losses": self.sums[0]}
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Audit:
         """The audit that `to_json` wrote."""
         audit = cls.__new__(cls)
         audit.claim = Claim(**row["claim"])
-        audit.watch = Watch.from_json(row["watch"])
-        audit.n, audit.losses, audit.withdrawn_at = row["n"], row["losses"], row["withdrawn_at"]
+        audit.watches = [Watch.from_json(watch) for watch in row.get("watches") or [row["watch"]]]
+        audit.sums = list(row.get("sums") or [row["losses"]])
+        audit.n, audit.withdrawn_at = row["n"], row["withdrawn_at"]
         return audit

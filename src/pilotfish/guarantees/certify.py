@@ -17,13 +17,16 @@ from typing import Any
 from pilotfish.core.certificate import SCORERS, Certificate, Claim, FirstTier, Refusal, Shortage
 from pilotfish.guarantees import drift, kept_curve, tiers
 from pilotfish.guarantees.consistency import Repeated, standard_floor, why
+from pilotfish.guarantees.prove import Design, Proven, by_field, most_errors, prove
 from pilotfish.guarantees.split import unbiased_rows_for
 from pilotfish.guarantees.tiers import MIN_COVERAGE, Rows, joint
 from pilotfish.routing.policy import Gates
-from pilotfish.stats import binomial, sequence, spending, weighted
+from pilotfish.stats import binomial, sequence, spending
 
+_PER_ANSWER = "exact binomial fixed-sequence test over out-of-fold thresholds (Learn then Test, arXiv 2110.01052)"
 PROCEDURE = {
-    "answer": "exact binomial fixed-sequence test over out-of-fold thresholds (Learn then Test, arXiv 2110.01052)",
+    "answer": _PER_ANSWER,
+    "field": _PER_ANSWER,
     "traffic": "exact binomial test of nested thresholds (served disagreements only grow as the threshold falls)",
 }
 WEIGHTED_PROCEDURE = "fixed-sequence bets over out-of-fold thresholds, rows weighted by 1 / probability"
@@ -31,6 +34,7 @@ _TWO_TIERS = "; two tiers under one test, the first one's gates fixed beforehand
 # The scope gate defers at least the strangest hundredth, so that it stands when traffic drifts.
 _SCOPE_SHARES = (0.01, 0.02, 0.05, 0.1)
 _MOST_ROWS = 10_000_000
+_EACH_FIELD = "; each field tested at the full delta, and all must pass (an intersection-union test)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +42,10 @@ class Evidence:
     """What the served artefact said on calibration rows, and the fitting rows out of fold.
 
     Losses are in [0, 1] against the reference. Calibration rows are unbiased, in time order and were not fitted
-    on; the `fold_` rows only fix the design of the test. `weights` (of `stats.weighted`) is given where the calibration
-    rows were drawn with unequal probabilities. `first` is the evidence of the first tier on the very same rows, None
-    where the specialist has none.
+    on; the `fold_` rows only fix the design of the test. `weights` (of `stats.weighted`) is given where the
+    calibration rows were drawn with unequal probabilities. `first` is the evidence of the first tier on the very same
+    rows, None where the specialist has none. `fields` are the same of each field alone, where the answer has several:
+    a promise per field is about each of them.
     """
 
     fold_losses: Sequence[float]
@@ -51,6 +56,15 @@ class Evidence:
     scope: Sequence[float] = ()
     weights: Sequence[float] = ()
     first: Evidence | None = None
+    fields: tuple[Evidence, ...] = ()
+
+    def counted(self, claim: Claim) -> tuple[Evidence, ...]:
+        """What a claim is about: the whole answer, or each of its fields."""
+        return self.fields if claim.per == "field" and self.fields else (self,)
+
+    def worst(self, claim: Claim) -> Evidence:
+        """Of what it is about the one that differed most out of fold, which decides how the others are tested, too."""
+        return max(self.counted(claim), key=lambda one: sum(one.fold_losses))
 
     @property
     def fold(self) -> Rows:
@@ -64,36 +78,13 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Design:
-    """Everything that is fixed before the calibration rows are looked at.
-
-    `first` are the first tier's gates, None for a single tier; `order` the thresholds to test, where the test needs
-    them; `expected_coverage` what the test is expected to let serve.
-    """
-
-    min_scope: float
-    first: Gates | None
-    order: list[float]
-    expected_coverage: float
-
-    def curve(self, full: Rows, first: Rows | None) -> sequence.Curve:
-        """Rows as the test sees them: over the score of both tiers together."""
-        return joint(full, self.min_scope, first, self.first)
-
-    def drawn(self, full: Rows, first: Rows | None, weights: Sequence[float]) -> weighted.Drawn | None:
-        """The same with their weights, None where there are none: then counting is exact."""
-        if not weights:
-            return None
-        return weighted.Drawn(*tiers.scored(full, self.min_scope, first, self.first), weights)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What a certificate says beside its numbers. `attempt` counts all attempts ever made for the task.
 
     `asked_again` is how often the reference differed from itself, `n_votes` how many of its answers make the one that
-    counts; `scorers` say how two answers are compared, by that number. `n_answers` is how many unbiased answers the
-    calibration rows were split from; without it a refusal counts calibration rows.
+    counts; `scorers` say how two answers are compared, by that number; `fields` name what the answer is made of.
+    `n_answers` is how many unbiased answers the calibration rows were split from; without it a refusal counts
+    calibration rows.
     """
 
     task_id: str
@@ -107,6 +98,7 @@ class Terms:
     asked_again: Repeated = Repeated(0, 0)
     n_votes: int = 1
     n_answers: int | None = None
+    fields: tuple[str, ...] = ()
     scorers: Mapping[int, str] = field(default_factory=lambda: SCORERS)
 
 
@@ -121,9 +113,10 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         raise ValueError(f"max_risk and confidence must lie strictly between 0 and 1, not {claim!r}.")
     delta = spending.share(claim.delta, terms.attempt)
     planned = design(evidence, claim, len(evidence.losses), delta)
-    rows, unequal, choice = _test(planned, evidence, claim, delta)
-    if choice is None:
+    found = _test(planned, evidence, claim, delta)
+    if found is None:
         return _refuse(evidence, claim, terms)
+    rows, unequal, choice = most_errors(found)
     order = planned.order
     naive = sequence.naive(rows, claim.max_risk, per_traffic=claim.per == "traffic")
     return Certificate(
@@ -141,7 +134,9 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
         delta_spent=delta,
         schedule=spending.SCHEDULE,
         start_certainty=order[0] if order else rows.points[0].threshold,
-        procedure=(WEIGHTED_PROCEDURE if unequal else PROCEDURE[claim.per]) + (_TWO_TIERS if planned.first else ""),
+        procedure=(WEIGHTED_PROCEDURE if unequal else PROCEDURE[claim.per])
+        + (_TWO_TIERS if planned.first else "")
+        + (_EACH_FIELD if len(found) > 1 else ""),
         split_rule=terms.split_rule,
         scorer=terms.scorers[terms.n_votes],
         data_sha256=terms.data_sha256,
@@ -156,6 +151,7 @@ def certify(evidence: Evidence, claim: Claim, terms: Terms) -> Certificate | Ref
             else None,
             "baseline": _baseline(planned, evidence),
             "curve": kept_curve.to_json(rows, choice.threshold, naive),
+            **({"fields": by_field(found, terms.fields)} if len(found) > 1 else {}),
         },
         first=first_tier(evidence.first.rows, planned.first) if evidence.first and planned.first else None,
     )
@@ -167,6 +163,7 @@ def design(evidence: Evidence, claim: Claim, n: int, delta: float, *, may_cascad
 
     The gates with the largest expected coverage, the widest of equals; a first tier where it costs next to nothing.
     """
+    evidence = evidence.worst(claim)
     fold = evidence.fold
     first = evidence.first.fold if evidence.first and may_cascade else None
     scopes = _scopes(fold)
@@ -181,7 +178,7 @@ def design(evidence: Evidence, claim: Claim, n: int, delta: float, *, may_cascad
         coverage, scope = widest(gates)
     rows = joint(fold, scope, first, gates)
     order: list[float] = []
-    if claim.per == "answer":
+    if claim.is_of_served:
         order = sequence.plan(rows, n, claim.max_risk, delta)
     elif evidence.weights:
         order = sequence.steps(rows)
@@ -220,7 +217,7 @@ def surest(look: Evidence, n: int, claim: Claim, attempt: int) -> list[bool] | N
     if planned.expected_coverage < MIN_COVERAGE:
         return None
     first = look.first.fold if look.first else None
-    if claim.per == "answer":
+    if claim.is_of_served:
         start = planned.order[0]
     else:
         rows = planned.curve(look.fold, first)
@@ -235,20 +232,10 @@ def answers_needed(evidence: Evidence, claim: Claim, attempt: int) -> int | None
     Before, calibration rows are split off them. None where no number of answers would do.
     """
     delta = spending.share(claim.delta, attempt)
+    evidence = evidence.worst(claim)
     needed = [rows_needed(joint(evidence.fold, scope), claim, delta) for scope in _scopes(evidence.fold)]
     least = min((n for n in needed if n is not None), default=None)
     return None if least is None else unbiased_rows_for(least)
-
-
-def choose(
-    rows: sequence.Curve, unequal: weighted.Drawn | None, order: Sequence[float], claim: Claim, delta: float
-) -> sequence.Choice | None:
-    """The proven threshold for `claim` at level 1 - `delta`, or None; `unequal` are the rows that carry weights."""
-    if unequal is not None:
-        return weighted.choose(unequal, order, claim.max_risk, delta, per_traffic=claim.per == "traffic")
-    if claim.per == "traffic":
-        return sequence.per_traffic(rows, claim.max_risk, delta)
-    return sequence.per_answer(rows, order, claim.max_risk, delta)
 
 
 def rows_needed(rows: sequence.Curve, claim: Claim, delta: float) -> int | None:
@@ -259,7 +246,7 @@ def rows_needed(rows: sequence.Curve, claim: Claim, delta: float) -> int | None:
     needed: list[int] = []
     served = [point for point in rows.points if point.n_served >= MIN_COVERAGE * rows.n_rows]
     for point in served[:: max(1, len(served) // 50)]:
-        base = point.n_served if claim.per == "answer" else rows.n_rows
+        base = point.n_served if claim.is_of_served else rows.n_rows
         tested = _smallest_passing(point.errors / base, claim.max_risk, delta)
         if tested is not None:
             needed.append(math.ceil(tested * rows.n_rows / base))
@@ -268,8 +255,9 @@ def rows_needed(rows: sequence.Curve, claim: Claim, delta: float) -> int | None:
 
 def promise(claim: Claim) -> str:
     """The claim in words."""
-    base = "of the requests answered locally" if claim.per == "answer" else "of all requests"
-    verb = "differ" if claim.per == "answer" else "are answered locally and differently"
+    base = "of the requests answered locally" if claim.is_of_served else "of all requests"
+    verb = "differ" if claim.is_of_served else "are answered locally and differently"
+    verb += " in any one field" if claim.per == "field" else ""
     return f"at most {claim.max_risk * 100:.3g} % {base} {verb}, with {claim.confidence * 100:.4g} % confidence"
 
 
@@ -287,15 +275,11 @@ def _scopes(fold: Rows) -> list[float]:
     return [ordered[int(share * len(ordered))] for share in _SCOPE_SHARES] if ordered else [-sys.float_info.max]
 
 
-def _test(
-    planned: Design, evidence: Evidence, claim: Claim, delta: float
-) -> tuple[sequence.Curve, weighted.Drawn | None, sequence.Choice | None]:
-    """The calibration rows, and what the design proved on them, None where that serves less than a tenth."""
-    first = evidence.first.rows if evidence.first else None
-    rows = planned.curve(evidence.rows, first)
-    unequal = planned.drawn(evidence.rows, first, evidence.weights)
-    choice = choose(rows, unequal, planned.order, claim, delta)
-    return rows, unequal, choice if choice and choice.n_served >= MIN_COVERAGE * rows.n_rows else None
+def _test(planned: Design, evidence: Evidence, claim: Claim, delta: float) -> list[Proven] | None:
+    """What the design proved on the calibration rows, None where that serves less than a tenth."""
+    counted = [(one.rows, one.first.rows if one.first else None) for one in evidence.counted(claim)]
+    found = prove(planned, counted, evidence.weights, claim, delta)
+    return found if found and found[0].choice.n_served >= MIN_COVERAGE * found[0].rows.n_rows else None
 
 
 def _passing_risk(evidence: Evidence, claim: Claim, delta: float) -> float | None:
@@ -308,7 +292,7 @@ def _passing_risk(evidence: Evidence, claim: Claim, delta: float) -> float | Non
     def passes(thousandths: int) -> bool:
         asked = replace(claim, max_risk=thousandths / 1000)
         planned = design(evidence, asked, n, delta, may_cascade=False)
-        return _test(planned, evidence, asked, delta)[2] is not None
+        return _test(planned, evidence, asked, delta) is not None
 
     low, high = math.floor(claim.max_risk * 1000), 500
     if low >= high or not passes(high):
@@ -342,7 +326,7 @@ def _refuse(evidence: Evidence, claim: Claim, terms: Terms) -> Refusal:
     """Says which is short: the reference's consistency, examples, or agreement."""
     delta = spending.share(claim.delta, terms.attempt)
     alone = design(evidence, claim, len(evidence.losses), delta, may_cascade=False)
-    rows = alone.curve(evidence.rows, None)
+    rows = alone.curve(evidence.worst(claim).rows, None)
     # Whoever asks for it makes the next attempt, and what is missing is counted at that attempt's share too.
     next_delta = spending.share(claim.delta, terms.attempt + 1)
     passing = _passing_risk(evidence, claim, next_delta)
@@ -356,7 +340,7 @@ def _refuse(evidence: Evidence, claim: Claim, terms: Terms) -> Refusal:
         needed = max(needed, math.ceil(1.1 * rows.n_rows))
         if terms.n_answers is not None:
             needed, known = unbiased_rows_for(needed), terms.n_answers
-    if standard_floor(terms.asked_again, terms.n_votes) > claim.max_risk:
+    if len(evidence.counted(claim)) == 1 and standard_floor(terms.asked_again, terms.n_votes) > claim.max_risk:
         reason, said = "consistency", why(terms.asked_again, terms.n_votes)
     elif needed is None:
         reason, said = "agreement", "the specialist and the reference part too often"

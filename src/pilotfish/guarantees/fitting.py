@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -148,26 +148,26 @@ class _Bench:
     def tuned(self, best: Student, picked: list[int]) -> Student | None:
         """The fine-tuned student of the rows that taught `best`; None where it is not to be tried, or not kept."""
         tuning = self.options.get("tuning")
-        if tuning is None or self.encoder is None or self.task.shape.kind in ("extraction", "retrieved"):
+        shape = self.task.shape
+        if tuning is None or self.encoder is None or (shape.kind in ("extraction", "retrieved") and not shape.question):
             return None
         if not tuning.is_forced and best.expected_coverage > 1.0 - MIN_ROOM:
             return None
+        rows, progress = [self.rows[i] for i in picked], self.options.get("progress")
         # Only who fine-tunes has torch.
+        from pilotfish.students.reading import distil_reading  # noqa: PLC0415
         from pilotfish.students.tuned import distil_tuned  # noqa: PLC0415
 
         def is_worth(scored: OutOfFold) -> bool:
             rise = self._seen(scored, picked)[1] - best.expected_coverage
             return tuning.is_forced or rise >= MIN_RISE
 
-        fitted = distil_tuned(
-            [self.rows[i] for i in picked],
-            self.task,
-            self.encoder,
-            self.folder,
-            tuning,
-            is_worth=is_worth,
-            progress=self.options.get("progress"),
-        )
+        if shape.question:
+            fitted = distil_reading(rows, self.task, self.folder, tuning, is_worth=is_worth, progress=progress)
+        else:
+            fitted = distil_tuned(
+                rows, self.task, self.encoder, self.folder, tuning, is_worth=is_worth, progress=progress
+            )
         return None if fitted is None else self._judged(fitted, picked)
 
     def _judged(self, fitted: Fitted, picked: list[int]) -> Student:
@@ -194,4 +194,10 @@ def look(fold: OutOfFold, is_looked_at: npt.NDArray[np.bool_] | slice = slice(No
         fold_certainty=fold.certainty[is_looked_at].tolist(),
         fold_scope=fold.scope[is_looked_at].tolist(),
         first=look(fold.first, is_looked_at) if fold.first else None,
+        fields=() if fold.by_field is None else tuple(look(one, is_looked_at) for one in _fields(fold, fold.by_field)),
     )
+
+
+def _fields(fold: OutOfFold, by_field: npt.NDArray[np.float64]) -> list[OutOfFold]:
+    """The scores as those of each field alone, which no first tier answers."""
+    return [replace(fold, disagreement=losses, by_field=None, first=None) for losses in by_field.T]

@@ -102,7 +102,7 @@ def _rest(certificate: Certificate) -> str:
     claim = certificate.claim
     kind = (
         "the share is counted among the local answers alone"
-        if claim.per == "answer"
+        if claim.is_of_served
         else "the share is counted among all requests of the task, local or not"
     )
     return (
@@ -115,7 +115,7 @@ def _rest(certificate: Certificate) -> str:
 
 def _numbers(certificate: Certificate) -> str:
     claim, n = certificate.claim, certificate.n
-    base = certificate.n_served if claim.per == "answer" else n
+    base = certificate.n_served if claim.is_of_served else n
     gates = f"certainty at least {certificate.min_certainty:.6g}, scope at least {certificate.min_scope:.6g}"
     if certificate.first is not None:
         gates = "what either tier below is sure enough of"
@@ -125,6 +125,10 @@ def _numbers(certificate: Certificate) -> str:
         ["answered locally among them", f"{certificate.n_served:,} ({_percent(certificate.coverage)})"],
         ["differed", f"{certificate.errors:g} of {base:,} ({_percent(certificate.errors / base)})"],
         ["exact upper bound", f"{_percent(certificate.bound)}, where {_percent(claim.max_risk)} is promised"],
+        *(
+            [f"field {name}", f"{one['errors']:g} differed, bound {_percent(one['bound'])}"]
+            for name, one in certificate.details.get("fields", {}).items()
+        ),
         ["the large model against itself", _consistency(certificate)],
         ["attempt", f"number {certificate.attempt} for this task"],
         ["share of the tolerated error it spent", spent],
@@ -221,7 +225,7 @@ def _naive(rows: Curve, claim: Claim) -> Point:
 
 
 def _base(point: Point, rows: Curve, claim: Claim) -> int:
-    return point.n_served if claim.per == "answer" else rows.n_rows
+    return point.n_served if claim.is_of_served else rows.n_rows
 
 
 def _risk(point: Point, rows: Curve, claim: Claim) -> float:

@@ -92,7 +92,7 @@ def outlook(fold: sequence.Curve, n: int, claim: Claim, delta: float) -> sequenc
     """What a test of `claim` on `n` rows like those of `fold` lets expect."""
     if not fold.n_rows or not n:
         return sequence.Outlook(0.0, -math.inf)
-    of_kind = sequence.outlook if claim.per == "answer" else sequence.outlook_per_traffic
+    of_kind = sequence.outlook if claim.is_of_served else sequence.outlook_per_traffic
     return of_kind(fold, n, claim.max_risk, delta)
 
 
@@ -128,7 +128,7 @@ def _candidates(rows: sequence.Curve, claim: Claim) -> list[sequence.Point]:
     """At most a hundred points within the first tier's share of the risk, the lowest threshold first."""
     found: list[sequence.Point] = []
     for point in reversed(rows.points):
-        base = point.n_served if claim.per == "answer" else rows.n_rows
+        base = point.n_served if claim.is_of_served else rows.n_rows
         is_next = not found or (found[-1].n_served - point.n_served) * _CANDIDATES >= rows.n_rows
         if is_next and point.errors <= MAX_SHARE * claim.max_risk * base:
             found.append(point)

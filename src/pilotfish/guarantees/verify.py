@@ -8,7 +8,7 @@ the template the specialist learnt with, so what the log or the task has become 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,13 +17,14 @@ from pilotfish.core.errors import SpecialistError, TaskError
 from pilotfish.core.example import UNBIASED, Example
 from pilotfish.core.task import AnswerShape
 from pilotfish.guarantees import drift, kept_curve
-from pilotfish.guarantees.certify import Design, choose, first_tier, statistics
+from pilotfish.guarantees.certify import first_tier, statistics
 from pilotfish.guarantees.consistency import with_votes
 from pilotfish.guarantees.known import example, repeated
+from pilotfish.guarantees.prove import Design, by_field, most_errors, prove
 from pilotfish.guarantees.split import data_sha256
 from pilotfish.guarantees.tiers import Rows
 from pilotfish.routing.policy import policy_of
-from pilotfish.scoring.answers import disagreement
+from pilotfish.scoring.answers import disagreement, disagreements
 from pilotfish.specialists.load import load
 from pilotfish.specialists.specialist import Predictions, Specialist
 from pilotfish.stats import sequence, spending, weighted
@@ -108,7 +109,8 @@ def examine(certificate: Certificate, examples: Sequence[Example], specialist: S
     if len(rows) != certificate.n:
         return Recomputed(found, None)
     texts = [row.text for row in rows]
-    full = _said(specialist.predict(texts), rows)
+    said = specialist.predict(texts)
+    full = _said(said, rows)
     gates = policy_of(certificate).gates
     try:
         first = None if gates.first is None else _said(specialist.predict_first(texts), rows)
@@ -116,10 +118,12 @@ def examine(certificate: Certificate, examples: Sequence[Example], specialist: S
         return Recomputed([*found, _differs("first", "gates of a first tier", error.message)], None)
     order = certificate.details.get("order_of_tests", [])
     planned = Design(min_scope=certificate.min_scope, first=gates.first, order=order, expected_coverage=0.0)
-    curve = planned.curve(full, first)
-    unequal = planned.drawn(full, first, weighted.weights([row.probability for row in rows]))
+    names = certificate.details.get("fields")
+    counted = [(full, first)] if names is None else [(one, None) for one in _by_field(said, rows, full)]
     delta = spending.share(certificate.claim.delta, certificate.attempt)
-    choice = choose(curve, unequal, order, certificate.claim, delta)
+    weights = weighted.weights([row.probability for row in rows])
+    proven = prove(planned, counted, weights, certificate.claim, delta)
+    curve, unequal, choice = most_errors(proven) if proven else (planned.curve(*counted[0]), None, None)
     served = curve.at([certificate.min_certainty])[0]
     again: dict[str, object] = {
         "artefact_sha256": specialist.sha256,
@@ -135,6 +139,8 @@ def examine(certificate: Certificate, examples: Sequence[Example], specialist: S
         parts = first_tier(first, gates.first)
         again["first"] = replace(certificate.first, n_served=parts.n_served, errors=parts.errors)
     found += _compare(certificate, again)
+    if names is not None and (proven is None or not _all_equal(names, by_field(proven, specialist.card.shape.names))):
+        found.append(_differs("details.fields", "the errors and bound of each field", "others"))
     stated = certificate.details.get("baseline")
     if stated is not None and stated != drift.recounted(stated, statistics(full, first, gates.first)):
         found.append(_differs("details.baseline", "the scores drift is watched against", "others"))
@@ -155,6 +161,18 @@ def _keeps(certificate: Certificate, rows: Curve) -> bool:
 def _said(said: Predictions, rows: Sequence[Example]) -> Rows:
     losses = [disagreement(answer, row.answer) for answer, row in zip(said.answers, rows, strict=True)]
     return Rows(losses, said.certainty.tolist(), said.scope.tolist())
+
+
+def _by_field(said: Predictions, rows: Sequence[Example], full: Rows) -> list[Rows]:
+    """The rows with the losses of each field alone."""
+    losses = [disagreements(answer, row.answer) for answer, row in zip(said.answers, rows, strict=True)]
+    return [full._replace(losses=one) for one in zip(*losses, strict=True)]
+
+
+def _all_equal(stated: Mapping[str, Mapping[str, float]], found: Mapping[str, Mapping[str, float]]) -> bool:
+    return stated.keys() == found.keys() and all(
+        _equal(stated[name][key], value) for name, one in found.items() for key, value in one.items()
+    )
 
 
 def _registered(home: Home, certificate: Certificate, certificate_id: str) -> list[Difference]:

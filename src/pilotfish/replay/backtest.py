@@ -30,6 +30,7 @@ from pilotfish.tasks.shapes import Given, settle_shape
 
 if TYPE_CHECKING:  # without an encoder nothing of what runs one is installed
     from pilotfish.specialists.encoder import Encoder
+    from pilotfish.students.recipe import Tuning
 
 N_TIMED = 200
 """Local decisions timed one by one for the latency figures."""
@@ -42,7 +43,8 @@ LONGER = (0.25, 0.5, 0.75)
 class Options:
     """How to replay. `observe` is the number of requests to observe before serving, None for auto.
 
-    `audit_rate` is chosen by each certificate where it is None.
+    `audit_rate` is chosen by each certificate where it is None. With `tuning` encoders are fine-tuned as they would be
+    live, but for the question what observing longer would have bought.
     """
 
     observe: int | None = None
@@ -52,6 +54,7 @@ class Options:
     price: Price | None = None
     what_if: bool = True
     seed: int = 0
+    tuning: Tuning | None = None
 
 
 def backtest(
@@ -74,7 +77,7 @@ def backtest(
     local_s: list[float] = []
     with tempfile.TemporaryDirectory(prefix="pilotfish-backtest-") as folder:
         setup = Setup(
-            workshop=Workshop(claim=claim, encoder=encoder, folder=Path(folder)),
+            workshop=Workshop(claim=claim, encoder=encoder, folder=Path(folder), tuning=options.tuning),
             first_after=options.first_after,
             growth=options.growth,
             is_patient=options.observe is None,

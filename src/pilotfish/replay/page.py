@@ -43,7 +43,7 @@ def headline(report: Report) -> str:
     if not report.served:
         none = "was" if report.is_live else "would have been"
         return f"Of {_requests(report)} none {none} answered locally under the promise of {promise}."
-    found = report.disagreement if claim.per == "answer" else report.disagreement_per_traffic
+    found = report.disagreement if claim.is_of_served else report.disagreement_per_traffic
     return (
         f"Of {_requests(report)} {report.served:,} ({100 * report.coverage:.1f} %) {would} answered locally, under the "
         f"promise of {promise}; found: {text(found)}."
@@ -110,7 +110,7 @@ def _timeline(task: Replayed, report: Report) -> str:
     for start, end in pairwise(edges):
         served = task.served[start:end]
         differing = int((served & task.differs[start:end]).sum())
-        of = int(served.sum()) if report.claim.per == "answer" else end - start
+        of = int(served.sum()) if report.claim.is_of_served else end - start
         coverage.append(served.mean())
         wrong.append(differing / of if of else 0.0)
     scale = max(0.1, 2 * report.claim.max_risk, *wrong)

@@ -247,7 +247,8 @@ class Timeline:
             self._known.append((index, "audit", probability))
             self._n_drawn += 1
             counts = local or serving.certificate.claim.per == "traffic"
-            if serving.audit.observe(loss=float(differs), is_local=local):
+            by_field = answers.disagreements(decided.answer, reference)
+            if serving.audit.observe(loss=float(differs), is_local=local, by_field=by_field):
                 result.withdrawn_at = position
                 self._serving = None
                 self._pace.begin_again(len(self._known), result.rows[index].time_s)

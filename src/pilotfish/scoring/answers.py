@@ -116,6 +116,13 @@ def disagreement(a: tuple[str, ...] | None, b: tuple[str, ...] | None) -> float:
     return 0.0 if a is not None and a == b else 1.0
 
 
+def disagreements(a: tuple[str, ...] | None, b: tuple[str, ...] | None) -> tuple[float, ...]:
+    """The same of each field; where one answer does not have the shape, all of them differ."""
+    if a is None or b is None:
+        return (1.0,) * len(a or b or ())
+    return tuple(float(one != other) for one, other in zip(a, b, strict=True))
+
+
 def majority(said: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
     """The values that more than half of several answers agree on; None where there are none such."""
     values, n = Counter(said).most_common(1)[0]

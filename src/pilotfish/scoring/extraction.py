@@ -7,7 +7,8 @@ lists, case and spaces of a span, and whether a missing value is left out, null 
 
 The `style` of such a shape: "before" and "after" are what stands around the JSON, "indent", "item", "key" and "ascii"
 how it is laid out, "[] PATH" the keys of the type and the text in the entities of a list, "case NAME" how a span is
-recased, and "bare" marks an answer that is one value and no JSON. Standard library only.
+recased, "bare" marks an answer that is one value and no JSON, and "question" says which line of an input asks what is
+to be found in its other lines. Standard library only.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pilotfish.core.asked import passage_of, place_of_questions
 from pilotfish.core.errors import SpecialistError
 from pilotfish.core.grounding import NOTHING, Source, Words, canonical, of_json, places
 from pilotfish.core.task import AnswerShape, Field
@@ -68,11 +70,20 @@ def settle_extraction(answers: Sequence[str], inputs: Sequence[str]) -> AnswerSh
     does not stand in the input.
     """
     pairs = list(zip(answers, inputs, strict=True))[-MOST_GROUNDED:]
-    first = [_answered(*pair) for pair in pairs[-FIRST_LOOK:]]
+    place = place_of_questions([text for _, text in pairs])
+    passages = [(answer, passage_of(text, place)) for answer, text in pairs]
+    asked = (("question", place),) if place else ()
+    first = [_answered(*pair) for pair in passages[-FIRST_LOOK:]]
     if 2 * sum(one.root is not None for one in first) > len(first):
-        return _settle_object([_answered(*pair) for pair in pairs])
+        shape = _settle_object([_answered(*pair) for pair in passages])
+        if not isinstance(shape, str) and [(item.source, item.is_list) for item in shape.fields] == [("span", False)]:
+            return replace(shape, style=shape.style + asked)
+        # What is asked for may then stand in the question, too.
+        return _settle_object([_answered(*pair) for pair in pairs]) if place else shape
     shape = _settle_bare(first)
-    return shape if isinstance(shape, str) else _settle_bare([_answered(*pair) for pair in pairs])
+    if not isinstance(shape, str):
+        shape = _settle_bare([_answered(*pair) for pair in passages])
+    return shape if isinstance(shape, str) else replace(shape, style=shape.style + asked)
 
 
 def parse_extraction(shape: AnswerShape, text: str) -> tuple[str, ...] | None:
@@ -97,7 +108,7 @@ def render_extraction(shape: AnswerShape, values: Sequence[str], text: str) -> s
 
     Raises `SpecialistError` for a span that does not stand there.
     """
-    style, words = dict(shape.style), Words.of(text)
+    style, words = dict(shape.style), Words.of(passage_of(text, shape.question))
     if "bare" in style:
         return shape.fields[0].nothing if values[0] == NOTHING else _surfaces(shape.fields[0], values[0], words)[0][1]
     lists = _entity_keys(style)

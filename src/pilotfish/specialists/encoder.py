@@ -12,6 +12,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,28 @@ _FAILURES = tuple(
 )
 
 
+Text = str | tuple[int, ...]
+"""A text, or the numbers of the tokens that one was split into."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pieces:
+    """A text as its tokenizer splits it: the special tokens `before` and `after`, the `ids` [n] between and where they
+    stand in the text, `offsets` [n, 2]."""
+
+    before: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    after: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    def under(self, places: Sequence[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first and the last piece of what stands at each of the places; first > last where no piece does."""
+        sought = np.array(places, np.int64).reshape(-1, 2)
+        first = np.searchsorted(self.offsets[:, 1], sought[:, 0], "right")
+        last = np.searchsorted(self.offsets[:, 0], sought[:, 1], "left") - 1
+        return first, last
+
+
 class Graph:
     """Another graph that reads the same tokens, such as the lower layers alone. `SpecialistError` for no such graph."""
 
@@ -72,7 +95,7 @@ class Encoder:
         self._folder = folder
         self._words: WordReader | None = None
         self._lock = threading.Lock()
-        self._max_tokens: int = card["max_tokens"]
+        self.max_tokens: int = card["max_tokens"]
         self.name: str = card["name"]
         self.dimension: int = card["dimension"]
         self.sha256 = sha256
@@ -110,18 +133,24 @@ class Encoder:
         tokenizer.no_truncation()
         return cls(_session(contents[GRAPH]), tokenizer, known, sha256(contents[CARD]), folder)
 
-    def run(self, text: str, graph: Graph | None = None) -> NDArray[np.float32]:
+    def run(self, text: Text, graph: Graph | None = None) -> NDArray[np.float32]:
         """What the graph says of one text: its embedding, or of another `graph` of the same encoder its own output.
 
         Raises `SpecialistError` where onnxruntime fails.
         """
+        return self.outputs(self.tokens(text), graph=graph)[0]
+
+    def outputs(
+        self, tokens: Sequence[int], graph: Graph | None = None, **others: NDArray[np.float32]
+    ) -> list[NDArray[np.float32]]:
+        """All that the graph says of one text of these tokens; `others` are its further inputs. As `run`."""
         session = self._session if graph is None else graph.session
+        inputs: dict[str, NDArray[Any]] = {"input_ids": np.array(tokens, np.int64), **others}
         try:
-            (found,) = session.run(None, {"input_ids": np.array([self.tokens(text)], np.int64)})
+            found = session.run(None, {name: value[None] for name, value in inputs.items()})
         except _FAILURES as error:
             raise SpecialistError(f"The encoder failed: {error}") from error
-        output: NDArray[np.float32] = found[0]
-        return output
+        return [output[0] for output in found]
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The embeddings, float32 [n, dimension], each of length 1. Of a text over `max_tokens` both ends are read.
@@ -158,32 +187,40 @@ class Encoder:
             raise SpecialistError(f"The encoder {self.name} has no graph for words: {error}", hint=hint) from error
         if not is_whole:
             raise SpecialistError(f"The graph for words of {self.name} differs from its hash.", hint=hint)
-        return WordReader(self, _session(graph), self._tokenizer, self._max_tokens, sha256(written))
+        return WordReader(self, Graph(graph), sha256(written))
 
-    def count_tokens(self, text: str) -> int:
+    def count_tokens(self, text: Text) -> int:
         """How many tokens of `text` are read."""
         return len(self.tokens(text))
 
-    def tokens(self, text: str) -> list[int]:
+    def pieces(self, text: str) -> Pieces:
+        """What `text` is split into, up to `MAX_CHARACTERS`."""
+        read = self._tokenizer.encode(text[:MAX_CHARACTERS].encode("utf-8", "replace").decode())
+        ids, body = np.array(read.ids, np.int64), np.flatnonzero(np.array(read.special_tokens_mask) == 0)
+        before, after = (ids[: body[0]], ids[body[-1] + 1 :]) if len(body) else (ids, ids[:0])
+        offsets = np.array([read.offsets[piece] for piece in body], np.int64).reshape(-1, 2)
+        return Pieces(before=before, ids=ids[body], after=after, offsets=offsets)
+
+    def tokens(self, text: Text) -> Sequence[int]:
         """The numbers of the tokens that are read of `text`."""
+        if not isinstance(text, str):
+            return text
         if len(text) > MAX_CHARACTERS:
             text = f"{text[: MAX_CHARACTERS // 2]} {text[-MAX_CHARACTERS // 2 :]}"
         # A lone surrogate, which JSON can carry, is no UTF-8 and would be refused by the tokenizer.
         tokens: list[int] = self._tokenizer.encode(text.encode("utf-8", "replace").decode()).ids
-        if len(tokens) <= self._max_tokens:
+        if len(tokens) <= self.max_tokens:
             return tokens
-        half = self._max_tokens // 2
-        return tokens[: self._max_tokens - half] + tokens[-half:]
+        half = self.max_tokens // 2
+        return tokens[: self.max_tokens - half] + tokens[-half:]
 
 
 class WordReader:
     """Reads the words of a text: its embedding, and for each word a state that its neighbours have coloured."""
 
-    def __init__(self, encoder: Encoder, session: Any, tokenizer: Tokenizer, max_tokens: int, sha256: str) -> None:  # noqa: ANN401
+    def __init__(self, encoder: Encoder, graph: Graph, sha256: str) -> None:
         self._encoder = encoder
-        self._session = session
-        self._tokenizer = tokenizer
-        self._max_tokens = max_tokens
+        self._graph = graph
         self.dimension = encoder.dimension
         self.sha256 = sha256
 
@@ -193,33 +230,23 @@ class WordReader:
         A word's state is the mean of those of its first and last piece; 0 where none is read (past `MAX_CHARACTERS`). A
         text over `max_tokens` is read in windows. Raises `SpecialistError` where onnxruntime fails.
         """
-        read = self._tokenizer.encode(text[:MAX_CHARACTERS].encode("utf-8", "replace").decode())
-        ids, body = np.array(read.ids, np.int64), np.flatnonzero(np.array(read.special_tokens_mask) == 0)
-        before, after = (ids[: body[0]], ids[body[-1] + 1 :]) if len(body) else (ids, ids[:0])
-        size = self._max_tokens - len(before) - len(after)
-        states = np.zeros((len(body) + 1, self.dimension), np.float32)
+        pieces = self._encoder.pieces(text)
+        n, n_before = len(pieces.ids), len(pieces.before)
+        size = self._encoder.max_tokens - n_before - len(pieces.after)
+        states = np.zeros((n + 1, self.dimension), np.float32)
         embedding = np.empty(0, np.float32)
-        for start in range(0, max(1, len(body)), size):
-            window = body[start : start + size]
-            embedding, found = self._run(np.concatenate([before, ids[window], after]))
-            states[start : start + len(window)] = found[len(before) : len(before) + len(window)]
-        if len(body) > size or len(text) > MAX_CHARACTERS:
+        for start in range(0, max(1, n), size):
+            window = pieces.ids[start : start + size]
+            tokens = np.concatenate([pieces.before, window, pieces.after])
+            embedding, found = self._encoder.outputs(tokens.tolist(), self._graph)
+            states[start : start + len(window)] = found[n_before : n_before + len(window)]
+        if n > size or len(text) > MAX_CHARACTERS:
             embedding = self._encoder.encode([text])[0]
-        offsets = np.array([read.offsets[piece] for piece in body], np.int64).reshape(-1, 2)
-        sought = np.array(places, np.int64).reshape(-1, 2)
-        first = np.searchsorted(offsets[:, 1], sought[:, 0], "right")
-        last = np.searchsorted(offsets[:, 0], sought[:, 1], "left") - 1
+        first, last = pieces.under(places)
         # What no piece covers points at the row of zeros behind the last piece.
         unread = first > last
-        first[unread], last[unread] = len(body), len(body)
+        first[unread], last[unread] = n, n
         return embedding, (states[first] + states[last]) * np.float32(0.5)
-
-    def _run(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        try:
-            embedding, words = self._session.run(["embedding", "words"], {"input_ids": ids[None]})
-        except _FAILURES as error:
-            raise SpecialistError(f"The encoder failed: {error}") from error
-        return embedding[0], words[0]
 
 
 def _session(graph: bytes) -> Any:  # noqa: ANN401 (onnxruntime is untyped)

@@ -21,9 +21,11 @@ def load(folder: Path, encoder: Encoder | None) -> Specialist:
 def of(folder: Folder, encoder: Encoder | None) -> Specialist:
     """The same of a folder that has been read."""
     if folder.card.shape.kind == "extraction":
-        # It needs what runs an encoder, which specialists of n-grams alone do without.
+        # They need what runs an encoder, which specialists of n-grams alone do without.
         from pilotfish.specialists.extractor import Extractor  # noqa: PLC0415
+        from pilotfish.specialists.reader import Reader  # noqa: PLC0415
 
-        return Extractor.of(folder, encoder)
+        reads = Extractor if folder.card.shares_encoder else Reader
+        return reads.of(folder, encoder)
     kind = Retriever if folder.card.shape.is_retrieved else Specialist
     return kind.of(folder, encoder)

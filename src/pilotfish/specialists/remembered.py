@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotfish.core.errors import MissingExtraError
-from pilotfish.specialists.encoder import Encoder, Graph, WordReader
+from pilotfish.specialists.encoder import Encoder, Graph, Text, WordReader
 
 try:
     import numpy as np
@@ -59,11 +59,11 @@ class RememberedEncoder(Encoder):
         """As `Encoder.words`; the states of words are too many to remember."""
         return self._encoder.words()
 
-    def count_tokens(self, text: str) -> int:
+    def count_tokens(self, text: Text) -> int:
         """As `Encoder.count_tokens`."""
         return self._encoder.count_tokens(text)
 
-    def run(self, text: str, graph: Graph | None = None) -> NDArray[np.float32]:
+    def run(self, text: Text, graph: Graph | None = None) -> NDArray[np.float32]:
         """As `Encoder.run`, from no memory."""
         return self._encoder.run(text, graph)
 

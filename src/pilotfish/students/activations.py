@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pilotfish.core.errors import MissingExtraError
-from pilotfish.specialists.encoder import Encoder, Graph
+from pilotfish.specialists.encoder import Encoder, Graph, Text
 
 try:
     import numpy as np
@@ -41,7 +41,7 @@ class Activations:
 
 
 def compute(
-    texts: Sequence[str], encoder: Encoder, lower: Graph, path: Path, progress: Progress | None = None
+    texts: Sequence[Text], encoder: Encoder, lower: Graph, path: Path, progress: Progress | None = None
 ) -> Activations:
     """The activations of the texts by the graph of the lower layers, kept in the file `path`, which is used where it is
     complete. Raises `SpecialistError` where onnxruntime fails."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from pilotfish.core.errors import MissingExtraError, SpecialistError
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
+from pilotfish.scoring.answers import disagreements
 from pilotfish.specialists.card import Card, read_folder, write_folder
 from pilotfish.specialists.specialist import TENSORS, Floats, Head, servable
 from pilotfish.students import fit
@@ -215,12 +216,14 @@ def score(taught: Lesson, probabilities: Sequence[Floats], scope: Floats) -> Out
 def by_example(taught: Lesson, predicted: Sequence[tuple[str, ...]], certainty: Floats, scope: Floats) -> OutOfFold:
     """What is said of the distinct texts, for every example."""
     answers = tuple(predicted[position] for position in taught.position)
-    differs = [example.answer != answer for example, answer in zip(taught.examples, answers, strict=True)]
+    differs = [disagreements(answer, example.answer) for example, answer in zip(taught.examples, answers, strict=True)]
+    by_field = np.array(differs, np.float64)
     return OutOfFold(
         certainty=certainty[taught.position],
         scope=scope[taught.position],
-        disagreement=np.array(differs, np.float64),
+        disagreement=by_field.max(axis=1),
         answers=answers,
+        by_field=by_field if by_field.shape[1] > 1 else None,
     )
 
 

@@ -93,10 +93,11 @@ def contents(
     graph: bytes | None = None,
     replaced: Mapping[str, NDArray[Any]] | None = None,
     name: str = "",
+    max_tokens: int = MAX_TOKENS,
 ) -> dict[str, bytes]:
     """The files of the artefact made from these weights; fine-tuned tensors stand for their own, under another name.
 
-    A `graph` that is given stands for the int8 one.
+    A `graph` that is given stands for the int8 one. `max_tokens` of a text are read, as far as the weights go.
     """
     # Only building needs onnx: what is built opens with the `local` extra alone.
     from pilotfish.students import encoder_graph  # noqa: PLC0415
@@ -110,7 +111,7 @@ def contents(
         "format": artefact.FORMAT,
         "name": name or found.name,
         "dimension": architecture.dimension,
-        "max_tokens": min(MAX_TOKENS, architecture.max_tokens),
+        "max_tokens": min(max_tokens, architecture.max_tokens),
         "weights_sha256": found.sha256,
         "files": {file: sha256(content) for file, content in files.items()},
     }

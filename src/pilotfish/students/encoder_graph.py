@@ -119,6 +119,17 @@ def layer_weights(weights: Mapping[str, Array], layer: int) -> dict[str, Array]:
     return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanHead:
+    """What points at words: what each of m marks adds to a token's state below `layer` [m, d], and the weights [2, d]
+    and biases [2] of beginnings and ends over the last states."""
+
+    layer: int
+    marks: Array
+    weight: Array
+    bias: Array
+
+
 def write_graph(
     folder: Path,
     *,
@@ -126,11 +137,13 @@ def write_graph(
     word_layer: int = 0,
     replaced: Mapping[str, Array] | None = None,
     n_layers: int | None = None,
+    spans: SpanHead | None = None,
 ) -> bytes:
     """The ONNX model of the encoder in `folder`, weights included; `replaced` stand for its own tensors of that name.
 
     With a `word_layer` it has a second output, `words`: what stands after so many layers, [1, tokens, dimension]. With
-    `n_layers` only so many, from the bottom, are run, and the output is `hidden` [1, tokens, dimension].
+    `spans` it has a second input, `marks` [1, tokens, m], and output, `spans` [1, tokens, 2]. With `n_layers` only so
+    many, from the bottom, are run, and the output is `hidden` [1, tokens, dimension].
 
     At int8 every weight matrix is int8 per output channel and the word table int8 per token, the activations uint8
     at run time, per tensor or token. At int4 the matrices have four bits in blocks of 32 with a scale each, the word
@@ -142,7 +155,7 @@ def write_graph(
     try:
         peaks = _peaks(weights, architecture, depth) if precision == "int8" else []
         graph = _Graph(precision=precision, peaks=peaks)
-        states = _states(graph, weights, architecture, depth)
+        states = _states(graph, weights, architecture, depth, spans)
     except (KeyError, ValueError) as error:
         raise UserError(
             f"The weights in {folder.name!r} do not fit their configuration: {error}.", hint="Fetch them again."
@@ -150,7 +163,11 @@ def write_graph(
     if n_layers is not None:
         graph.nodes.append(helper.make_node("Identity", [states[-1]], ["hidden"]))
         return _model(graph, {"hidden": [1, "tokens", architecture.dimension]})
-    return _finish(graph, architecture, states[-1], states[word_layer] if word_layer else "")
+    extra = {"words": (states[word_layer], architecture.dimension)} if word_layer else {}
+    if spans is not None:
+        product = graph.operator("MatMul", states[-1], graph.constant(spans.weight.T))
+        extra["spans"] = (graph.operator("Add", product, graph.constant(spans.bias)), 2)
+    return _finish(graph, architecture, states[-1], extra, 0 if spans is None else len(spans.marks))
 
 
 def parse_graph(content: bytes) -> Any:  # noqa: ANN401 (onnx is untyped)
@@ -236,11 +253,21 @@ class _Graph:
         return self.operator("LayerNormalization", value, scale, bias, axis=-1, epsilon=epsilon)
 
 
-def _states(graph: _Graph, weights: dict[str, Array], architecture: Architecture, n_layers: int) -> list[str]:
+def _states(
+    graph: _Graph,
+    weights: dict[str, Array],
+    architecture: Architecture,
+    n_layers: int,
+    spans: SpanHead | None = None,
+) -> list[str]:
     """What stands before the first layer, and after each of so many."""
     states = [_embeddings(graph, weights, architecture)]
     for layer in range(n_layers):
-        states.append(_layer(graph, layer_weights(weights, layer), architecture, states[-1]))
+        hidden = states[-1]
+        if spans is not None and layer == spans.layer:
+            marked = graph.operator("MatMul", "marks", graph.constant(spans.marks))
+            hidden = graph.operator("Add", hidden, marked)
+        states.append(_layer(graph, layer_weights(weights, layer), architecture, hidden))
     return states
 
 
@@ -310,22 +337,27 @@ def _attention(graph: _Graph, weights: dict[str, Array], architecture: Architect
     return graph.operator("Reshape", mixed, graph.integers(0, 0, architecture.dimension))
 
 
-def _finish(graph: _Graph, architecture: Architecture, hidden: str, words: str) -> bytes:
+def _finish(
+    graph: _Graph, architecture: Architecture, hidden: str, extra: Mapping[str, tuple[str, int]], n_marks: int
+) -> bytes:
+    """The model with the embedding and `extra` outputs of so many numbers a token, by name."""
     if architecture.is_mean_pooled:
         pooled = graph.operator("ReduceMean", hidden, graph.integers(1), keepdims=0)
     else:
         pooled = graph.operator("Gather", hidden, graph.constant(np.array(0, np.int64)), axis=1)
     graph.nodes.append(helper.make_node("LpNormalization", [pooled], ["embedding"], axis=-1, p=2))
     shapes: dict[str, list[int | str]] = {"embedding": [1, architecture.dimension]}
-    if words:
-        graph.nodes.append(helper.make_node("Identity", [words], ["words"]))
-        shapes["words"] = [1, "tokens", architecture.dimension]
-    return _model(graph, shapes)
+    for name, (value, width) in extra.items():
+        graph.nodes.append(helper.make_node("Identity", [value], [name]))
+        shapes[name] = [1, "tokens", width]
+    return _model(graph, shapes, n_marks)
 
 
-def _model(graph: _Graph, shapes: Mapping[str, list[int | str]]) -> bytes:
+def _model(graph: _Graph, shapes: Mapping[str, list[int | str]], n_marks: int = 0) -> bytes:
     """The model of the graph; `shapes` are those of its outputs."""
     inputs = [helper.make_tensor_value_info("input_ids", onnx.TensorProto.INT64, [1, "tokens"])]
+    if n_marks:
+        inputs.append(helper.make_tensor_value_info("marks", onnx.TensorProto.FLOAT, [1, "tokens", n_marks]))
     outputs = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     model = helper.make_model(
         helper.make_graph(graph.nodes, "encoder", inputs, outputs, graph.constants),

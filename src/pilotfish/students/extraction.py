@@ -38,6 +38,9 @@ MAX_WORDS = 300_000
 MIN_TEXTS_A_COLUMN = 2
 """A feature seen in fewer texts is left out, as of the n-grams."""
 
+MAX_ASKED_WORDS = 50_000
+"""Of passages with questions, which tags do not understand: how little they find shows in few (see `reading.py`)."""
+
 _EVERY = 256
 
 
@@ -60,7 +63,7 @@ def distil_extraction(
     encoder reads no words.
     """
     started = time.monotonic()
-    taught = lesson(_latest(examples), task)
+    taught = lesson(_latest(examples, MAX_ASKED_WORDS if task.shape.question else MAX_WORDS), task)
     try:
         reader = encoder.words()
     except SpecialistError as error:
@@ -88,11 +91,11 @@ def distil_extraction(
     return distil.write(home, taught, made, started)
 
 
-def _latest(examples: Sequence[Example]) -> Sequence[Example]:
-    """The latest examples with at most `MAX_WORDS` words; always one."""
+def _latest(examples: Sequence[Example], most: int) -> Sequence[Example]:
+    """The latest examples with at most `most` words; always one."""
     latest = examples[-MAX_EXAMPLES:]
     lengths = np.array([len(words_of(example.text)) for example in latest])
-    n_kept = int((np.cumsum(lengths[::-1]) <= MAX_WORDS).sum())
+    n_kept = int((np.cumsum(lengths[::-1]) <= most).sum())
     return latest[-max(1, n_kept) :]
 
 

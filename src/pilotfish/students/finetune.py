@@ -124,24 +124,19 @@ def mean(halves: Sequence[Tuned], drill: Drill) -> Tuned:
 
 def cpu_seconds(drill: Drill, layers: Layers, recipe: Recipe) -> float:
     """CPU-seconds that one epoch over the drill's rows will take, from one step on a usual batch (after another)."""
-    by_length = sorted(drill.rows.tolist(), key=drill.activations.length)
-    middle = len(by_length) // 2
-    batch = by_length[middle : middle + recipe.batch]
-    run = _Fields(drill, layers, recipe)
-    run.step(batch, 0.0)
-    started = time.process_time()
-    run.step(batch, 0.0)
-    n_tokens = sum(map(drill.activations.length, batch))
-    return (time.process_time() - started) * sum(map(drill.activations.length, by_length)) / n_tokens
+    return _Fields(drill, layers, recipe).cpu_seconds()
 
 
 class Run:
-    """One run over the epochs: model, heads and optimizer, and what the epochs so far led to."""
+    """One run over the epochs: model, heads and optimizer, and what the epochs so far led to.
+
+    What is learnt says at what heads it starts, and how wrong they are: of texts in `_loss`, of tokens in `loss`.
+    """
 
     def __init__(self, drill: Rows, layers: Layers, recipe: Recipe) -> None:
-        self.drill, self.recipe = drill, recipe
+        self.drill, self.layers, self.recipe = drill, layers, recipe
         self.top = LastLayers(layers)
-        self.heads = nn.ParameterList([nn.Parameter(torch.tensor(head)) for head in self._first_heads()])
+        self.heads = nn.ParameterList([nn.Parameter(torch.tensor(head)) for head in self.start()])
         self.optimizer = _optimizer(self.top, self.heads, recipe)
         self.epoch = 0
         self.losses: list[float] = []
@@ -180,7 +175,7 @@ class Run:
                 step(done + number + 1, total, loss)
         self.epoch += 1
         if len(self.drill.held_out):
-            self.losses.append(self._held_out_loss())
+            self.losses.append(self.held_out_loss())
         if not self.losses or self.losses[-1] == min(self.losses):
             self.best_epoch, self.best = self.epoch, self._state()
 
@@ -189,22 +184,38 @@ class Run:
         self.top.train()
         for group in self.optimizer.param_groups:
             group["lr"] = group["full_lr"] * pace
-        loss = self._loss(self.top(*padded(self.drill.activations, batch)), batch)
+        loss = self.loss(batch)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([*self.top.parameters(), *self.heads], CLIP)
         self.optimizer.step()
         return float(loss.detach())
 
-    def _first_heads(self) -> list[NDArray[np.float32]]:
+    def cpu_seconds(self) -> float:
+        """CPU-seconds that one epoch will take; the run is of no use after."""
+        length = self.drill.activations.length
+        by_length = sorted(self.drill.rows.tolist(), key=length)
+        middle = len(by_length) // 2
+        batch = by_length[middle : middle + self.recipe.batch]
+        self.step(batch, 0.0)
+        started = time.process_time()
+        self.step(batch, 0.0)
+        return (time.process_time() - started) * sum(map(length, by_length)) / sum(map(length, batch))
+
+    def start(self) -> list[NDArray[np.float32]]:
         """What the heads start from; `self.top` is there already."""
         raise NotImplementedError
+
+    def loss(self, batch: Sequence[int]) -> torch.Tensor:
+        """How wrong layers and heads are about a batch."""
+        return self._loss(self.top(*padded(self.drill.activations, batch)), batch)
 
     def _loss(self, embeddings: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
         """How wrong the heads are about a batch."""
         raise NotImplementedError
 
-    def _held_out_loss(self) -> float:
+    def held_out_loss(self) -> float:
+        """How wrong they are about what is held out."""
         with torch.inference_mode():
             rows = self.drill.held_out.tolist()
             return float(self._judged(torch.tensor(embed_all(self.top, self.drill.activations, rows)), rows))
@@ -288,7 +299,8 @@ class _Fields(Run):
         self.given = heads
         super().__init__(drill, layers, recipe)
 
-    def _first_heads(self) -> list[NDArray[np.float32]]:
+    def start(self) -> list[NDArray[np.float32]]:
+        """The means of the classes, or the heads given."""
         heads = self.given or list(map(self._class_means, self.seen, self.drill.labels))
         return [functional.normalize(torch.tensor(head), dim=-1).numpy() for head in heads]
 

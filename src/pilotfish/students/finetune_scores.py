@@ -60,7 +60,8 @@ class _Models(Run):
 
     drill: ScoreDrill
 
-    def _first_heads(self) -> list[NDArray[np.float32]]:
+    def start(self) -> list[NDArray[np.float32]]:
+        """Heads that say nothing yet, with each model's mean score."""
         scores = self.drill.scores
         self.scores = torch.tensor(scores)
         shares = scores[self.drill.rows].mean(axis=0).clip(_LEAST_SHARE, 1.0 - _LEAST_SHARE)

@@ -94,17 +94,8 @@ class _Bench:
     ) -> None:
         self.taught, self.encoder, self.tuning, self.progress = taught, encoder, tuning, progress
         self.recipe = tuning.recipe
-        decides = [taught.data_sha256, encoder.sha256, tuning.weights.sha256, dataclasses.asdict(self.recipe)]
-        self.folder = tuning_folder(home) / f"{taught.task.id}-{sha256(json.dumps(decides).encode())[:16]}"
-        for other in self.folder.parent.glob(f"{taught.task.id}-*"):
-            if other != self.folder:
-                shutil.rmtree(other, ignore_errors=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        source = tuning.weights.folder
-        architecture = encoder_graph.read_architecture(source)
-        n_layers = min(self.recipe.n_layers or _n_layers(taught), architecture.n_layers)
-        self.layers = Layers(architecture=architecture, weights=encoder_graph.read_weights(source), n_layers=n_layers)
-        lower = Graph(encoder_graph.write_graph(source, n_layers=architecture.n_layers - n_layers))
+        self.folder = working_folder(taught, encoder.sha256, home, tuning)
+        self.layers, lower = cut(tuning, _n_layers(taught))
         self.activations = compute(taught.texts, encoder, lower, self.folder / "activations.npy", progress)
         self.tuned: list[finetune.Tuned] = []
 
@@ -154,7 +145,7 @@ class _Bench:
             for number, (field, (weight, bias)) in enumerate(zip(fields, self._dense(tuned), strict=True))
         }
         return distil.Made(
-            students=(f"cosine head, {self._which} fine-tuned", distil.WORDS, "nearest neighbours"),
+            students=(f"cosine head, {which(self.layers)} fine-tuned", distil.WORDS, "nearest neighbours"),
             heads=heads,
             out_of_fold=scored,
             tensors=distil.tensors_of(projection, distil.projected(vectors, projection), taught),
@@ -163,11 +154,6 @@ class _Bench:
             libraries=("onnxruntime", "torch"),
             files=files,
         )
-
-    @property
-    def _which(self) -> str:
-        """Which layers learn, in words."""
-        return "last layer" if self.layers.n_layers == 1 else f"last {self.layers.n_layers} layers"
 
     def clear(self) -> None:
         """Remove what would have been taken up after an interruption."""
@@ -203,7 +189,7 @@ class _Bench:
         # Both halves together are one run over everything, and one epoch more follows.
         halves_s, all_s = (math.ceil(n * epoch_s) for n in (self.recipe.n_epochs, self.recipe.n_epochs + 1))
         self.tuning.announce(
-            f"Fine-tuning the encoder for {self.taught.task.name}: {len(rows):,} texts, {self._which}, "
+            f"Fine-tuning the encoder for {self.taught.task.name}: {len(rows):,} texts, {which(self.layers)}, "
             f"at most {all_s:,} CPU-seconds on this machine, {halves_s:,} if it does not pay."
         )
 
@@ -239,6 +225,31 @@ def checked(exact: NDArray[np.float32], written: NDArray[np.float32], name: str)
 def some(n: int) -> NDArray[np.intp]:
     """The texts of n, evenly chosen, that a graph is checked by."""
     return np.unique(np.linspace(0, n - 1, N_CHECKED).astype(np.intp))
+
+
+def working_folder(taught: Lesson, encoder_sha256: str, home: Path, tuning: Tuning) -> Path:
+    """Where the work of one fine-tuning stands until it is done; what was begun on other rows is removed."""
+    decides = [taught.data_sha256, encoder_sha256, tuning.weights.sha256, dataclasses.asdict(tuning.recipe)]
+    folder = tuning_folder(home) / f"{taught.task.id}-{sha256(json.dumps(decides).encode())[:16]}"
+    for other in folder.parent.glob(f"{taught.task.id}-*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def cut(tuning: Tuning, n_layers: int) -> tuple[Layers, Graph]:
+    """The encoder's layers that learn, `n_layers` where the recipe does not say, and the graph of those below."""
+    source = tuning.weights.folder
+    architecture = encoder_graph.read_architecture(source)
+    n_layers = min(tuning.recipe.n_layers or n_layers, architecture.n_layers)
+    layers = Layers(architecture=architecture, weights=encoder_graph.read_weights(source), n_layers=n_layers)
+    return layers, Graph(encoder_graph.write_graph(source, n_layers=architecture.n_layers - n_layers))
+
+
+def which(layers: Layers) -> str:
+    """Which layers learn, in words."""
+    return "last layer" if layers.n_layers == 1 else f"last {layers.n_layers} layers"
 
 
 def _n_layers(taught: Lesson) -> int:

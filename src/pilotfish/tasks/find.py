@@ -117,4 +117,6 @@ def _description(task: Task) -> str:
         for field in task.shape.fields
     )
     kind = "is extracted from the input" if task.shape.kind == "extraction" else "is one of a closed set"
+    if task.shape.question:
+        kind = f"is a span of a passage that the {task.shape.question} line of the input asks for"
     return f"{task.n_requests:,} requests share instructions; each answer {kind}: {fields}."

@@ -52,7 +52,7 @@ def test_whole_numbers_are_fine_where_a_fraction_may_stand(tmp_path: Path) -> No
         ("[quality]\nmax_risk = 'high'", "must be of type float"),
         ("[quality]\nmax_risk = true", "must be of type float"),
         ("[quality]\nmax_risk = 0.7", "must lie between"),
-        ("[quality]\nper = 'request'", "must be one of answer, traffic"),
+        ("[quality]\nper = 'request'", "must be one of answer, field, traffic"),
         ("quality = 3", "must be a table"),
         ("[server]\nport = 70000", "must lie between 0 and 65535"),
         ("[large]\nurl = 'localhost:1234'", "must start with http"),

@@ -102,3 +102,19 @@ def test_a_stricter_promise_is_audited_more_within_bounds():
 def test_a_quiet_risk_near_the_promise_asks_for_more_evidence():
     calm, tense = Audit(Claim(max_risk=0.02), quiet_risk=0.005), Audit(Claim(max_risk=0.02), quiet_risk=0.02)
     assert calm.watch.delay(0.06) < tense.watch.delay(0.06)
+
+
+def test_each_field_of_a_promise_per_field_is_watched():
+    audit = Audit(Claim(max_risk=0.02, per="field"), n_fields=2)
+    for place in range(400):
+        # Either field differs in one request of 50, never both: the whole answer in two.
+        row = (float(place % 50 == 0), float(place % 50 == 25))
+        audit.observe(loss=max(row), is_local=True, by_field=row)
+    assert not audit.withdraws
+    again = Audit.from_json(json.loads(json.dumps(audit.to_json())))
+    for place in range(600):
+        row = (0.0, float(place % 8 == 0))
+        again.observe(loss=max(row), is_local=True, by_field=row)
+    assert again.withdraws
+    assert "in the worst field" in again.evidence(0.1)
+    assert again.losses == 8 + 75

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from pilotfish.core.certificate import Certificate, Claim, Refusal
-from pilotfish.guarantees.certify import Evidence, Terms, certify, expected_coverage
+from pilotfish.guarantees.certify import Evidence, Terms, certify, expected_coverage, promise
 from pilotfish.guarantees.consistency import Repeated
 from pilotfish.routing.policy import policy_of
 from pilotfish.stats import binomial, spending
@@ -168,3 +168,70 @@ def test_a_claim_without_sense_is_refused():
     for claim in (Claim(max_risk=0.0), Claim(max_risk=0.05, confidence=1.0), Claim(max_risk=math.nan)):
         with pytest.raises(ValueError, match="strictly between"):
             certify(evidence(n=50), claim, TERMS)
+
+
+def in_fields(seed=1, n=1500, n_fold=4000, worst=(0.4, 0.1, 0.0)):
+    """Evidence of an answer of three fields that err independently of each other, more or less often."""
+
+    def rows(seed, n):
+        source = random.Random(seed)
+        certainty = [source.random() for _ in range(n)]
+        losses = [[float(source.random() < w * (1 - c) ** 3) for c in certainty] for w in worst]
+        return certainty, losses
+
+    (certainty, losses), (fold_certainty, fold) = rows(seed, n), rows(seed + 1000, n_fold)
+
+    def of(losses, fold_losses, **more):
+        fixed = {"certainty": certainty, "scope": [1.0] * n}
+        fixed |= {"fold_certainty": fold_certainty, "fold_scope": [1.0] * n_fold}
+        return Evidence(losses=losses, fold_losses=fold_losses, **fixed, **more)
+
+    fields = tuple(of(*pair) for pair in zip(losses, fold, strict=True))
+    return of(
+        [max(row) for row in zip(*losses, strict=True)], [max(row) for row in zip(*fold, strict=True)], fields=fields
+    )
+
+
+NAMED = dataclasses.replace(TERMS, fields=("city", "guests", "kind"))
+
+
+def test_a_promise_per_field_is_about_each_of_them():
+    found = in_fields()
+    claim = Claim(max_risk=0.02, per="field")
+    certificate, whole = certify(found, claim, NAMED), certify(found, dataclasses.replace(claim, per="answer"), NAMED)
+    assert certificate.coverage > whole.coverage
+    stated = certificate.details["fields"]
+    assert list(stated) == ["city", "guests", "kind"]
+    served = [
+        c >= certificate.min_certainty and s >= certificate.min_scope
+        for c, s in zip(found.certainty, found.scope, strict=True)
+    ]
+    for field, one in zip(found.fields, stated.values(), strict=True):
+        assert one["errors"] == sum(loss for loss, is_served in zip(field.losses, served, strict=True) if is_served)
+        assert one["bound"] == pytest.approx(binomial.upper(int(one["errors"]), sum(served), certificate.delta_spent))
+        assert one["bound"] <= 0.02
+    assert (certificate.errors, certificate.bound) == (stated["city"]["errors"], stated["city"]["bound"])
+    assert "intersection-union" in certificate.procedure
+    assert "in any one field" in promise(claim)
+
+
+def test_one_field_that_errs_too_often_refuses_them_all():
+    verdict = certify(in_fields(worst=(0.0, 0.0, 5.0)), Claim(max_risk=0.02, per="field"), NAMED)
+    assert isinstance(verdict, Refusal)
+
+
+def test_promises_per_field_are_kept():
+    """Of 40 runs at most 5 % (and three standard deviations) may promise what one of the fields does not keep."""
+
+    def risk(w, t):
+        return w * (1 - t) ** 3 / 4  # the mean of w (1 - c)^3 over c in [t, 1]
+
+    broken = served = 0
+    for run in range(40):
+        found = in_fields(seed=run, n=600, n_fold=1000, worst=(0.4, 0.38, 0.3))
+        verdict = certify(found, Claim(max_risk=0.05, per="field"), NAMED)
+        if isinstance(verdict, Certificate):
+            served += 1
+            broken += risk(0.4, verdict.min_certainty) > 0.05
+    assert served > 30
+    assert broken <= 0.05 * 40 + 3 * (40 * 0.05 * 0.95) ** 0.5

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pilotfish.core.errors import SpecialistError
 from pilotfish.scoring.answers import parse, render, settle
+from tools.tuning import questions
 
 NAMES = [
     f"{first}{last}" for first in ("Ada", "Bo", "Cy", "Dee", "Eve") for last in ("ford", "ley", "mann", "son", "wick")
@@ -165,3 +166,21 @@ def test_whatever_span_is_written_stands_in_the_input(text, value):
     except SpecialistError:
         return
     assert written in text or value == ""
+
+
+def test_an_answer_of_a_question_is_written_as_it_stands_in_the_passage():
+    pairs = questions(200)
+    for write in (str, lambda answer: json.dumps({"answer": answer})):
+        shape = settle([write(answer) for _, answer in pairs], [text for text, _ in pairs])
+        assert (shape.kind, shape.question) == ("extraction", "last")
+        text = "Ada met BABA there\n\nQuestion: baba or bobo?"
+        assert render(shape, parse(shape, write("baba")), text) == write("BABA")
+        with pytest.raises(SpecialistError):
+            render(shape, parse(shape, write("bobo")), text)
+
+
+def test_an_object_of_several_fields_may_copy_from_the_question():
+    pairs = questions(200)
+    answers = [json.dumps({"answer": answer, "choice": text.rpartition(" ")[2][:4]}) for text, answer in pairs]
+    shape = settle(answers, [text for text, _ in pairs])
+    assert (shape.kind, shape.question) == ("extraction", None)

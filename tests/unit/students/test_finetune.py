@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from pilotfish.specialists.encoder import Graph
 from pilotfish.students import encoder_graph, finetune, last_layers
 from pilotfish.students.activations import compute
+from pilotfish.students.last_layers import Layers
 from tools.tiny_models import LAYERS, open_tiny_encoder, write_tiny_bert
 from tools.tuning import RECIPE, in_order
 
@@ -25,7 +26,7 @@ class Bench:
         rows = in_order(n_texts)
         self.texts = [row.text for row in rows]
         self.labels = np.array([row.answer == ("z",) for row in rows], np.int16)
-        self.layers = last_layers.Layers(
+        self.layers = Layers(
             architecture=encoder_graph.read_architecture(self.source),
             weights=encoder_graph.read_weights(self.source),
             n_layers=n_layers,

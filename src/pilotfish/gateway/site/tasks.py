@@ -188,7 +188,7 @@ def _promise(seen: Seen, live: LiveTask, certificate: Certificate | None) -> lis
         )
         return [element("p", refusal.message), element("p", missing, " ", passing) if missing or passing else None]
     claim = certificate.claim
-    base = certificate.n_served if claim.per == "answer" else certificate.n
+    base = certificate.n_served if claim.is_of_served else certificate.n
     said = (
         f"{promise(claim).capitalize()}. Certificate {live.record.certificate_id}, attempt {certificate.attempt}: of "
         f"{certificate.n:,} calibration rows {certificate.n_served:,} ({words.percent(certificate.coverage)}) would be "
