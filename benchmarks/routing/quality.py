@@ -140,7 +140,7 @@ class Bench:
             print(f"fine-tuning {n + 1} of {1 + reader.n_folds}", flush=True)
             folds = np.random.default_rng(0).permutation(len(rows)) % reader.n_folds
             reader.heads(rows[folds != n], pair.small, pair.reference)
-            # The last one is on all rows; one that was interrupted took longer than this.
+            # The last one is on all rows; what FOLDER holds of it already is not counted.
             self.finetuning_s = time.process_time() - started
         self.encoder = Encoder.of(reader.files, "route")
         self.tuned[id(pair.outcomes)] = reader
