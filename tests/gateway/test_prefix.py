@@ -71,6 +71,19 @@ def test_a_kept_stream_is_whole_and_its_cost_is_known(home: Path) -> None:
         assert (asked["is_whole"], asked["cost_usd"]) == (True, pytest.approx(SMALL_USD))
 
 
+def test_what_was_masked_is_put_back_into_a_stream_that_was_begun(home: Path) -> None:
+    adopt(home, route(prefix=PREFIX))
+    rows = [{"role": "user", "content": "Write to jane@example.com"}]
+
+    def echo(asked: Asked) -> Reply:
+        return Reply(text=asked.json["messages"][0]["content"], logprob=-0.1)
+
+    with routed(home, echo, privacy={"mode": "mask"}) as (place, server):
+        _, headers, data = ask(place, rows, stream=True)
+        assert (headers["x-pilotfish-reason"], content(data)) == ("kept", "Write to jane@example.com")
+        assert b"jane" not in server.asked[0].body
+
+
 def test_doubtful_first_tokens_cancel_the_small_model_and_the_reference_answers_alone(home: Path) -> None:
     adopt(home, route(prefix=PREFIX))
     key = make_key(home, "paid", tokens_per_day=10_000)

@@ -11,12 +11,9 @@ from collections.abc import AsyncGenerator
 from pilotfish.core.errors import ModelFormatError, PilotfishError
 from pilotfish.gateway import asgi, error_bodies, receipts
 from pilotfish.gateway.rows import Outcome, Turn
-from pilotfish.gateway.tried import Said
+from pilotfish.gateway.tried import MOST_BYTES, Said
 from pilotfish.models.wire.format import Format
 from pilotfish.models.wire.logprobs import Cleaner
-
-KEEP_BYTES = 8 << 20
-"""Of a stream that are kept for the log; a longer one is relayed whole and logged without its text."""
 
 LEFT = Outcome(status=error_bodies.CLIENT_LEFT, error="the client left")
 
@@ -76,7 +73,7 @@ async def _relayed(
                 if not n_bytes:
                     await start_stream(turn, send)
                 n_bytes += len(piece)
-                if n_bytes <= KEEP_BYTES:
+                if n_bytes <= MOST_BYTES:
                     kept.append(piece)
                 shown = piece if cleaner is None else cleaner.feed(piece)
                 shown = shown if restorer is None else restorer.feed(shown)
@@ -108,7 +105,7 @@ async def start_stream(turn: Turn, send: asgi.Send) -> None:
 async def _stream_outcome(
     form: Format, kept: list[bytes], n_bytes: int, failure: PilotfishError | None, *, is_gone: bool
 ) -> Outcome:
-    if n_bytes > KEEP_BYTES:
+    if n_bytes > MOST_BYTES:
         return Outcome(error="the stream was too long to be logged")
     summary = await form.read_stream(b"".join(kept))
     error = what(failure) if failure is not None else summary.error

@@ -29,6 +29,9 @@ from pilotfish.routing.signals import SIGNALS
 
 T = TypeVar("T")
 
+MOST_BYTES = 8 << 20
+"""Of a stream that are kept beside relaying it; a longer one is relayed whole and logged without its text."""
+
 _HIGHEST = 1e9
 """Written in place of infinity, which JSON does not have."""
 
@@ -42,24 +45,31 @@ class Opened:
     `cleaner` takes out of its pieces what was added for our sake.
     """
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None], added: logprobs.Added) -> None:
-        self._pieces = pieces
+    def __init__(self, model: Model, added: logprobs.Added) -> None:
+        self._model = model.card.name
+        self._pieces = model.stream(added.request)
         self._heard: list[bytes] = []
+        self._n_bytes = 0
         self.added = added
         self.cleaner = logprobs.Cleaner(added)
 
     @property
     def heard(self) -> bytes:
-        """All that has come."""
+        """All that has come, up to `MOST_BYTES`."""
         return b"".join(self._heard)
 
     async def first_tokens(self, n: int) -> logprobs.Tokens:
         """The first `n` tokens, fewer where the stream ends before. Raises a `ModelError`."""
+        beginning = logprobs.Beginning(n)
         async for piece in self._pieces:
-            self._heard.append(piece)
-            found = logprobs.first_tokens(self.heard, n)
+            self._hear(piece)
+            found = beginning.feed(piece)
             if found is not None:
                 return found
+            if self._n_bytes > MOST_BYTES:
+                raise ModelFormatError(
+                    f"{self._model} has streamed {MOST_BYTES:,} bytes and no token.", model=self._model
+                )
         return logprobs.read_stream(self.heard)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
@@ -67,10 +77,15 @@ class Opened:
         try:
             yield self.heard
             async for piece in self._pieces:
-                self._heard.append(piece)
+                self._hear(piece)
                 yield piece
         finally:
             await self._pieces.aclose()
+
+    def _hear(self, piece: bytes) -> None:
+        self._n_bytes += len(piece)
+        if self._n_bytes <= MOST_BYTES:
+            self._heard.append(piece)
 
     async def aclose(self) -> None:
         """Cancel the model's work."""
@@ -291,7 +306,7 @@ def _said(model: Model, added: logprobs.Added, answer: Answer, tokens: logprobs.
 
 
 async def _opened(model: Model, added: logprobs.Added, n_tokens: int) -> tuple[Opened, logprobs.Tokens]:
-    opened = Opened(model.stream(added.request), added)
+    opened = Opened(model, added)
     async with contextlib.AsyncExitStack() as undo:
         undo.push_async_callback(opened.aclose)
         tokens = await opened.first_tokens(n_tokens)

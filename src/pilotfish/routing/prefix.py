@@ -33,9 +33,11 @@ def learn_reading(
     if prefix is not None:
         return prefix, learn(begun(material, prefix), seed=seed, progress=progress)
     usual = median(len(outcome.tried[material.smaller].logprobs) for outcome in material.outcomes)
-    lengths = [n for n in LENGTHS if n < usual]
-    found = [(n, learn(begun(material, n), seed=seed, progress=progress)) for n in lengths]
-    found.append((0, learn(material, seed=seed, progress=progress)))
+    lengths = [*(n for n in LENGTHS if n < usual), 0]
+    found = [
+        (n, learn(begun(material, n) if n else material, seed=seed, progress=_part(progress, place, len(lengths))))
+        for place, n in enumerate(lengths)
+    ]
     worth = {n: _above_chance(learnt) for n, learnt in found}
     best = max(worth.values())
     chosen, learnt = next(one for one in found if worth[one[0]] >= NEARLY * best) if best else found[-1]
@@ -59,6 +61,13 @@ def begun(material: Material, n_tokens: int) -> Material:
         for outcome in material.outcomes
     ]
     return replace(material, outcomes=outcomes)
+
+
+def _part(progress: Progress | None, place: int, n: int) -> Progress | None:
+    """The progress of one of several that are learnt after each other."""
+    if progress is None:
+        return None
+    return lambda what, done, total: progress(what, place * total + done, n * total)
 
 
 def _above_chance(learnt: Learnt) -> float:

@@ -74,3 +74,26 @@ def test_without_alternatives_there_are_no_margins() -> None:
     body = json.dumps({"choices": [{"logprobs": {"content": [{"token": "a", "logprob": -1.0}]}}]}).encode()
     assert logprobs.read(body).margins == ()
     assert logprobs.read(body).logprobs == (-1.0,)
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_stream_in_pieces_is_cleaned_and_read_like_the_whole(end: bytes, size: int) -> None:
+    added = logprobs.asking(request(stream=True), logprobs=True)
+    data = b"".join(stream({"stream_options": {"include_usage": True}})).replace(b"\n\n", end)
+    pieces = [data[i : i + size] for i in range(0, len(data), size)]
+    cleaner = logprobs.Cleaner(added)
+    assert b"".join(map(cleaner.feed, pieces)) + cleaner.end() == added.stream_without(data)
+    beginning = logprobs.Beginning(1)
+    found = next(tokens for piece in pieces if (tokens := beginning.feed(piece)) is not None)
+    assert (found.tokens, found.logprobs, found.margins) == (("h",), (-0.5,), (1.0,))
+
+
+def test_a_beginning_waits_for_all_of_its_tokens_and_not_for_what_never_comes() -> None:
+    beginning = logprobs.Beginning(3)
+    assert [beginning.feed(event) for event in stream({})] == [None] * len(stream({}))
+    thought = {"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}]}
+    silent = {"choices": [{"index": 0, "delta": {"content": "so"}}]}
+    beginning = logprobs.Beginning(3)
+    assert beginning.feed(b"data: %s\n\n" % json.dumps(thought).encode()) is None
+    assert beginning.feed(b"data: %s\n\n" % json.dumps(silent).encode()) == logprobs.Tokens()

@@ -128,6 +128,27 @@ class Cleaner:
         return (self._added.event_without(self._begun) or b"") if self._begun else b""
 
 
+class Beginning:
+    """Reads the first `n` tokens of a stream while it comes, each byte once: thoughts may go before them at length."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._rest = b""
+        self._found: list[_Token] = []
+
+    def feed(self, piece: bytes) -> Tokens | None:
+        """The tokens once all of them have come, None before.
+
+        They are empty where the server sends text and says nothing about it.
+        """
+        lines, end, self._rest = (self._rest + piece).rpartition(b"\n")
+        bodies = list(read_events(_bodies, lines + end))
+        self._found += _content(bodies)
+        if not self._found and any(one.delta and one.delta.content for body in bodies for one in body.choices):
+            return Tokens()
+        return _of(self._found[: self._n]) if len(self._found) >= self._n else None
+
+
 def asking(request: ClientRequest, *, logprobs: bool) -> Added:
     """A copy of a chat request that asks for log-probabilities, and for the usage of a stream, where it did not yet.
 
@@ -167,18 +188,6 @@ def read(body: bytes) -> Tokens:
 def read_stream(data: bytes) -> Tokens:
     """Those of a stream."""
     return _tokens(read_events(_bodies, data))
-
-
-def first_tokens(data: bytes, n: int) -> Tokens | None:
-    """The first `n` tokens of a stream that has come so far; None while more must come.
-
-    Empty where the server sends text and says nothing about it.
-    """
-    bodies = list(read_events(_bodies, data))
-    found = list(_content(bodies))
-    if not found and any(choice.delta and choice.delta.content for body in bodies for choice in body.choices):
-        return Tokens()
-    return _of(found[:n]) if len(found) >= n else None
 
 
 def _tokens(bodies: Iterable[_Body]) -> Tokens:
