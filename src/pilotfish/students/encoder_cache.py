@@ -100,9 +100,9 @@ def contents(
     A `graph` that is given stands for the int8 one. `max_tokens` of a text are read, as far as the weights go.
     """
     # Only building needs onnx: what is built opens with the `local` extra alone.
-    from pilotfish.students import encoder_graph  # noqa: PLC0415
+    from pilotfish.students import encoder_files, encoder_graph  # noqa: PLC0415
 
-    architecture = encoder_graph.read_architecture(found.folder)
+    architecture = encoder_files.read_architecture(found.folder)
     files = {
         artefact.GRAPH: graph or encoder_graph.write_graph(found.folder, replaced=replaced),
         artefact.TOKENIZER: (found.folder / "tokenizer.json").read_bytes(),
@@ -120,9 +120,9 @@ def contents(
 
 def _add_words(folder: Path, found: weights.Weights) -> None:
     """Beside the encoder the graph that also gives the states of words, its card last: with it the graph is whole."""
-    from pilotfish.students import encoder_graph  # noqa: PLC0415
+    from pilotfish.students import encoder_files, encoder_graph  # noqa: PLC0415
 
-    layer = round(WORD_DEPTH * encoder_graph.read_architecture(found.folder).n_layers)
+    layer = round(WORD_DEPTH * encoder_files.read_architecture(found.folder).n_layers)
     graph = encoder_graph.write_graph(found.folder, word_layer=layer)
     card = {
         "format": artefact.FORMAT,

@@ -12,7 +12,7 @@ from typing import Any
 
 from pilotfish.core.errors import MissingExtraError
 from pilotfish.students.activations import Activations
-from pilotfish.students.encoder_graph import Architecture, layer_weights
+from pilotfish.students.encoder_files import Architecture, layer_weights
 
 try:
     import numpy as np

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pilotfish.core.ids import sha256
 from pilotfish.specialists.encoder import Encoder, Graph
-from pilotfish.students import encoder_cache, encoder_graph, last_layers, tuned
+from pilotfish.students import encoder_cache, encoder_files, encoder_graph, last_layers, tuned
 from pilotfish.students.activations import Progress, compute
 from pilotfish.students.finetune_scores import ScoreDrill, TunedScores, tune_scores
 from pilotfish.students.recipe import Recipe, Tuning
@@ -61,10 +61,10 @@ class OutcomeReader:
         self._folder = folder / sha256("".join(decides).encode())[:16]
         self._folder.mkdir(parents=True, exist_ok=True)
         source = tuning.weights.folder
-        architecture = encoder_graph.read_architecture(source)
+        architecture = encoder_files.read_architecture(source)
         n_layers = min(tuning.recipe.n_layers or architecture.n_layers, architecture.n_layers)
         self._layers = last_layers.Layers(
-            architecture=architecture, weights=encoder_graph.read_weights(source), n_layers=n_layers
+            architecture=architecture, weights=encoder_files.read_weights(source), n_layers=n_layers
         )
         lower = Graph(encoder_graph.write_graph(source, n_layers=architecture.n_layers - n_layers))
         self._activations = compute(prompts, encoder, lower, self._folder / "activations.npy", progress)

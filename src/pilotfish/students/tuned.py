@@ -27,7 +27,7 @@ from pilotfish.core.task import Task
 from pilotfish.specialists.encoder import Encoder, Graph
 from pilotfish.specialists.specialist import N_NEIGHBOURS, Head
 from pilotfish.store.build import tuning as tuning_folder
-from pilotfish.students import distil, encoder_cache, encoder_graph, finetune, fit, last_layers
+from pilotfish.students import distil, encoder_cache, encoder_files, encoder_graph, finetune, fit, last_layers
 from pilotfish.students.activations import compute
 from pilotfish.students.last_layers import Layers
 from pilotfish.students.lesson import Lesson, lesson
@@ -241,9 +241,9 @@ def working_folder(taught: Lesson, encoder_sha256: str, home: Path, tuning: Tuni
 def cut(tuning: Tuning, n_layers: int) -> tuple[Layers, Graph]:
     """The encoder's layers that learn, `n_layers` where the recipe does not say, and the graph of those below."""
     source = tuning.weights.folder
-    architecture = encoder_graph.read_architecture(source)
+    architecture = encoder_files.read_architecture(source)
     n_layers = min(tuning.recipe.n_layers or n_layers, architecture.n_layers)
-    layers = Layers(architecture=architecture, weights=encoder_graph.read_weights(source), n_layers=n_layers)
+    layers = Layers(architecture=architecture, weights=encoder_files.read_weights(source), n_layers=n_layers)
     return layers, Graph(encoder_graph.write_graph(source, n_layers=architecture.n_layers - n_layers))
 
 

@@ -103,9 +103,9 @@ def test_the_commands_take_a_file_and_give_it_back(tmp_path: Path, place: Home, 
     promise = ["--max-risk", "0.2", "--confidence", "0.8", "--encoder", "none", "--finetune", "never"]
     name = record(place).name
     assert run(["distil", name, "--answers", str(path), *promise, *home]) == 0
-    assert "8 questions and documents of hours.jsonl, 2 answers" in capsys.readouterr().out
+    assert "8 questions and documents of hours.jsonl, 2 answers" in capsys.readouterr().err
     assert run(["forget", name, "--source", "desk.csv", *home]) == 0
-    assert "no answer came from it alone" in capsys.readouterr().out
+    assert "no answer came from it alone" in capsys.readouterr().err
     assert run(["forget", name, "--source", "hours.jsonl", *home]) == 0
-    assert OPENING[:40] in capsys.readouterr().out
+    assert OPENING[:40] in capsys.readouterr().err
     assert run(["forget", name, "--source", "hours.jsonl", *home]) == 2

@@ -9,7 +9,8 @@ from safetensors.numpy import load_file, save_file
 
 from pilotfish.core.errors import UserError
 from pilotfish.students import encoder_graph
-from pilotfish.students.encoder_graph import read_architecture, write_graph
+from pilotfish.students.encoder_files import read_architecture
+from pilotfish.students.encoder_graph import write_graph
 from tools.tiny_models import HEADS, HIDDEN, LAYERS, POSITIONS, write_tiny_bert
 
 

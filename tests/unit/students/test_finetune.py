@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from pilotfish.specialists.encoder import Graph
-from pilotfish.students import encoder_graph, finetune, last_layers
+from pilotfish.students import encoder_files, encoder_graph, finetune, last_layers
 from pilotfish.students.activations import compute
 from pilotfish.students.last_layers import Layers
 from tools.tiny_models import LAYERS, open_tiny_encoder, write_tiny_bert
@@ -27,8 +27,8 @@ class Bench:
         self.texts = [row.text for row in rows]
         self.labels = np.array([row.answer == ("z",) for row in rows], np.int16)
         self.layers = Layers(
-            architecture=encoder_graph.read_architecture(self.source),
-            weights=encoder_graph.read_weights(self.source),
+            architecture=encoder_files.read_architecture(self.source),
+            weights=encoder_files.read_weights(self.source),
             n_layers=n_layers,
         )
         lower = Graph(encoder_graph.write_graph(self.source, n_layers=LAYERS - n_layers))
@@ -142,8 +142,8 @@ def test_the_graph_written_says_what_torch_says(tmp_path, bench, pooling):
     source = write_tiny_bert(tmp_path / "bert", pooling=pooling)
     layers = dataclasses.replace(
         bench.layers,
-        architecture=encoder_graph.read_architecture(source),
-        weights=encoder_graph.read_weights(source),
+        architecture=encoder_files.read_architecture(source),
+        weights=encoder_files.read_weights(source),
     )
     lower = Graph(encoder_graph.write_graph(source, precision="fp32", n_layers=LAYERS - 1))
     activations = compute(bench.texts, bench.encoder, lower, tmp_path / "activations.npy")

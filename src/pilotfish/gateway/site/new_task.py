@@ -200,7 +200,7 @@ def _promise_fields(seen: Seen, task: NewTask) -> list[Html]:
     risk = 100 * (claim.max_risk if claim else DEFAULT_RISK)
     confidence = 100 * (claim.confidence if claim else quality.confidence)
     per = claim.per if claim else quality.per
-    meanings = {"answer": "local answer", "traffic": "request of the task"}
+    meanings = {"answer": "local answer", "field": "field of local answers", "traffic": "request of the task"}
     return [
         *_number("max_risk", "Tolerated share of different answers, in per cent", risk, "0.1", "49"),
         *_number("confidence", "Confidence, in per cent", confidence, "50", "99.999"),
