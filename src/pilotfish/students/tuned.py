@@ -1,10 +1,10 @@
 """Distils a specialist with an encoder of its own: the shared one, its last layers fine-tuned for the task.
 
 First two halves are tuned, each scored by the layers that learnt from the other; these scores are as honest as those of
-the frozen students, and whoever asked decides by them whether the last run, on everything, is worth it. It begins at
-the mean of the halves' weights, which lie near one another (model soups, Wortsman et al. 2022, arXiv 2203.05482), so
-that one epoch is enough. What is written is an int8 graph like the shared encoder's, checked against torch. The work
-may be interrupted: what is done stays in `.tuning` until it is finished, or the log is pruned.
+the frozen students, and whoever asked decides by them whether the last run, on everything, is worth it. Of many classes
+that run begins at the mean of the halves' weights, which lie near one another (model soups, Wortsman et al. 2022, arXiv
+2203.05482), and takes one epoch. What is written is an int8 graph like the shared encoder's, checked against torch. The
+work may be interrupted: what is done stays in `.tuning` until it is finished, or the log is pruned.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ FEW_CLASSES = 20
 to tell 80.6 % of others, the last three 83.9 %; on 77 intents two were as good as six."""
 
 LAST_RATE = 0.5
-"""Of the learning rate, in the last epoch: it begins where two halves have ended."""
+"""Of the learning rate, where the last run begins at the mean of the halves."""
 
 MAX_DISTANCE = 0.05
 """Cosine distance between the int8 graph and torch at which the graph is taken for broken; 0.002 is usual."""
@@ -126,13 +126,11 @@ class _Bench:
         return fields, distil.both_tiers(taught, fields, neighbours)
 
     def whole(self, fields: Sequence[fit.FittedField], scored: OutOfFold) -> distil.Made:
-        """What is learnt from all texts, from the mean of the halves on."""
+        """What is learnt from all texts."""
         taught, name = self.taught, self.tuning.weights.name
         drill = self._drill(np.flatnonzero(taught.is_taught), np.empty(0, np.intp))
-        mean = finetune.mean(self.tuned, drill)
-        layers = dataclasses.replace(self.layers, weights={**self.layers.weights, **mean.weights})
-        recipe = dataclasses.replace(self.recipe, n_epochs=1, learning_rate=LAST_RATE * self.recipe.learning_rate)
-        tuned = self._tune(N_HALVES + 1, drill, layers, recipe, mean.heads)
+        layers, recipe, starts = self._last_start(drill)
+        tuned = self._tune(N_HALVES + 1, drill, layers, recipe, starts)
         files = encoder_cache.contents(self.tuning.weights, replaced=tuned.weights, name=f"{name}, fine-tuned")
         own = Encoder.of(files, taught.task.name)
         vectors = distil.encode(taught.texts, own, self.progress)
@@ -154,6 +152,19 @@ class _Bench:
             libraries=("onnxruntime", "torch"),
             files=files,
         )
+
+    def _last_start(self, drill: finetune.Drill) -> tuple[Layers, Recipe, Sequence[NDArray[np.float32]]]:
+        """Where the last run begins, and how it goes on: for as many epochs as the halves took, or one from their mean.
+
+        Of 2,000 rows of sst2 the former told 85.3 % of 1,500 others, the latter 84.2 %; 77 intents lost nothing by it.
+        """
+        if _are_few(self.taught):
+            n_epochs = max(1, *(half.n_epochs for half in self.tuned))
+            return self.layers, dataclasses.replace(self.recipe, n_epochs=n_epochs), ()
+        mean = finetune.mean(self.tuned, drill)
+        layers = dataclasses.replace(self.layers, weights={**self.layers.weights, **mean.weights})
+        recipe = dataclasses.replace(self.recipe, n_epochs=1, learning_rate=LAST_RATE * self.recipe.learning_rate)
+        return layers, recipe, mean.heads
 
     def clear(self) -> None:
         """Remove what would have been taken up after an interruption."""
@@ -186,8 +197,10 @@ class _Bench:
         if self.tuning.announce is None:
             return
         epoch_s = finetune.cpu_seconds(self._drill(rows, np.empty(0, np.intp)), self.layers, self.recipe)
-        # Both halves together are one run over everything, and one epoch more follows.
-        halves_s, all_s = (math.ceil(n * epoch_s) for n in (self.recipe.n_epochs, self.recipe.n_epochs + 1))
+        # Both halves together are one run over everything.
+        n_epochs = self.recipe.n_epochs
+        n_more = n_epochs if _are_few(self.taught) else 1
+        halves_s, all_s = (math.ceil(n * epoch_s) for n in (n_epochs, n_epochs + n_more))
         self.tuning.announce(
             f"Fine-tuning the encoder for {self.taught.task.name}: {len(rows):,} texts, {which(self.layers)}, "
             f"at most {all_s:,} CPU-seconds on this machine, {halves_s:,} if it does not pay."
@@ -254,7 +267,11 @@ def which(layers: Layers) -> str:
 
 def _n_layers(taught: Lesson) -> int:
     """Layers to learn: more where the classes are few and broad, as sentiment and topics are."""
-    return 3 if max(map(len, taught.classes)) <= FEW_CLASSES else 2
+    return 3 if _are_few(taught) else 2
+
+
+def _are_few(taught: Lesson) -> bool:
+    return max(map(len, taught.classes)) <= FEW_CLASSES
 
 
 def _held_out(rows: NDArray[np.intp]) -> NDArray[np.intp]:

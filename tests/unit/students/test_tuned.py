@@ -116,6 +116,15 @@ def test_an_interrupted_run_is_taken_up_and_ends_alike(learn, tmp_path, fitted):
     assert again.sha256 == fitted.sha256
 
 
+def test_of_many_classes_the_last_run_takes_one_epoch(learn, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuned, "FEW_CLASSES", 1)
+    steps = {}
+    found = learn(tmp_path, progress=lambda stage, done, total: steps.update({stage.partition(":")[0]: total}))
+    assert steps["fine-tune 3/3"] == 4
+    assert steps["fine-tune 1/3"] == 2 * 2
+    assert read_folder(found.folder).card.students[0] == "cosine head, last layer fine-tuned"
+
+
 def test_what_was_begun_on_other_rows_is_removed(learn, tmp_path):
     stale = tmp_path / ".tuning" / f"{order_task().id}-old"
     other = tmp_path / ".tuning" / f"{json_task().id}-old"
