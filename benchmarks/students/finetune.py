@@ -34,7 +34,7 @@ from pilotfish.guarantees.fitting import look
 from pilotfish.scoring.answers import disagreement, parse, settle
 from pilotfish.specialists.encoder import Graph
 from pilotfish.specialists.specialist import Predictions, Specialist
-from pilotfish.students import distil, encoder_cache, encoder_graph, finetune, fit, tuned, weights
+from pilotfish.students import distil, encoder_cache, encoder_graph, finetune, fit, last_layers, tuned, weights
 from pilotfish.students.distil import Fitted
 from pilotfish.students.encoder_cache import open_encoder
 from pilotfish.students.recipe import Tuning
@@ -93,7 +93,7 @@ class Parts:
 PARTS = Parts()
 PARTS.time(tuned, "compute", "lower layers")
 PARTS.time(finetune, "tune", "steps of training")
-PARTS.time(finetune, "embed", "embeddings of the halves")
+PARTS.time(last_layers, "embed", "embeddings of the halves")
 PARTS.time(fit, "fit_field", "n-grams and mixture")
 PARTS.time(distil, "encode", "embeddings as served")
 
