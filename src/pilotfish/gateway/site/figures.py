@@ -6,6 +6,7 @@ They come from the hourly sums of the log, which all worker processes fill, neve
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import shorten
 
 from pilotfish.core.measured import Measured
 from pilotfish.gateway.running import Running
@@ -15,6 +16,9 @@ from pilotfish.store.periods import Period
 DEFAULT_DAYS = 30
 HOUR_S = 3600
 READ_ANEW_S = 60.0
+
+MOST_SHOWN = 60
+"""Characters of the first alarm in its tile; all of it stands below."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +50,7 @@ class Figures:
             "agreement": words.percent(self.agreement.value, 2),
             "agreement-note": words.interval(self.agreement),
             "alarms": words.count(len(self.alarms)),
-            "alarms-note": self.alarms[0] if self.alarms else "nothing is wrong",
+            "alarms-note": shorten((self.alarms or ["nothing is wrong"])[0], MOST_SHOWN, placeholder=" …"),
         }
 
 
