@@ -13,12 +13,11 @@ from pilotfish.guarantees.learn import learn
 from pilotfish.guarantees.pace import Pace
 from pilotfish.guarantees.verify import logged, recompute, verify
 from pilotfish.specialists.load import load
-from pilotfish.store.build import open_writer
 from pilotfish.store.home import open_home
 from pilotfish.students.encoder_cache import open_encoder
 from pilotfish.tasks.fingerprint import instructions_id
 from tools.gateway import gateway
-from tools.log_rows import instructions_row, request_row
+from tools.log_rows import log_answers
 from tools.served_home import Learnt
 from tools.tiny_tasks import bookings
 from tools.upstream import Asked, Reply
@@ -33,22 +32,12 @@ def messages(text: str) -> list[dict[str, str]]:
 TASK = instructions_id(ChatRequest(messages=[Message(**row) for row in messages("x")]))
 
 
-def log(home: Path, pairs: list[tuple[str, str]]) -> None:
-    open_home(home).registry.close()
-    writer = open_writer(home)
-    writer.append(instructions_row(TASK, text=SYSTEM))
-    for number, (text, answer) in enumerate(pairs):
-        said = {"input": text, "answer": answer, "reference_answer": answer, "mode": "observe"}
-        writer.append(request_row(f"{number:06}", time_s=float(number), instructions_id=TASK, task_id=TASK, **said))
-    writer.close()
-
-
 def test_an_extraction_is_learnt_certified_and_served(
     home: Path, learnt: Learnt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PILOTFISH_CACHE", str(learnt.folder / "cache"))
     encoder = open_encoder(learnt.folder / "cache", learnt.encoder)
-    log(home, bookings(200))
+    log_answers(home, bookings(200), task=TASK, instructions=SYSTEM)
     place = open_home(home)
     (outcome,) = learn(place, Claim(max_risk=0.15, confidence=0.8), Pace(first_after=180, growth=1.5), lambda: encoder)
     assert isinstance(outcome.verdict, Certificate)
@@ -81,7 +70,7 @@ def test_a_promise_per_field_is_certified_verified_and_watched_field_by_field(
 ) -> None:
     monkeypatch.setenv("PILOTFISH_CACHE", str(learnt.folder / "cache"))
     encoder = open_encoder(learnt.folder / "cache", learnt.encoder)
-    log(home, bookings(200))
+    log_answers(home, bookings(200), task=TASK, instructions=SYSTEM)
     place = open_home(home)
     claim = Claim(max_risk=0.15, confidence=0.8, per="field")
     (outcome,) = learn(place, claim, Pace(first_after=180, growth=1.5), lambda: encoder)

@@ -11,12 +11,11 @@ from pilotfish.core.messages import ChatRequest, Message
 from pilotfish.guarantees.learn import learn
 from pilotfish.guarantees.pace import Pace
 from pilotfish.guarantees.verify import recompute
-from pilotfish.store.build import open_writer
 from pilotfish.store.home import open_home
 from pilotfish.students.encoder_cache import open_encoder
 from pilotfish.tasks.fingerprint import instructions_id
 from tools.gateway import gateway
-from tools.log_rows import instructions_row, request_row
+from tools.log_rows import log_answers
 from tools.served_home import Learnt
 from tools.tuning import READING, questions, tuning
 from tools.upstream import Asked, Reply
@@ -32,7 +31,7 @@ def test_a_question_is_answered_from_its_passage(home: Path, learnt: Learnt, mon
     monkeypatch.setenv("PILOTFISH_CACHE", str(learnt.folder / "cache"))
     encoder = open_encoder(learnt.folder / "cache", learnt.encoder)
     pairs = [(PROMPT.format(text), answer) for text, answer in questions(240)]
-    log(home, pairs)
+    log_answers(home, pairs, task=TASK, instructions=SYSTEM)
     place = open_home(home)
     (outcome,) = learn(
         place,
@@ -61,13 +60,3 @@ def test_a_question_is_answered_from_its_passage(home: Path, learnt: Learnt, mon
                 local.append(raw.parse().choices[0].message.content == answer)
     assert len(local) >= 6
     assert sum(local) > 0.7 * len(local)
-
-
-def log(home: Path, pairs: list[tuple[str, str]]) -> None:
-    open_home(home).registry.close()
-    writer = open_writer(home)
-    writer.append(instructions_row(TASK, text=SYSTEM))
-    for number, (text, answer) in enumerate(pairs):
-        said = {"input": text, "answer": answer, "reference_answer": answer, "mode": "observe"}
-        writer.append(request_row(f"{number:06}", time_s=float(number), instructions_id=TASK, task_id=TASK, **said))
-    writer.close()

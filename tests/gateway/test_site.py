@@ -8,7 +8,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from html.parser import HTMLParser
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote
@@ -22,6 +21,7 @@ from tools.gateway import Place, gateway
 from tools.keyed import make_key
 from tools.log_rows import request_row
 from tools.site import HOSTILE, NOW_S, TEXT, fill, make_admin
+from tools.visitor import Tags
 
 ALL_OF_IT = ("/", "/?days=1", "/tasks", "/tasks/refused", "/requests", "/requests?failed=1", "/requests/local")
 
@@ -41,22 +41,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture
 def admin(home: Path) -> str:
     return make_admin(home)
-
-
-class Tags(HTMLParser):
-    """Every element with its attributes, and all text."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str]]] = []
-        self.text = ""
-        self.feed(data.decode())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 # What may be shown.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pilotfish.core.log_row import AuditRow, GradeRow, InstructionsRow, RepeatRow, RequestRow, TriedRow
+from pilotfish.store.build import open_writer
+from pilotfish.store.home import open_home
 
 
 def request_row(request_id: str = "r0", **fields: Any) -> RequestRow:
@@ -84,3 +87,14 @@ def instructions_row(instructions_id: str = "i", **fields: Any) -> InstructionsR
         "text": "Name the intent.",
     }
     return InstructionsRow(**(values | fields))
+
+
+def log_answers(home: Path, pairs: list[tuple[str, str]], *, task: str, instructions: str) -> None:
+    """Write what the large model said to each text into the log of a home, in this order."""
+    open_home(home).registry.close()
+    writer = open_writer(home)
+    writer.append(instructions_row(task, text=instructions))
+    for number, (text, answer) in enumerate(pairs):
+        said = {"input": text, "answer": answer, "reference_answer": answer, "mode": "observe"}
+        writer.append(request_row(f"{number:06}", time_s=float(number), instructions_id=task, task_id=task, **said))
+    writer.close()
