@@ -138,6 +138,7 @@ class Run:
         self.top = LastLayers(layers)
         self.heads = nn.ParameterList([nn.Parameter(torch.tensor(head)) for head in self.start()])
         self.optimizer = _optimizer(self.top, self.heads, recipe)
+        self.n_epochs = recipe.epochs(len(drill.rows))
         self.epoch = 0
         self.losses: list[float] = []
         self.best_epoch = 0
@@ -147,7 +148,7 @@ class Run:
         """Go through what is left of the epochs, and end with the best layers; as `tune`."""
         if checkpoint is not None:
             self.resume(checkpoint)
-        while self.epoch < self.recipe.n_epochs and not self.is_over:
+        while self.epoch < self.n_epochs and not self.is_over:
             self.one_epoch(step)
             if checkpoint is not None:
                 self.save(checkpoint)
@@ -166,7 +167,7 @@ class Run:
     def one_epoch(self, step: Step | None) -> None:
         """Every row once, then how well what is held out is told."""
         torch.manual_seed(self.recipe.seed * 1000 + self.epoch)
-        total, done = self.n_steps * self.recipe.n_epochs, self.n_steps * self.epoch
+        total, done = self.n_steps * self.n_epochs, self.n_steps * self.epoch
         loss = 0.0
         for number, batch in enumerate(self._batches()):
             found = self.step(batch, _pace((done + number) / total))

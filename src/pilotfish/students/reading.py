@@ -29,7 +29,7 @@ from pilotfish.students import distil, encoder_cache, encoder_graph, finetune_sp
 from pilotfish.students.activations import compute
 from pilotfish.students.lesson import Lesson, lesson
 from pilotfish.students.out_of_fold import OutOfFold
-from pilotfish.students.recipe import Tuning
+from pilotfish.students.recipe import MIN_EPOCHS, Tuning
 from pilotfish.students.tuned import MAX_DISTANCE, MIN_TEXTS, IsWorth, cut, which, working_folder
 
 MAX_EXAMPLES = 10_000
@@ -67,7 +67,12 @@ def distil_reading(
     """
     started = time.monotonic()
     recipe = tuning.recipe
-    recipe = dataclasses.replace(recipe, batch=min(recipe.batch, BATCH), learning_rate=RATE * recipe.learning_rate)
+    recipe = dataclasses.replace(
+        recipe,
+        n_epochs=recipe.n_epochs or MIN_EPOCHS,  # more have not been measured here
+        batch=min(recipe.batch, BATCH),
+        learning_rate=RATE * recipe.learning_rate,
+    )
     tuning = dataclasses.replace(tuning, recipe=recipe)
     taught = lesson(examples[-MAX_EXAMPLES:], task)
     book = _Book.of(taught, _plain_encoder(tuning))
@@ -160,7 +165,7 @@ def _made(taught: Lesson, book: _Book, folder: Path, tuning: Tuning, progress: d
         places=[at for by_window in book.places for at in by_window],
     )
     if tuning.announce is not None:
-        cost_s = tuning.recipe.n_epochs * finetune_spans.cpu_seconds(drill, layers, tuning.recipe)
+        cost_s = tuning.recipe.epochs(len(drill.rows)) * finetune_spans.cpu_seconds(drill, layers, tuning.recipe)
         tuning.announce(
             f"Fine-tuning an encoder to read for {taught.task.name}: {len(drill.rows):,} windows, {which(layers)}, "
             f"at most {math.ceil(cost_s):,} CPU-seconds on this machine."

@@ -10,6 +10,7 @@ from pilotfish.specialists.card import read_folder
 from pilotfish.specialists.specialist import Specialist
 from pilotfish.students import tuned
 from pilotfish.students.distil import distil
+from pilotfish.students.recipe import Recipe
 from pilotfish.students.tuned import distil_tuned
 from tools.tiny_models import open_tiny_encoder
 from tools.tiny_tasks import json_task, triage_examples
@@ -116,13 +117,20 @@ def test_an_interrupted_run_is_taken_up_and_ends_alike(learn, tmp_path, fitted):
     assert again.sha256 == fitted.sha256
 
 
-def test_of_many_classes_the_last_run_takes_one_epoch(learn, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("least", "n_steps"), [(100, 4), (1000, 2 * 4)])
+def test_of_many_classes_and_texts_the_last_run_takes_one_epoch(learn, tmp_path, monkeypatch, least, n_steps):
     monkeypatch.setattr(tuned, "FEW_CLASSES", 1)
+    monkeypatch.setattr(tuned, "MIN_AVERAGED", least)
     steps = {}
     found = learn(tmp_path, progress=lambda stage, done, total: steps.update({stage.partition(":")[0]: total}))
-    assert steps["fine-tune 3/3"] == 4
+    assert steps["fine-tune 3/3"] == n_steps
     assert steps["fine-tune 1/3"] == 2 * 2
     assert read_folder(found.folder).card.students[0] == "cosine head, last layer fine-tuned"
+
+
+def test_fewer_rows_take_more_epochs():
+    assert [Recipe().epochs(n) for n in (100, 770, 1350, 2113, 10_000)] == [8, 8, 5, 3, 3]
+    assert Recipe(n_epochs=2).epochs(100) == 2
 
 
 def test_what_was_begun_on_other_rows_is_removed(learn, tmp_path):
