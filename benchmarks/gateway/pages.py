@@ -98,7 +98,8 @@ def paths(request_id: str) -> list[str]:
         "/?days=1", "/?days=7", "/", "/?days=365", "/tasks", task, "/tasks/" + TASKS[6], "/requests",
         "/requests?failed=1",
         f"/requests?task={TASKS[0]}", f"/requests?before={request_id}", f"/requests/{request_id}", "/requests.csv",
-        "/requests.json", "/tasks.csv", f"{task}/differing.csv", "/overview/time.csv",
+        "/requests.json", "/tasks.csv", f"{task}/differing.csv", "/overview/time.csv", "/bench", "/new", "/compare",
+        "/inspect?model=gpt2",
     ]  # fmt: skip
 
 
