@@ -128,7 +128,8 @@ def _settings(home: Path, max_risk: float, per: Any) -> Settings:  # noqa: ANN40
             price_source="an example",
         ),
         quality=QualitySettings(max_risk=max_risk, per=per),
-        learning=LearningSettings(first_after=450, check_every_s=0.1, niceness=0),
+        # Never fine-tuned: that needs torch, and the demo is to be the same where it is installed.
+        learning=LearningSettings(first_after=450, check_every_s=0.1, niceness=0, finetune="never"),
     )
 
 
