@@ -213,7 +213,8 @@ def finished_lines(segment: Path, offset: int, *, torn_too: bool) -> Iterator[li
 
 def _open_segment(folder: Path) -> int:
     """A new, locked segment. It gets its name only once locked, so that nobody takes it for a finished one."""
-    name = f"{time.time_ns() // 1_000_000:013d}-{os.getpid()}-{next(_numbers)}"
+    # Several a millisecond are told apart by their number, which has its zeros so that names sort as they came.
+    name = f"{time.time_ns() // 1_000_000:013d}-{os.getpid()}-{next(_numbers):012d}"
     hidden = folder / f"{name}.new"
     fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:

@@ -199,6 +199,17 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> Non
         Spool(tmp_path / "absent")
 
 
+def test_segments_of_one_millisecond_stay_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 1_000_000)
+    expected = []
+    for i in range(120):
+        spool = Spool(tmp_path)
+        spool.append(request_row(f"r{i}"))
+        spool.close()
+        expected.append(f"r{i}")
+    assert [line.request.request_id for line in lines(tmp_path) if line.request] == expected
+
+
 WRITER = """
 import os, sys
 from pathlib import Path
