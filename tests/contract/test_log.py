@@ -172,20 +172,23 @@ def test_periods_add_up_what_happened(fill: Fill) -> None:
         audit_row("r5", task_id="t", time_s=3701.0, error="down", status=503),
         repeat_row("r0"),
     )
-    (every,) = log.periods(0.0)
+    (every,) = log.periods(PeriodFilter(since_s=0.0))
     assert (every.task_id, every.n_requests, every.n_local, every.n_failed) == ("", 6, 2, 1)
-    task, other = log.periods(0.0, by_task=True)
+    task, other = log.periods(PeriodFilter(since_s=0.0, by="task"))
     assert (task.n_requests, task.n_reference, task.reference_s, task.n_reference_priced) == (5, 2, 2.0, 1)
     assert (task.reference_usd, task.cost_usd, task.n_unpriced, task.local_s) == (0.25, 0.25, 1, 0.51)
     assert (task.n_audits, task.n_audits_priced, task.audit_usd, task.audit_s) == (1, 1, 0.5, 2.0)
     assert (task.n_judged, task.losses, task.n_repeats, task.repeat_usd) == (1, 1.0, 1, 0.25)
     assert (other.task_id, other.n_requests, other.n_reference, other.cost_usd) == ("u", 1, 0, 0.25)
-    assert [(p.start_s, p.n_requests) for p in log.periods(0.0, step_s=3600, task_id="t")] == [(0.0, 4), (3600.0, 1)]
-    assert [p.n_requests for p in log.periods(3599.0, step_s=7200)] == [6]
-    assert log.periods(3600.0)[0].n_requests == 1
-    assert log.periods(0.0, until_s=3600.0)[0].n_requests == 5
+    assert [(p.start_s, p.n_requests) for p in log.periods(PeriodFilter(since_s=0.0, step_s=3600, task_id="t"))] == [
+        (0.0, 4),
+        (3600.0, 1),
+    ]
+    assert [p.n_requests for p in log.periods(PeriodFilter(since_s=3599.0, step_s=7200))] == [6]
+    assert log.periods(PeriodFilter(since_s=3600.0))[0].n_requests == 1
+    assert log.periods(PeriodFilter(since_s=0.0, until_s=3600.0))[0].n_requests == 5
     assert [row.request_id for row in log.differing("t", 5)] == ["r3"]
-    by_model = log.period_page(PeriodFilter(since_s=0.0, by="model"))
+    by_model = log.periods(PeriodFilter(since_s=0.0, by="model"))
     assert sum(period.n_requests for period in by_model) == every.n_requests
     assert sum(period.cost_usd for period in by_model) == every.cost_usd
     assert all(period.model and not period.n_audits for period in by_model)
@@ -195,12 +198,12 @@ def test_periods_come_a_page_at_a_time(fill: Fill) -> None:
     times = (10.0, 20.0, 3700.0, 7300.0)
     log = fill(*(request_row(f"r{at}", time_s=at, task_id="tu"[at == 20.0]) for at in times))
     where = PeriodFilter(since_s=0.0, step_s=3600, by="task")
-    every = [(period.start_s, period.task_id) for period in log.period_page(where)]
+    every = [(period.start_s, period.task_id) for period in log.periods(where)]
     assert every == [(0.0, "t"), (0.0, "u"), (3600.0, "t"), (7200.0, "t")]
-    page = log.period_page(dataclasses.replace(where, after=every[0], limit=2))
+    page = log.periods(dataclasses.replace(where, after=every[0], limit=2))
     assert [(period.start_s, period.task_id) for period in page] == every[1:3]
     whole = dataclasses.replace(where, step_s=0, after=(0.0, "t"))
-    assert [(period.task_id, period.n_requests) for period in log.period_page(whole)] == [("u", 1)]
+    assert [(period.task_id, period.n_requests) for period in log.periods(whole)] == [("u", 1)]
 
 
 def test_a_reader_notices_what_others_have_changed(fill: Fill) -> None:
@@ -209,7 +212,7 @@ def test_a_reader_notices_what_others_have_changed(fill: Fill) -> None:
         assert reader.version() == version
         fill(request_row("r1"))
         assert reader.version() != version
-        assert reader.periods(0.0)[0].n_requests == 2
+        assert reader.periods(PeriodFilter(since_s=0.0))[0].n_requests == 2
 
 
 def test_pruning_takes_its_part_out_of_the_periods(fill: Fill) -> None:
@@ -217,10 +220,10 @@ def test_pruning_takes_its_part_out_of_the_periods(fill: Fill) -> None:
     audits = [audit_row(name, task_id="t", time_s=times[name] + 1) for name in ("r1", "r2")]
     log = fill(*(local_row(name, time_s=time_s) for name, time_s in times.items()), *audits)
     log.prune(3750.0)
-    assert [(p.start_s, p.n_requests, p.n_audits) for p in log.periods(0.0, step_s=3600)] == [
+    assert [(p.start_s, p.n_requests, p.n_audits) for p in log.periods(PeriodFilter(since_s=0.0, step_s=3600))] == [
         (3600.0, 1, 1), (7200.0, 1, 0),
     ]  # fmt: skip
-    assert [p.n_requests for p in log.period_page(PeriodFilter(since_s=0.0, step_s=3600, by="model"))] == [1, 1]
+    assert [p.n_requests for p in log.periods(PeriodFilter(since_s=0.0, step_s=3600, by="model"))] == [1, 1]
 
 
 def test_rows_before_a_request(fill: Fill) -> None:

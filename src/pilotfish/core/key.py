@@ -2,7 +2,7 @@
 
 A key is shown once and kept as its SHA-256; `key_id` names it in the log. A limit belongs to a unit (requests, tokens,
 US dollars) and a window. Minutes, days and months are those of UTC, so that every process agrees when one ends.
-How much of a limit is used is counted in `store/tallies.py`, and decided on in `gateway/door.py`.
+How much of a limit is used is counted in `store/tallies.py`, and decided on in `gateway/visit.py`.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class RequestRow:
     `key_id` names the virtual key that asked, None where none was needed. `server` is the one that was asked last,
     empty where none was; `tries` how many were. `price_source` says where the prices behind `cost_usd` come from.
     `route` is what a route decided by, as a JSON object, empty where none did; `tried_usd` what the answers of smaller
-    models cost that were not given, which `cost_usd` leaves out.
+    models cost that were not given, and further looks at the one that was, which `cost_usd` leaves out.
     """
 
     request_id: str

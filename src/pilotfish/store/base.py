@@ -99,22 +99,8 @@ class Log(Protocol):
     def task_counts(self) -> list[TaskCount]:
         """Per task and instructions, most frequent first."""
 
-    def periods(
-        self,
-        since_s: float,
-        *,
-        until_s: float | None = None,
-        step_s: int = 0,
-        task_id: str | None = None,
-        by_task: bool = False,
-    ) -> list[Period]:
-        """What happened since the hour of a time: in steps of so many seconds (whole hours; 0: in all), by task.
-
-        Hours that begin at `until_s` or later are left out.
-        """
-
-    def period_page(self, where: PeriodFilter) -> list[Period]:
-        """What happened, in order, a page at a time; by model without audits and repeated calls."""
+    def periods(self, where: PeriodFilter) -> list[Period]:
+        """What happened, in order; by model without audits and repeated calls."""
 
     def differing(self, task_id: str, limit: int) -> list[RequestRow]:
         """The newest audited requests of a task whose local answer differed from the reference's, newest first."""

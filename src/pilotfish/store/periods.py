@@ -1,4 +1,4 @@
-"""What happened in a time, in sums, and which of them are asked for (`Log.period_page`)."""
+"""What happened in a time, in sums, and which of them are asked for (`Log.periods`)."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Period:
 class PeriodFilter:
     """Sums from the hour of `since_s` on, without the hours that begin at `until_s` or later.
 
-    `step_s` is a multiple of an hour; 0 sums up the whole time. By task, by the model that answered, or in all.
-    `after` is the start and the task or model of a period: only those behind it, in the order of both, and `limit` of
-    them (-1: all).
+    `step_s` is a multiple of an hour; 0 sums up the whole time. By task, by the model that answered, or in all. Of one
+    task or, by model, of one `model` alone. `after` is the start and the task or model of a period: only those behind
+    it, in the order of both, and `limit` of them (-1: all).
     """
 
     since_s: float
@@ -56,5 +56,6 @@ class PeriodFilter:
     step_s: int = 0
     by: By = "all"
     task_id: str | None = None
+    model: str | None = None
     after: tuple[float, str] | None = None
     limit: int = -1

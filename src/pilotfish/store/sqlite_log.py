@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pilotfish.core.log_row import AuditRow, GradeRow, InstructionsRow, RepeatRow, RequestRow, TriedRow
 from pilotfish.store import sqlite_periods
 from pilotfish.store.base import LogFilter, TaskCount
-from pilotfish.store.periods import By, Period, PeriodFilter
+from pilotfish.store.periods import Period, PeriodFilter
 from pilotfish.store.sqlite_file import connect, migrate, transaction, translated
 
 # Append-only: a change of the schema is a new entry at the end.
@@ -219,21 +219,8 @@ class SqliteLog:
         with self._connection() as connection:
             return [TaskCount(**dict(zip(columns, row, strict=True))) for row in connection.execute(sql)]
 
-    def periods(
-        self,
-        since_s: float,
-        *,
-        until_s: float | None = None,
-        step_s: int = 0,
-        task_id: str | None = None,
-        by_task: bool = False,
-    ) -> list[Period]:
-        """What happened since the hour of a time, in order; `step_s` is a multiple of an hour."""
-        by: By = "task" if by_task else "all"
-        return self.period_page(PeriodFilter(since_s=since_s, until_s=until_s, step_s=step_s, task_id=task_id, by=by))
-
-    def period_page(self, where: PeriodFilter) -> list[Period]:
-        """What happened, in order, a page at a time; by model without audits and repeated calls."""
+    def periods(self, where: PeriodFilter) -> list[Period]:
+        """What happened, in order; by model without audits and repeated calls."""
         sql, values = sqlite_periods.query(where)
         with self._connection() as connection:
             return [sqlite_periods.period(row, where) for row in connection.execute(sql, values)]

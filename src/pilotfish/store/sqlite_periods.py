@@ -135,7 +135,7 @@ def forget_before(connection: sqlite3.Connection, before_s: float) -> None:
 
 
 def query(where: PeriodFilter) -> tuple[str, list[object]]:
-    """The SQL of `Log.period_page` with its values."""
+    """The SQL of `Log.periods` with its values."""
     step_s = where.step_s
     # By the hour the key has the order already, so that a page ends where it is full.
     start = "hour_s" if step_s == HOUR_S else f"hour_s / {step_s} * {step_s}" if step_s else "min(hour_s)"
@@ -152,6 +152,7 @@ def query(where: PeriodFilter) -> tuple[str, list[object]]:
         "hour_s >= ?": since_s // HOUR_S * HOUR_S,
         "hour_s < ?": where.until_s,
         "task_id = ?": where.task_id,
+        "model = ?": where.model,
     }
     used = " AND ".join(condition for condition, value in conditions.items() if value is not None)
     sql = f"SELECT {start}, {of}, {sums} FROM {table} WHERE {used}"  # noqa: S608

@@ -82,11 +82,14 @@ def test_a_log_from_before_there_were_hours_is_counted(tmp_path: Path) -> None:
             "INSERT INTO audits (request_id, time_s, reference_answer, status, error, cost_usd, latency_s) "
             "VALUES ('b', 4001.0, 'refund', 200, '', 0.5, 1.0)"
         )
-    first, second = SqliteLog(path).periods(0.0, step_s=3600, by_task=True)
+    first, second = SqliteLog(path).periods(PeriodFilter(since_s=0.0, step_s=3600, by="task"))
     assert (first.start_s, first.task_id, first.n_reference, first.reference_usd) == (0.0, "t", 1, 0.25)
     assert (second.n_local, second.n_audits, second.audit_usd, second.n_judged) == (1, 1, 0.5, 0)
-    by_model = SqliteLog(path).period_page(PeriodFilter(since_s=0.0, by="model"))
+    by_model = SqliteLog(path).periods(PeriodFilter(since_s=0.0, by="model"))
     assert sum(period.n_requests for period in by_model) == 2
+    (one,) = SqliteLog(path).periods(PeriodFilter(since_s=0.0, by="model", model=by_model[0].model))
+    assert one == by_model[0]
+    assert SqliteLog(path).periods(PeriodFilter(since_s=0.0, by="model", model="another")) == []
 
 
 def test_a_log_from_before_there_were_keys_is_read(tmp_path: Path) -> None:
