@@ -56,6 +56,7 @@ class Endpoint:
         self._connect_timeout_s = limits.connect_timeout_s
         self._open = partial(Connection, model, limits)
         self._idle: list[Connection] = []
+        self._is_closed = False
         self._url = parts
         self._heads: dict[str, bytes] = {}
 
@@ -111,11 +112,16 @@ class Endpoint:
 
     def release(self, connection: Connection) -> None:
         """Give an exchange back, finished or not."""
-        if connection.end() and len(self._idle) < MAX_IDLE:
+        if not connection.end():
+            return
+        if self._is_closed or len(self._idle) >= MAX_IDLE:
+            connection.abort()
+        else:
             self._idle.append(connection)
 
     def close(self) -> None:
-        """Cut the idle connections."""
+        """Cut the idle connections, and keep none from now on."""
+        self._is_closed = True
         while self._idle:
             self._idle.pop().abort()
 
@@ -127,9 +133,10 @@ class Endpoint:
             has_come = True
         finally:
             if not has_come:
-                connection.end()
+                # Who is cancelled in the moment in which all has come leaves a connection that can be used again.
+                self.release(connection)
         if self._proxy is not None and connection.status == 407:
-            connection.end()
+            self.release(connection)
             raise refused(self._model, "407")
         return connection
 
@@ -144,21 +151,29 @@ class Endpoint:
 
     async def _connect(self, timeout_s: float) -> Connection:
         loop = asyncio.get_running_loop()
+        connection = self._open()
+        is_open = False
         try:
             async with asyncio.timeout(min(self._connect_timeout_s, timeout_s)):
                 if self._proxy is not None and self._tls is not None:
-                    return await open_tunnel(
-                        self._proxy, self._host, self._port, tls=self._tls, open_=self._open, model=self._model
+                    await open_tunnel(
+                        self._proxy, self._host, self._port, tls=self._tls, connection=connection, model=self._model
                     )
-                _, connection = await loop.create_connection(
-                    self._open,
-                    self._host if self._proxy is None else self._proxy.host,
-                    self._port if self._proxy is None else self._proxy.port,
-                    ssl=self._tls,
-                    server_hostname=self._host if self._tls else None,
-                )
+                else:
+                    await loop.create_connection(
+                        lambda: connection,
+                        self._host if self._proxy is None else self._proxy.host,
+                        self._port if self._proxy is None else self._proxy.port,
+                        ssl=self._tls,
+                        server_hostname=self._host if self._tls else None,
+                    )
+            is_open = True
         except OSError as error:
             raise translate(error, self._model) from error
+        finally:
+            if not is_open:
+                # Where a handshake has just ended, the loop only asks the server to close.
+                connection.abort()
         return connection
 
 

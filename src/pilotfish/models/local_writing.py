@@ -20,9 +20,6 @@ from pilotfish.models.batches import Job
 
 _Tensor = Any  # torch's own types are not checked here
 
-TextOf = Callable[[list[int]], str]
-"""The text of tokens."""
-
 _MOST_PADDING = 64
 """Tokens by which prompts of one batch may differ anyway; a longer one at most doubles what is read."""
 

@@ -12,7 +12,7 @@ import base64
 import errno
 import ipaddress
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -54,9 +54,9 @@ def proxy_of(url: str, environment: Mapping[str, str]) -> Proxy | None:
 
 
 async def open_tunnel(
-    proxy: Proxy, host: str, port: int, *, tls: ssl.SSLContext, open_: Callable[[], Connection], model: str
-) -> Connection:
-    """A connection to `host` through `proxy`, which sees the name and no more.
+    proxy: Proxy, host: str, port: int, *, tls: ssl.SSLContext, connection: Connection, model: str
+) -> None:
+    """Connect to `host` through `proxy`, which sees the name and no more.
 
     Raises `ModelConnectionError` where the proxy refuses, and `OSError` as any connection does.
     """
@@ -71,7 +71,6 @@ async def open_tunnel(
         if not line.startswith(b"HTTP/1.") or status != [b"200"]:
             said = status[0].decode("latin-1") if status and status[0].isdigit() else "no status"
             raise refused(model, said)
-        connection = open_()
         secured = await loop.start_tls(transport, connection, tls, server_hostname=host)
         assert secured is not None
         connection.connection_made(secured)
@@ -79,7 +78,6 @@ async def open_tunnel(
     finally:
         if not is_open:
             transport.abort()
-    return connection
 
 
 def refused(model: str, status: str) -> ModelConnectionError:

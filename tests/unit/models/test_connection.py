@@ -167,6 +167,44 @@ def test_cancelling_hangs_up_at_once() -> None:
         assert server.wait_for_hang_up() - cancelled_s < 1.0
 
 
+def test_a_call_cancelled_as_its_answer_comes_leaves_a_connection_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    received = Connection.data_received
+
+    async def work(url: str) -> None:
+        at = endpoint(url)
+        task = asyncio.ensure_future(post(at))
+
+        def received_and_cancelled(self: Connection, data: bytes) -> None:
+            received(self, data)
+            task.cancel()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Connection, "data_received", received_and_cancelled)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert (await post(at))[0] == 200
+
+    with upstream() as server:
+        run(work(server.url))
+        assert [asked.connection for asked in server.asked] == [1, 1]
+
+
+@pytest.mark.parametrize("is_full", [True, False], ids=["too many", "closed"])
+def test_a_connection_that_is_not_kept_is_cut(monkeypatch: pytest.MonkeyPatch, is_full: bool) -> None:
+    async def work(url: str) -> None:
+        at = endpoint(url)
+        exchange = await at.post((), b"{}", is_whole=True)
+        if is_full:
+            monkeypatch.setattr(connection, "MAX_IDLE", 0)
+        else:
+            at.close()
+        at.release(exchange)
+        assert not exchange.is_reusable
+
+    with upstream() as server:
+        run(work(server.url))
+
+
 @pytest.mark.parametrize("is_whole", [True, False])
 def test_a_hanging_server_is_timed_out_and_hung_up_on(is_whole: bool) -> None:
     async def work(url: str) -> None:

@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
+from pilotfish.config.settings import LargeSettings
 from pilotfish.core.errors import ModelDownError, ModelError, ModelStatusError, ModelTimeoutError
 from pilotfish.core.messages import ChatRequest, Message
+from pilotfish.models import breaker
 from pilotfish.models.base import ModelCard
 from pilotfish.models.breaker import N_FAILURES
-from pilotfish.models.failover import FailoverModel
+from pilotfish.models.failover import PAUSES_S, FailoverModel
 from pilotfish.models.http import HttpModel
 from tools.upstream import Reply, Script, Upstream, upstream
 
@@ -61,12 +63,14 @@ def test_servers_are_asked_in_their_order_and_the_first_again_once_it_is_well() 
         assert [len(server.asked) for server in behind] == [2, 1, 1]
 
 
-def test_a_server_that_failed_often_is_skipped_and_probed_later() -> None:
+def test_a_server_that_failed_often_is_skipped_and_probed_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "FIRST_PAUSE_S", 0.4)
+
     async def work(model: FailoverModel) -> None:
         for _ in range(N_FAILURES + 3):
             await model.answer(request())
         assert model.state[0]["is_open"] is True
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.4)
         assert (await model.answer(request())).text == "well again"
         assert model.state[0] == {"host": model.state[0]["host"], "is_open": False, "failures_in_a_row": 0}
 
@@ -114,6 +118,10 @@ def test_one_deadline_covers_all_tries() -> None:
     slow = Reply(status=500, body=b"{}", delay_s=0.4)
     with servers([slow], [Reply(hangs=True), Reply(text="a" * 100, pace_s=0.05)]) as behind:
         asking(behind, work, timeout_s=0.6)
+
+
+def test_the_default_wait_has_room_for_every_pause() -> None:
+    assert 0 < sum(PAUSES_S) <= LargeSettings().retry_wait_s
 
 
 def test_a_short_wait_hides_a_short_outage_where_no_server_is_left() -> None:

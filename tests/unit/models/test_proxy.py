@@ -7,8 +7,10 @@ import base64
 import shutil
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import threading
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,8 @@ import uvloop
 
 from pilotfish.core.errors import ConfigError, ModelConnectionError
 from pilotfish.core.messages import ChatRequest, Message
+from pilotfish.models.connection import Endpoint
+from pilotfish.models.exchange import DEFAULT_LIMITS, Connection
 from pilotfish.models.http import HttpModel
 from pilotfish.models.proxy import Proxy, proxy_of
 
@@ -120,6 +124,23 @@ async def company(tls: ssl.SSLContext | None, status: bytes | None = None) -> As
         behind.close()
 
 
+@contextmanager
+def secure_server(tls: ssl.SSLContext) -> Iterator[str]:
+    """A server in a thread of its own; its base URL."""
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(_answer, "127.0.0.1", 0, ssl=tls))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        server.close()
+        loop.run_until_complete(asyncio.sleep(0.02))
+        loop.close()
+
+
 def through(
     monkeypatch: pytest.MonkeyPatch,
     work: Callable[[HttpModel], Awaitable[object]],
@@ -168,7 +189,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-nodes",
         "-days",
     ]
-    command += ["2", "-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", "key", "-out", "cert"]
+    names = f"subjectAltName=DNS:{HOST},IP:127.0.0.1"
+    command += ["2", "-subj", f"/CN={HOST}", "-addext", names, "-keyout", "key", "-out", "cert"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     (folder / "both").write_bytes((folder / "key").read_bytes() + (folder / "cert").read_bytes())
     return folder / "both"
@@ -200,6 +222,33 @@ def test_the_certificate_is_the_models_not_the_proxys(monkeypatch: pytest.Monkey
         assert not caught.value.may_be_billed
 
     through(monkeypatch, work, tls=tls)
+
+
+def test_a_call_cancelled_as_its_handshake_ends_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch, certificate: Path, tls: ssl.SSLContext
+) -> None:
+    """What is open when its loop closes is warned of; were that raised there, uvloop would never close."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    made = Connection.connection_made
+    calls: list[asyncio.Task[Connection]] = []
+
+    def made_and_cancelled(self: Connection, transport: asyncio.BaseTransport) -> None:
+        made(self, transport)
+        calls[0].cancel()
+
+    monkeypatch.setattr(Connection, "connection_made", made_and_cancelled)
+
+    async def work(url: str) -> None:
+        at = Endpoint(url, model="big", timeout_s=3.0, limits=DEFAULT_LIMITS)
+        calls.append(asyncio.ensure_future(at.post((), b"{}", is_whole=True)))
+        await asyncio.wait(calls)
+
+    with secure_server(tls) as url, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work(url))
+    assert calls[0].cancelled()
+    assert not said
 
 
 def test_http_is_asked_of_the_proxy_with_the_whole_url(monkeypatch: pytest.MonkeyPatch) -> None:

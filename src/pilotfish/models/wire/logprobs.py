@@ -185,6 +185,16 @@ def read(body: bytes) -> Tokens:
         return Tokens()
 
 
+def alternatives(body: bytes) -> list[tuple[str, float]]:
+    """The likeliest first tokens of a whole answer with their log-probabilities; empty where the server tells none."""
+    try:
+        first = next(_content([_bodies.decode(body)]), None)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    tops = (first.top_logprobs or [_Top(token=first.token, logprob=first.logprob)]) if first is not None else []
+    return [(top.token, top.logprob) for top in tops if top.logprob is not None]
+
+
 def read_stream(data: bytes) -> Tokens:
     """Those of a stream."""
     return _tokens(read_events(_bodies, data))
