@@ -12,6 +12,7 @@ import json
 import math
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,10 +128,10 @@ def cpu_seconds(drill: Drill, layers: Layers, recipe: Recipe) -> float:
     return _Fields(drill, layers, recipe).cpu_seconds()
 
 
-class Run:
+class Run(ABC):
     """One run over the epochs: model, heads and optimizer, and what the epochs so far led to.
 
-    What is learnt says at what heads it starts, and how wrong they are: of texts in `_loss`, of tokens in `loss`.
+    What is learnt says at what heads it starts, and how wrong they are.
     """
 
     def __init__(self, drill: Rows, layers: Layers, recipe: Recipe) -> None:
@@ -203,27 +204,17 @@ class Run:
         self.step(batch, 0.0)
         return (time.process_time() - started) * sum(map(length, by_length)) / sum(map(length, batch))
 
+    @abstractmethod
     def start(self) -> list[NDArray[np.float32]]:
         """What the heads start from; `self.top` is there already."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, batch: Sequence[int]) -> torch.Tensor:
         """How wrong layers and heads are about a batch."""
-        return self._loss(self.top(*padded(self.drill.activations, batch)), batch)
 
-    def _loss(self, embeddings: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
-        """How wrong the heads are about a batch."""
-        raise NotImplementedError
-
+    @abstractmethod
     def held_out_loss(self) -> float:
         """How wrong they are about what is held out."""
-        with torch.inference_mode():
-            rows = self.drill.held_out.tolist()
-            return float(self._judged(torch.tensor(embed_all(self.top, self.drill.activations, rows)), rows))
-
-    def _judged(self, embeddings: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-        """The loss on what is held out."""
-        return self._loss(embeddings, rows)
 
     def _batches(self) -> list[list[int]]:
         rng = random.Random(self.recipe.seed * 1000 + self.epoch)
@@ -285,7 +276,29 @@ class Run:
         self.best = parts["best"]
 
 
-class _Fields(Run):
+class TextRun(Run):
+    """A run whose heads read one embedding a text."""
+
+    def loss(self, batch: Sequence[int]) -> torch.Tensor:
+        """How wrong the heads are about the embeddings of a batch."""
+        return self.loss_of(self.top(*padded(self.drill.activations, batch)), batch)
+
+    def held_out_loss(self) -> float:
+        """How wrong they are about what is held out, as `judged` counts it."""
+        rows = self.drill.held_out.tolist()
+        with torch.inference_mode():
+            return float(self.judged(torch.tensor(embed_all(self.top, self.drill.activations, rows)), rows))
+
+    @abstractmethod
+    def loss_of(self, embeddings: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        """How wrong the heads are about these embeddings of rows."""
+
+    def judged(self, embeddings: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        """The loss by which epochs are compared: the same."""
+        return self.loss_of(embeddings, rows)
+
+
+class _Fields(TextRun):
     """Cosine heads, one a field, that start from the means of its classes, or from heads that are given."""
 
     drill: Drill
@@ -311,10 +324,12 @@ class _Fields(Run):
         start = embed_all(self.top, self.drill.activations, np.concatenate(rows))
         return np.stack([part.mean(axis=0) for part in np.split(start, np.cumsum(list(map(len, rows)))[:-1])])
 
-    def _loss(self, embeddings: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
-        return self._losses(embeddings, batch, SCALE).sum()
+    def loss_of(self, embeddings: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        """The fields' losses together."""
+        return self._losses(embeddings, rows, SCALE).sum()
 
-    def _judged(self, embeddings: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+    def judged(self, embeddings: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        """The same at the best of `TEMPERED`, for each field."""
         return torch.stack([self._losses(embeddings, rows, SCALE * times) for times in TEMPERED]).min(0).values.sum()
 
     def _losses(self, embeddings: torch.Tensor, rows: Sequence[int], scale: float) -> torch.Tensor:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pilotfish.core.errors import MissingExtraError
-from pilotfish.students.finetune import SCALE, Rows, Run, Step
+from pilotfish.students.finetune import SCALE, Rows, Step, TextRun
 from pilotfish.students.last_layers import Layers
 from pilotfish.students.recipe import Recipe
 
@@ -55,7 +55,7 @@ def tune_scores(
     return TunedScores(weights=run.weights, heads=SCALE * heads, biases=biases)
 
 
-class _Models(Run):
+class _Models(TextRun):
     """Logistic heads, one a model, that start from its mean score."""
 
     drill: ScoreDrill
@@ -68,7 +68,7 @@ class _Models(Run):
         heads = np.zeros((scores.shape[1], self.drill.activations.values.shape[1]), np.float32)
         return [heads, np.log(shares / (1.0 - shares)).astype(np.float32)]
 
-    def _loss(self, embeddings: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
+    def loss_of(self, embeddings: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
         """The mean cross-entropy of the scores; a graded one counts as a share of a right answer."""
         heads, biases = self.heads
-        return functional.binary_cross_entropy_with_logits(SCALE * embeddings @ heads.T + biases, self.scores[batch])
+        return functional.binary_cross_entropy_with_logits(SCALE * embeddings @ heads.T + biases, self.scores[rows])

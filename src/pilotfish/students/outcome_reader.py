@@ -17,15 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotfish.core.ids import sha256
-from pilotfish.specialists.encoder import Encoder, Graph
-from pilotfish.students import encoder_cache, encoder_files, encoder_graph, last_layers, tuned
+from pilotfish.specialists.encoder import Encoder
+from pilotfish.students import encoder_cache, last_layers, tuned
 from pilotfish.students.activations import Progress, compute
 from pilotfish.students.finetune_scores import ScoreDrill, TunedScores, tune_scores
 from pilotfish.students.recipe import Recipe, Tuning
 
-RECIPE = Recipe(n_layers=3, n_epochs=2, learning_rate=1e-4)
+N_LAYERS = 3
+"""That learn, where the recipe does not say. All six cost twice as much."""
+
+RECIPE = Recipe(n_layers=N_LAYERS, n_epochs=2, learning_rate=1e-4)
 """Twice over the rows and no more: outcomes are noisy, and what is learnt later is the noise (two CPU-minutes for 3,000
-prompts). All six layers cost twice as much."""
+prompts)."""
 
 NAME = "route"
 
@@ -60,13 +63,7 @@ class OutcomeReader:
         decides += [encoder.sha256, tuning.weights.sha256, json.dumps(dataclasses.asdict(tuning.recipe))]
         self._folder = folder / sha256("".join(decides).encode())[:16]
         self._folder.mkdir(parents=True, exist_ok=True)
-        source = tuning.weights.folder
-        architecture = encoder_files.read_architecture(source)
-        n_layers = min(tuning.recipe.n_layers or architecture.n_layers, architecture.n_layers)
-        self._layers = last_layers.Layers(
-            architecture=architecture, weights=encoder_files.read_weights(source), n_layers=n_layers
-        )
-        lower = Graph(encoder_graph.write_graph(source, n_layers=architecture.n_layers - n_layers))
+        self._layers, lower = tuned.cut(tuning, N_LAYERS)
         self._activations = compute(prompts, encoder, lower, self._folder / "activations.npy", progress)
         self._known: dict[str, Read] = {}
         self._own: Encoder | None = None

@@ -29,11 +29,6 @@ TASK = booking_task(PAIRS)
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return open_tiny_encoder(tmp_path_factory.mktemp("encoder"))
-
-
-@pytest.fixture(scope="module")
 def fitted(tmp_path_factory, encoder):
     return teach(booking_examples(PAIRS, TASK), TASK, encoder, tmp_path_factory.mktemp("home"))
 

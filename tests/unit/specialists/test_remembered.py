@@ -5,18 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.specialists.remembered import RememberedEncoder
-from tools.tiny_models import open_tiny_encoder
 
 TEXTS = ["where is my parcel", "the grinder is broken", "where is my parcel", "", "\udc80 odd"]
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    return open_tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def test_what_was_encoded_is_remembered_across_processes(encoder: Encoder, tmp_path: Path) -> None:

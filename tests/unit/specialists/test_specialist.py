@@ -11,13 +11,8 @@ from pilotfish.specialists.card import read_folder, write_folder
 from pilotfish.specialists.specialist import TENSORS, Evidence, Specialist, mix, vote
 from pilotfish.students.distil import distil
 from pilotfish.students.encoder_cache import open_encoder
-from tools.tiny_models import open_tiny_encoder, write_tiny_bert
+from tools.tiny_models import write_tiny_bert
 from tools.tiny_tasks import examples, json_task, label_task, triage_examples
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return open_tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture(scope="module")

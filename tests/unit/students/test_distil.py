@@ -9,13 +9,7 @@ from pilotfish.core.task import AnswerShape
 from pilotfish.specialists.card import read_folder
 from pilotfish.specialists.specialist import TENSORS, Specialist
 from pilotfish.students.distil import distil
-from tools.tiny_models import open_tiny_encoder
 from tools.tiny_tasks import examples, label_task
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return open_tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def test_a_folder_is_named_after_its_identity_and_describes_itself(tmp_path, encoder):

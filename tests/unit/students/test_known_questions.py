@@ -16,15 +16,9 @@ from pilotfish.specialists.retriever import CERTAIN, Retriever
 from pilotfish.students.distil import Fitted, distil
 from pilotfish.tasks.shapes import Given, settle_shape
 from tools.faq import ONE_OFF, questions, reply
-from tools.tiny_models import open_tiny_encoder
 
 ALIKE = [("how do I track it", reply("parcel"))] * 3
 MIXED = [("how do I pay", reply("parcel")), ("How do I  pay", reply("refund")), ("how do I pay", reply("refund"))]
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    return open_tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture(scope="module")

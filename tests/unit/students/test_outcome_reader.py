@@ -11,7 +11,6 @@ import pytest
 
 from pilotfish.specialists.encoder import FILES, Encoder
 from pilotfish.students.outcome_reader import OutcomeReader
-from tools.tiny_models import open_tiny_encoder
 from tools.tuning import RECIPE, in_order, tuning
 
 N = 480
@@ -27,14 +26,8 @@ def prompts():
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("encoder")
-    return open_tiny_encoder(folder), folder
-
-
-@pytest.fixture(scope="module")
-def reader(prompts, encoder, tmp_path_factory):
-    return OutcomeReader(*prompts, encoder[0], tuning(encoder[1]), tmp_path_factory.mktemp("reader"))
+def reader(prompts, encoder, encoder_folder, tmp_path_factory):
+    return OutcomeReader(*prompts, encoder, tuning(encoder_folder), tmp_path_factory.mktemp("reader"))
 
 
 def told(read, rows):
@@ -51,8 +44,8 @@ def test_heads_learn_whom_a_prompt_suits_from_the_rows_that_teach(prompts, reade
     assert read.encoder_sha256 == ""
 
 
-def test_what_all_rows_teach_is_an_int8_encoder_that_needs_no_torch(prompts, encoder, tmp_path):
-    reader = OutcomeReader(*prompts, encoder[0], tuning(encoder[1], BRIEF), tmp_path / "reader")
+def test_what_all_rows_teach_is_an_int8_encoder_that_needs_no_torch(prompts, encoder, encoder_folder, tmp_path):
+    reader = OutcomeReader(*prompts, encoder, tuning(encoder_folder, BRIEF), tmp_path / "reader")
     whole = reader.whole
     for name in FILES:
         (tmp_path / name).write_bytes(reader.files[name])
@@ -66,14 +59,14 @@ def test_what_all_rows_teach_is_an_int8_encoder_that_needs_no_torch(prompts, enc
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_interrupted_run_goes_on_and_what_is_known_is_not_learnt_again(prompts, encoder, tmp_path):
+def test_an_interrupted_run_goes_on_and_what_is_known_is_not_learnt_again(prompts, encoder, encoder_folder, tmp_path):
     def report(stage, done, total):
         steps.append(done)
         if stage.startswith("fine-tune") and done == stops:
             raise KeyboardInterrupt
 
     steps: list[int] = []
-    made = [encoder[0], tuning(encoder[1], BRIEF), tmp_path / "one"]
+    made = [encoder, tuning(encoder_folder, BRIEF), tmp_path / "one"]
     stops = 30  # of 40 steps: within the second epoch
     with pytest.raises(KeyboardInterrupt):
         OutcomeReader(*prompts, *made, report).read(TAUGHT)

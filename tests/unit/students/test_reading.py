@@ -19,7 +19,6 @@ from pilotfish.specialists.load import load
 from pilotfish.specialists.reader import Reader, Reading, best_value, read
 from pilotfish.students import reading
 from pilotfish.students.reading import distil_reading
-from tools.tiny_models import open_tiny_encoder
 from tools.tuning import READING, question_examples, questions, reading_task, tuning
 
 PAIRS = questions(160)
@@ -29,19 +28,11 @@ N_HELD_OUT = 24
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("encoder")
-
-
-@pytest.fixture(scope="module")
-def encoder(folder):
-    return open_tiny_encoder(folder)
-
-
-@pytest.fixture(scope="module")
-def learn(folder, encoder):
+def learn(encoder_folder, encoder):
     def run(home, rows=ROWS, *, recipe=READING, progress=None):
-        return distil_reading(rows, TASK, home, tuning(folder, recipe), is_worth=lambda _: True, progress=progress)
+        return distil_reading(
+            rows, TASK, home, tuning(encoder_folder, recipe), is_worth=lambda _: True, progress=progress
+        )
 
     return run
 
@@ -170,9 +161,9 @@ def test_no_answer_is_deferred_unless_the_reference_has_a_way_to_say_so():
     assert reader.answer(*found, says) == ("null", pytest.approx(1.0))
 
 
-def test_it_is_kept_where_that_lets_expect_more_than_tags_do(folder, encoder, tmp_path):
+def test_it_is_kept_where_that_lets_expect_more_than_tags_do(encoder_folder, encoder, tmp_path):
     said = []
-    options = {"tuning": tuning(folder, READING, announce=said.append)}
+    options = {"tuning": tuning(encoder_folder, READING, announce=said.append)}
     found = fit(
         TASK, ROWS, Claim(max_risk=0.2), number=1, encoder=encoder, folder=tmp_path, n_calibration=300, **options
     )

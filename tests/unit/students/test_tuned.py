@@ -12,7 +12,6 @@ from pilotfish.students import tuned
 from pilotfish.students.distil import distil
 from pilotfish.students.recipe import Recipe
 from pilotfish.students.tuned import distil_tuned
-from tools.tiny_models import open_tiny_encoder
 from tools.tiny_tasks import json_task, triage_examples
 from tools.tuning import RECIPE, in_order, order_task, tuning
 
@@ -21,19 +20,9 @@ QUICK = dataclasses.replace(RECIPE, n_layers=1, n_epochs=2, batch=32)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("encoder")
-
-
-@pytest.fixture(scope="module")
-def encoder(folder):
-    return open_tiny_encoder(folder)
-
-
-@pytest.fixture(scope="module")
-def learn(folder, encoder):
+def learn(encoder_folder, encoder):
     def run(home, rows=ROWS, task=None, *, is_worth=lambda _: True, **options):
-        plan = tuning(folder, QUICK, **options.pop("tuning", {}))
+        plan = tuning(encoder_folder, QUICK, **options.pop("tuning", {}))
         return distil_tuned(rows, task or order_task(), encoder, home, plan, is_worth=is_worth, **options)
 
     return run
