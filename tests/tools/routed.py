@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 from pilotfish.config.settings import ModelSettings
+from pilotfish.core.log_row import TriedRow
+from pilotfish.core.messages import Family
+from pilotfish.store.build import open_log
 from tools.gateway import Place, gateway, post
 from tools.upstream import Reply, Script, Upstream, upstream
 
@@ -22,11 +26,19 @@ HI = [{"role": "user", "content": "hi"}]
 
 @contextlib.contextmanager
 def routed(
-    home: Path, script: Script, big: Script = (BIG,), *, routing: dict[str, object] | None = None, **settings: Any
+    home: Path,
+    script: Script,
+    big: Script = (BIG,),
+    *,
+    routing: dict[str, object] | None = None,
+    family: Family = "openai",
+    **settings: Any,
 ) -> Iterator[tuple[Place, Upstream]]:
     with upstream(script) as server:
-        price = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 2.0}
-        models = {name: ModelSettings(url=server.url, **price) for name in ("small", "judge")}  # type: ignore[arg-type]
+        model = ModelSettings(
+            url=server.url, family=family, max_tokens=50, input_usd_per_mtok=1.0, output_usd_per_mtok=2.0
+        )
+        models = dict.fromkeys(("small", "judge"), model)
         large = {"input_usd_per_mtok": 10.0, "output_usd_per_mtok": 20.0, "retry_wait_s": 0.0} | settings.pop(
             "large", {}
         )
@@ -53,3 +65,14 @@ def status(place: Place) -> Any:
     said = json.loads(connection.getresponse().read())["routing"]
     connection.close()
     return said
+
+
+def tried_rows(place: Place, n: int = 1) -> list[TriedRow]:
+    """The answers that were heard of smaller models beside the replies, once there are `n`."""
+    deadline = time.monotonic() + 20
+    while True:
+        rows = [row for row in open_log(place.home).tried() if row.status]
+        if len(rows) >= n:
+            return rows
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.02)

@@ -75,17 +75,21 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """How much each request of a pair needs the reference. `is_control` where nobody proposes to use it."""
+    """How much each request of a pair needs the reference. `is_control` where nobody proposes to use it.
+
+    It is the best of `n_tried` on these very requests.
+    """
 
     name: str
     needs: Sequence[float]
     reads_answer: bool = False
     is_control: bool = True
+    n_tried: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What a ranking is worth on a pair. `p` is that of "no better than chance", before any correction.
+    """What a ranking is worth on a pair. `p` is that of "no better than chance", times the number that were tried.
 
     `over_hull` is by how much quality lies above the convex hull of single models at equal cost, on average; `kept` the
     largest share that the small model may answer within each of `MARGINS`, in hindsight: a promise takes a certificate.
@@ -133,8 +137,14 @@ def pair(outcomes: Sequence[Outcome], small: str = "", reference: str = "") -> P
     if not (small and reference):
         rest = [name for name in known if name not in (small, reference)]
         if len(rest) + bool(small) + bool(reference) != 2:
+            listed = f"{', '.join(known[:12])}{', ...' if len(known) > 12 else ''}"
+            if len(known) == 1:
+                raise DataError(
+                    f"All answers are of one model, {listed}.",
+                    hint="To choose takes the graded answers of two models to the same requests.",
+                )
             raise DataError(
-                f"The outcomes have {len(known)} models: {', '.join(known[:12])}.",
+                f"The outcomes have {len(known)} models: {listed}.",
                 hint="Name the two to choose between: --small MODEL --reference MODEL.",
             )
         rest.sort(key=lambda name: fmean(o.tried[name].score for o in outcomes if name in o.tried))
@@ -182,7 +192,7 @@ def measure(found: Pair, ranking: Ranking, *, seed: int = 0) -> Figures:
             method="percentile bootstrap over requests",
             why_none="" if value is not None else "the reference is not better here: there is no gap to recover",
         ),
-        p=resampled_curves.better_than_chance(needs, gains, seed=seed),
+        p=min(1.0, ranking.n_tried * resampled_curves.better_than_chance(needs, gains, seed=seed)),
         cpt50=routing.cpt(needs, gains, 0.5),
         cpt80=routing.cpt(needs, gains, 0.8),
         aiq=routing.aiq(points),

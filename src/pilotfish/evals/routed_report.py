@@ -16,7 +16,7 @@ from pilotfish.core.measured import Measured
 from pilotfish.evals import routed
 from pilotfish.evals.routed import MARGINS, Figures, Pair, Ranking
 from pilotfish.evals.tables import Table
-from pilotfish.stats import paired, routing
+from pilotfish.stats import binomial, paired, routing
 from pilotfish.stats.routing import Point
 
 Word = Literal["small", "single", "do not route", "route", "not yet", "try"]
@@ -99,19 +99,22 @@ def report(
     margin: float,
     reached: Reached | None = None,
     verdict: Certificate | Refusal | None = None,
-    seed: int = 0,
+    notes: Sequence[str] = (),
+    why_none: str = "",
 ) -> Report:
     """The report on a pair: the rankings given, then every control.
 
-    The advice is about the first ranking that is no control.
+    The advice is about the first ranking that is no control; where there is none, `why_none` says why.
     """
-    figures = tuple(routed.measure(pair, ranking, seed=seed) for ranking in (*rankings, *routed.controls(pair)))
+    figures = tuple(routed.measure(pair, ranking) for ranking in (*rankings, *routed.controls(pair)))
     difference = paired.difference(pair.gains)
     low, high = difference.interval()
     gap = Measured(value=difference.mean, low=low, high=high, n=difference.n, method="normal, paired")
     singles = routed.singles(pair)
     proposed = next((one for one in figures if not one.is_control), None)
     advice, sentence = _advice(pair, difference, singles, proposed, verdict, margin)
+    if proposed is None and advice == "do not route" and why_none:
+        sentence += f" {why_none[:1].upper()}{why_none[1:]}."
     return Report(
         advice=advice,
         sentence=sentence,
@@ -122,7 +125,7 @@ def report(
         reached=reached,
         verdict=verdict,
         margin=margin,
-        notes=_notes(pair),
+        notes=(*_notes(pair), *notes),
     )
 
 
@@ -150,17 +153,17 @@ def _advice(  # noqa: PLR0911 - one return a rule, in their order
     verdict: Certificate | Refusal | None,
     margin: float,
 ) -> tuple[Word, str]:
-    points, most = 100.0 * gap.mean, 100.0 * gap.interval(1.0 - 2.0 * ALPHA).high
+    points, most = 100.0 * gap.mean, 100.0 * _at_most(gap)
     if most <= 100.0 * margin:
         return "small", (
             f"Use {pair.small} for everything: {pair.reference} is {points:+.1f} points better on {gap.n:,} requests, "
             f"and at most {most:.1f} with 95 % confidence."
         )
-    better = _better_single(pair, singles)
+    better = _better_single(pair, singles, margin)
     if better is not None:
         return "single", (
-            f"Use {better} for everything: it scores no less than {pair.reference} and costs less "
-            f"({singles[better].cost:.3g} against {singles[pair.reference].cost:.3g} {unit(pair)})."
+            f"Use {better} for everything: on {gap.n:,} requests it scores no less than {pair.reference}, and it costs "
+            f"less ({singles[better].cost:.3g} against {singles[pair.reference].cost:.3g} {unit(pair)})."
         )
     if proposed is None:
         return "do not route", f"Do not route: nothing is known that foretells when {pair.small} is enough."
@@ -184,15 +187,24 @@ def _advice(  # noqa: PLR0911 - one return a rule, in their order
     )
 
 
-def _better_single(pair: Pair, singles: Mapping[str, Point]) -> str | None:
-    """The cheapest model beside the pair's that scores no less than the reference for less; None without prices."""
+def _at_most(gap: paired.Difference) -> float:
+    """What the mean gap is at most, with confidence 1 - `ALPHA`: by the normal interval, and by how many requests there
+    are, since a few on which nothing was lost say little of what is lost on others."""
+    return max(gap.interval(1.0 - 2.0 * ALPHA).high, binomial.upper(0, gap.n, ALPHA))
+
+
+def _better_single(pair: Pair, singles: Mapping[str, Point], margin: float) -> str | None:
+    """The cheapest other model that scores no less than the reference for less, and whose loss against it is at most
+    the margin with confidence; None without prices."""
     reference = singles[pair.reference]
-    found = [
-        (point.cost, name)
-        for name, point in singles.items()
-        if name != pair.reference and point.quality >= reference.quality and point.cost < reference.cost
-    ]
-    return min(found)[1] if found else None
+    for name in sorted(singles, key=lambda name: singles[name].cost):
+        point = singles[name]
+        if name in (pair.small, pair.reference) or point.quality < reference.quality or point.cost >= reference.cost:
+            continue
+        lost = [strong - one.tried[name].score for strong, one in zip(pair.strong, pair.outcomes, strict=True)]
+        if _at_most(paired.difference(lost)) <= margin:
+            return name
+    return None
 
 
 def _notes(pair: Pair) -> tuple[str, ...]:
@@ -200,7 +212,10 @@ def _notes(pair: Pair) -> tuple[str, ...]:
     if pair.left_out:
         notes.append(f"{pair.left_out:,} outcomes lack an answer of one of the two and are left out.")
     if not pair.has_costs:
-        notes.append("Not every answer has a cost, so costs are shares of calls to the reference (--price adds them).")
+        notes.append(
+            "Not every answer has a cost, so costs are shares of calls to the reference (--price adds costs where the "
+            "tokens or texts of answers are known)."
+        )
     if len({outcome.probability for outcome in pair.outcomes}) > 1:
         notes.append("The outcomes were drawn with unequal probabilities; these figures describe those drawn.")
     return (*notes, ORACLE_NOTE)

@@ -64,13 +64,16 @@ class Planned:
 def plan(fold: Sequence[Trail], n: int, claim: Claim, delta: float) -> list[Planned]:
     """The thresholds to test on `n` other outcomes, from the start on, each keeping more; empty without a need.
 
-    It starts at the last one that is surely passed (`SURE_SD` standard deviations), or almost as surely as any.
+    It starts at the last one that is surely passed (`SURE_SD` standard deviations, of what these outcomes say of the
+    losses and of the others' own), or almost as surely as any.
     """
     found = _planned(_swept(fold, _thresholds(fold)), n, claim.max_risk, delta)
     if not found:
         return []
     best = max(one.outlook.margin for one in found)
-    wanted = min(SURE_SD, best - (1.0 - _SHARE_OF_BEST) * abs(best))
+    # An outlook takes what `fold` lost for the truth; the mean of few outcomes is as uncertain as that of few others.
+    sure = SURE_SD * math.sqrt(1.0 + n / len(fold))
+    wanted = min(sure, best - (1.0 - _SHARE_OF_BEST) * abs(best))
     start = max(i for i, one in enumerate(found) if one.outlook.margin >= wanted)
     return found[start:]
 
@@ -100,7 +103,7 @@ def certify_loss(
     least = math.ceil(math.log(1.0 / delta) / math.log1p(claim.max_risk))
     if len(rows) < least:
         points = f"{claim.max_risk * 100:g} points"
-        why = f"{points} take {least:,} outcomes even where nothing is lost; there are {len(rows):,}"
+        why = f"{points} take {least:,} even where nothing is lost"
         return _refusal(fold, rows, claim, workload, why=why, spent=0.0)
     order = plan(fold, len(rows), claim, delta)
     passed = prove(order, rows, claim, delta)
@@ -167,24 +170,39 @@ def _refusal(
     delta = spending.share(claim.delta, workload.attempt + (spent > 0.0))
     swept = _swept(fold, _thresholds(fold))
     needed = _rows_needed(swept, claim.max_risk, delta)
+    short = None if needed is None or needed <= len(rows) else needed - len(rows)
     passing = next(
-        (margin for margin in _MARGINS if (_rows_needed(swept, margin, delta) or math.inf) <= len(rows)), None
+        (
+            margin
+            for margin in _MARGINS
+            if margin > claim.max_risk and (_rows_needed(swept, margin, delta) or math.inf) <= len(rows)
+        ),
+        None,
     )
     margin = f"{claim.max_risk * 100:g} points"
     if needed is None:
         message = (
-            f"No number of outcomes would prove a loss of at most {margin} where {LEAST_KEPT:.0%} are kept: {why}."
+            f"Where {LEAST_KEPT:.0%} are kept, no number of outcomes like the {len(fold):,} that teach would prove a "
+            f"loss of at most {margin}; there are {len(rows):,} others: {why}."
+        )
+    elif short is None:
+        message = (
+            f"The {len(rows):,} outcomes that are to prove a loss of at most {margin} lost more than the {len(fold):,} "
+            f"that teach let expect: {why}."
         )
     else:
-        message = f"About {needed:,} outcomes would prove a loss of at most {margin}; there are {len(rows):,}: {why}."
+        message = (
+            f"Beside the {len(fold):,} outcomes that teach, about {needed:,} would prove a loss of at most {margin}; "
+            f"there are {len(rows):,} others: {why}."
+        )
     return Refusal(
         task_id=workload.id,
         task_name=workload.name,
         claim=claim,
-        short_of="agreement" if needed is None else "examples",
+        short_of="agreement" if short is None else "examples",
         message=message,
         n=len(rows),
-        examples_short=None if needed is None else max(1, needed - len(rows)),
+        examples_short=short,
         passing_risk=passing,
         attempt=workload.attempt,
         delta_spent=spent,

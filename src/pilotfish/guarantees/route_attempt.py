@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from pilotfish.routing.prefix import learn_reading
 from pilotfish.routing.reader import Frozen
 from pilotfish.routing.replay import Trail, recorded, trail
 from pilotfish.routing.route import Cost, Route, Step
+from pilotfish.routing.signals import SAMPLED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,13 +84,13 @@ class Finetuning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteAttempt:
-    """What came of it. `learnt` has one entry a model before the reference; `calibration` are the outcomes that
-    proved; `encoder` the files of an encoder of the route's own, empty where it has none."""
+    """What came of it. `learnt` has one entry a model before the reference; `taught` are the outcomes that taught,
+    `calibration` those that proved; `encoder` the files of an encoder of the route's own, empty where it has none."""
 
     route: Route
     verdict: Certificate | Refusal
     learnt: tuple[Learnt, ...]
-    n_fit: int
+    taught: tuple[Outcome, ...]
     calibration: tuple[Outcome, ...]
     encoder: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -103,6 +105,11 @@ def split(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
     ranked = sorted(outcomes, key=lambda outcome: hashlib.sha256(outcome.request_id.encode()).digest())
     n = min(MOST_FIT, round(FIT_SHARE * len(ranked)))
     return ranked[:n], ranked[n:]
+
+
+def in_all(n_proving: int) -> int:
+    """How many outcomes there must be for so many to prove."""
+    return min(math.ceil(n_proving / (1.0 - FIT_SHARE)), n_proving + MOST_FIT)
 
 
 def attempt_route(
@@ -156,7 +163,12 @@ def attempt_route(
     if isinstance(verdict, Certificate):
         route = replace(route, threshold=threshold_of(verdict))
     return RouteAttempt(
-        route=route, verdict=verdict, learnt=tuple(learnt), n_fit=len(fit), calibration=tuple(rows), encoder=files
+        route=route,
+        verdict=verdict,
+        learnt=tuple(learnt),
+        taught=tuple(fit),
+        calibration=tuple(rows),
+        encoder=files,
     )
 
 
@@ -235,7 +247,7 @@ def trails(route: Route, outcomes: Sequence[Outcome], encoded: Encoded | None = 
             "The route reads embeddings of another encoder.",
             hint="Name the one it learnt with: --encoder; one of its own lies in a folder beside the route.",
         )
-    names = {*(step.model for step in route.steps), route.reference}
+    names = set(route.models)
     missing = sorted({name for outcome in outcomes for name in names - outcome.tried.keys()})
     if missing:
         raise DataError(f"Some outcomes have no answer of {', '.join(missing)}, which the route asks.")
@@ -256,6 +268,7 @@ def _route(fit: Sequence[Outcome], models: Sequence[str], learnt: Sequence[tuple
                 gain=gain,
                 reads_answer=bool(gain.signals),
                 prefix=prefix if gain.signals else 0,
+                samples=_samples(fit, model) if SAMPLED.intersection(gain.signals) else 0,
                 cost=_cost(fit, model),
                 further=_cost(fit, models[place + 1]),
             )
@@ -267,6 +280,12 @@ def _route(fit: Sequence[Outcome], models: Sequence[str], learnt: Sequence[tuple
         unit_usd=fmean(known) if known and fmean(known) > 0.0 else None,
         learnt={"outcomes": len(fit), "kinds": [found.kind if found.gain else "" for _, found in learnt]},
     )
+
+
+def _samples(outcomes: Sequence[Outcome], model: str) -> int:
+    """As many further samples as most of the model's answers have."""
+    counts = Counter(len(samples) for outcome in outcomes if (samples := outcome.tried[model].samples))
+    return counts.most_common(1)[0][0]
 
 
 def _cost(outcomes: Sequence[Outcome], model: str) -> Cost:

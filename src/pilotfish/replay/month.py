@@ -50,6 +50,7 @@ class Month:
     why_no_learning: str
     threshold: float | None
     budget_threshold: float | None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -62,6 +63,7 @@ class Month:
             "why_no_learning_usd": self.why_no_learning,
             "threshold": self.threshold,
             "budget_threshold": self.budget_threshold,
+            "notes": list(self.notes),
         }
 
     def table(self) -> Table:
@@ -73,7 +75,7 @@ class Month:
         once = self.why_no_learning or f"Finding out: {self.learning_usd:,.2f} USD, once (every graded answer)."
         audits = f"Audits of {100.0 * self.audit_rate:g} % of the kept answers are in the route's costs."
         columns = [f"{self.requests:,} requests", "USD (95 %)", "score", "kept"]
-        return Table(title="A month", columns=columns, rows=rows, notes=[once, audits])
+        return Table(title="A month", columns=columns, rows=rows, notes=[once, audits, *self.notes])
 
 
 def simulate(
@@ -84,10 +86,15 @@ def simulate(
     audit_rate: float,
     budget_usd_per_day: float | None = None,
     learning_usd: float | None = None,
+    notes: Sequence[str] = (),
 ) -> Month:
     """The month that `rows` stand for. Raises `DataError` where an answer's cost is unknown, or no budget would do."""
     if any(usd is None for row in rows for usd in row.usd):
-        raise DataError("Not every answer has a cost.", hint="State prices: --price MODEL=IN/OUT@SOURCE.")
+        missing = [name for i, name in enumerate(route.models) if any(row.usd[i] is None for row in rows)]
+        raise DataError(
+            f"Not every answer of {', '.join(missing)} has a cost.",
+            hint="State prices where the outcomes have tokens or texts: --price MODEL=IN/OUT@SOURCE.",
+        )
     scale = float(requests)
     certified = _line("this route", rows, route.threshold, scale, audit_rate)
     lines = [certified]
@@ -95,7 +102,7 @@ def simulate(
     if budget_usd_per_day is not None:
         budget_threshold = _for_budget(rows, budget_usd_per_day * DAYS, scale, audit_rate)
         lines.append(_line(f"at most {budget_usd_per_day:g} USD a day", rows, budget_threshold, scale, audit_rate))
-    for place, name in enumerate((*(step.model for step in route.steps), route.reference)):
+    for place, name in enumerate(route.models):
         lines.append(_alone(f"always {name}", rows, place, scale))
     why = "" if learning_usd is not None else "What finding out cost is unknown: its outcomes had no costs."
     return Month(
@@ -107,6 +114,7 @@ def simulate(
         why_no_learning=why,
         threshold=route.threshold,
         budget_threshold=budget_threshold,
+        notes=tuple(notes),
     )
 
 

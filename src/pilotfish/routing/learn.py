@@ -49,6 +49,10 @@ _HEADS_PART = 0.5
 """An encoder is too sure of itself: least squares out of fold give its heads half the weight of the trees, on subjects
 that it knows (MMLU: APGR .686, with equal parts .681) as on others (.597, .593)."""
 
+_KNOWN_SHARE = 0.95
+"""Of the outcomes must have a signal that is used. Where it is unknown the larger model is asked, live as here: a call
+for a further sample that failed is no reason to do without all others."""
+
 _ENDINGS = 64
 _FOLD_DRAWS, _DRAWS = 1_000, 4_000
 
@@ -85,7 +89,7 @@ class Worth:
 class Learnt:
     """A gain with its needs out of fold, one an outcome. `gain` is None where nothing is shown, and `why_none` says so.
 
-    `p` is that of "no better than chance" out of fold, times the number of kinds that were tried.
+    `p` is that of "no better than chance" out of fold, times the `n_tried` gains of which this is the best.
     """
 
     gain: Gain | None
@@ -95,6 +99,7 @@ class Learnt:
     p: float
     worths: tuple[Worth, ...]
     why_none: str = ""
+    n_tried: int = 1
 
 
 def learn(material: Material, *, seed: int = 0, progress: Progress | None = None) -> Learnt:
@@ -138,6 +143,7 @@ def learn(material: Material, *, seed: int = 0, progress: Progress | None = None
         p=p,
         worths=worths,
         why_none="" if shown else f"out of fold the best of {len(found)} is no better than chance (p = {p:.2g})",
+        n_tried=len(found),
     )
 
 
@@ -229,17 +235,26 @@ class _Table:
         columns[UNUSUAL_ENDING] = list(self._unusual(rows, rows))
         columns |= {} if encoded is None else {readers.NAME: list[float | None](encoded)}
         known = {name: [v for v in values if v is not None] for name, values in columns.items()}
-        told = [name for name, values in known.items() if len(values) == len(rows) and len(set(values)) > 1]
-        raw = [resampled_curves.better_than_chance(known[name], gains, permutations=draws, seed=seed) for name in told]
+        least = _KNOWN_SHARE * len(rows)
+        told = {
+            name: [np.inf if value is None else value for value in columns[name]]
+            for name, values in known.items()
+            if len(values) >= least and len(set(values)) > 1
+        }
+        raw = [
+            resampled_curves.better_than_chance(needs, gains, permutations=draws, seed=seed) for needs in told.values()
+        ]
         adjusted = dict(zip(told, holm(raw), strict=True))
-        return tuple(self._worth(name, known[name], gains, adjusted.get(name)) for name in columns)
+        return tuple(
+            self._worth(name, len(known[name]), told.get(name, []), gains, adjusted.get(name)) for name in columns
+        )
 
-    def _worth(self, name: str, values: list[float], gains: list[float], p: float | None) -> Worth:
+    def _worth(self, name: str, n_known: int, needs: list[float], gains: list[float], p: float | None) -> Worth:
         cost = BY_NAME[name].cost if name in BY_NAME else "encoder" if name == readers.NAME else "text"
         if p is not None:
             why = "" if p <= ALPHA else f"not better than chance here (p = {p:.2g} after Holm)"
-            return Worth(name=name, cost=cost, apgr=routing.apgr(values, gains), p=p, is_used=p <= ALPHA, why_not=why)
-        why = "the same for all" if len(values) == len(gains) else f"known for {len(values):,} of {len(gains):,}"
+            return Worth(name=name, cost=cost, apgr=routing.apgr(needs, gains), p=p, is_used=p <= ALPHA, why_not=why)
+        why = "the same for all" if n_known == len(gains) else f"known for {n_known:,} of {len(gains):,}"
         return Worth(name=name, cost=cost, apgr=None, p=None, is_used=False, why_not=why)
 
     def fit(self, plan: _Plan, rows: NDArray[np.intp], seed: int) -> _Fitted:
@@ -249,18 +264,26 @@ class _Table:
             names = tuple(worth.name for worth in self.worths(rows, _FOLD_DRAWS, seed) if worth.is_used)
         reads_prompt = plan.kind != "answer"
         endings = self._endings(rows) if UNUSUAL_ENDING in names else {}
-        values = self._rows(names, reads_prompt, rows, rows)
-        gains = self._gains[rows]
+        known = self._known(names, rows)
+        values = self._rows(names, reads_prompt, known, rows)
+        gains = self._gains[known]
         gain = Gain(signals=names, reads_prompt=reads_prompt, endings=endings, intercept=float(gains.mean()))
         if values.shape[1]:
             weights, intercept = fit.line(values, gains, _PROMPT_ROWS if reads_prompt else _SIGNAL_ROWS)
             gain = replace(gain, weights=tuple(weights.tolist()), intercept=intercept)
         fitted = _Fitted(gain)
         if len(self._gains) >= PROMPT_FROM and values.shape[1]:
-            fitted = self._more(plan, gain, values, rows, seed)
+            fitted = self._more(plan, gain, values, gains, rows, seed)
         return fitted._replace(gain=replace(fitted.gain, tasks=self._offsets(fitted, rows)))
 
-    def _more(self, plan: _Plan, gain: Gain, values: Floats, rows: NDArray[np.intp], seed: int) -> _Fitted:
+    def _known(self, names: Sequence[str], rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Those of the rows of which all these signals are known."""
+        columns = [self._ends if name == UNUSUAL_ENDING else self._signals[name] for name in names]
+        return np.array([i for i in rows if all(column[i] is not None for column in columns)], np.intp)
+
+    def _more(
+        self, plan: _Plan, gain: Gain, values: Floats, gains: Floats, rows: NDArray[np.intp], seed: int
+    ) -> _Fitted:
         """Trees, the heads of an encoder to half a part, and the line where it reads an answer.
 
         By the prompt alone the line only takes from the trees: on MMLU's training subjects .580 with it, .588 without.
@@ -269,12 +292,12 @@ class _Table:
         if plan.has_encoder and self.reader is not None:
             heads, embeddings = self._heads(self.reader, rows)
         part = 1.0 / (1.0 + has_line + (_HEADS_PART if heads is not None else 0.0))
-        mean = float(self._gains[rows].mean())
+        mean = float(gains.mean())
         more = replace(
             gain,
             weights=tuple(part * weight for weight in gain.weights) if has_line else (),
             intercept=part * (mean + gain.intercept * has_line),
-            trees=fit.forest(values, self._gains[rows], seed),
+            trees=fit.forest(values, gains, seed),
             trees_part=part,
             heads=None if heads is None else replace(heads, part=_HEADS_PART * part),
         )

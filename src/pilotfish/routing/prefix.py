@@ -42,10 +42,11 @@ def learn_reading(
     best = max(worth.values())
     chosen, learnt = next(one for one in found if worth[one[0]] >= NEARLY * best) if best else found[-1]
     p = min(1.0, len(found) * learnt.p)
+    learnt = replace(learnt, p=p, n_tried=len(found) * learnt.n_tried)
     if learnt.gain is not None and p > ALPHA:
         why = f"the best of {len(found)} lengths of the answer is no better than chance (p = {p:.2g})"
-        return chosen, replace(learnt, gain=None, p=p, why_none=why)
-    return chosen, replace(learnt, p=p)
+        return chosen, replace(learnt, gain=None, why_none=why)
+    return chosen, learnt
 
 
 def has_logprobs(material: Material) -> bool:

@@ -56,7 +56,7 @@ def trail(route: Route, outcome: Outcome, embedding: Sequence[float] | None = No
 
 def recorded(route: Route, outcome: Outcome, needs: Sequence[float]) -> Trail:
     """The trail of an outcome with these needs."""
-    tried = [outcome.tried[name] for name in (*(step.model for step in route.steps), route.reference)]
+    tried = [outcome.tried[name] for name in route.models]
     return Trail(
         needs=tuple(needs),
         scores=tuple(one.score for one in tried),

@@ -14,7 +14,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from pilotfish.core.errors import SpecialistError
@@ -52,13 +51,15 @@ class Step:
     """One model before the reference. `gain` says what asking further brings, with `reads_answer` once it has answered.
 
     `cost` is that of its own call, `further` that of the next model's. With a `prefix` the first so many tokens of the
-    answer decide, so that a stream need not be held back longer; 0 is the whole answer.
+    answer decide, so that a stream need not be held back longer; 0 is the whole answer. `samples` are as many as the
+    gain was learnt with, 0 where it reads none.
     """
 
     model: str
     gain: Gain
     reads_answer: bool
     prefix: int = 0
+    samples: int = 0
     cost: Cost = field(default_factory=Cost)
     further: Cost = field(default_factory=Cost)
 
@@ -100,6 +101,11 @@ class Route:
         """16 hexadecimal digits over everything that decides, the threshold left out: a certificate names that."""
         row = self.to_json()
         return fingerprint(json.dumps({key: row[key] for key in ("steps", "reference", "unit_usd")}, sort_keys=True))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All that it chooses from, in the order in which they are asked: the reference is the last."""
+        return (*(step.model for step in self.steps), self.reference)
 
     @property
     def encoder_sha256(self) -> str:
@@ -185,6 +191,7 @@ class Route:
                 "reads_answer": step.reads_answer,
                 # Left out where there is none, so that routes from before keep their ids, and with them certificates.
                 **({"prefix": step.prefix} if step.prefix else {}),
+                **({"samples": step.samples} if step.samples else {}),
                 "cost": dataclasses.asdict(step.cost),
                 "further": dataclasses.asdict(step.further),
                 "gain": step.gain.to_json(),
@@ -211,6 +218,7 @@ class Route:
                     model=step["model"],
                     reads_answer=step["reads_answer"],
                     prefix=step.get("prefix", 0),
+                    samples=step.get("samples", 0),
                     cost=Cost(**step["cost"]),
                     further=Cost(**step["further"]),
                     gain=Gain.from_json(step["gain"]),
@@ -219,16 +227,7 @@ class Route:
             )
             fields = {key: row[key] for key in ("reference", "threshold", "unit_usd", "learnt")}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SpecialistError(f"This is no route: {error}.") from error
+            raise SpecialistError(
+                f"This is no route: {type(error).__name__}: {error}.", hint="Learn it anew: pilotfish route train."
+            ) from error
         return cls(steps=steps, **fields)
-
-    @classmethod
-    def load(cls, path: Path) -> Route:
-        """The route in a file. Raises `SpecialistError` where it cannot be read."""
-        try:
-            row = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise SpecialistError(f"The route {str(path)!r} cannot be read: {error}.") from error
-        if not isinstance(row, dict):
-            raise SpecialistError(f"{str(path)!r} holds no route.", hint="Learn one: pilotfish route train.")
-        return cls.from_json(row.get("route", row))

@@ -238,6 +238,8 @@ SIGNALS: tuple[Signal, ...] = (
 """Every signal, the cheapest first."""
 
 BY_NAME = {signal.name: signal for signal in SIGNALS}
+SAMPLED = frozenset(("samples disagree", "samples spread"))
+"""The signals that read further samples: what they say depends on how many there are."""
 
 
 def ending(text: str) -> str:

@@ -191,7 +191,7 @@ class _Test:
 
     def __init__(self, rows: Curve, max_risk: float, delta: float) -> None:
         self.max_risk, self.delta = max_risk, delta
-        self.allowed = binomial.allowed_errors(rows.n_rows, max_risk, delta) if rows.is_binary else None
+        self.allowed = _allowed(rows.n_rows, max_risk, delta) if rows.is_binary else None
 
     def passes(self, errors: float, n: int) -> bool:
         if self.allowed is not None:

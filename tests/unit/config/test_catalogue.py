@@ -87,6 +87,13 @@ def test_servers_may_stand_in_the_environment() -> None:
         ("[routing]\nmodels = ['small']", "[routing] models must be different names of [models]"),
         ("[routing]\nmargin = 0.05", "[routing] models is missing"),
         ("[routing]\njudge = 'nobody'", "[routing] judge names 'nobody', which is not configured"),
+        ("[routing]\nverifier = 'nobody'", "[routing] verifier names 'nobody', which is not configured"),
+        ("[routing]\nsamples = 9", "[routing] samples must lie between 0 and 8"),
+        (
+            "[large]\nmodel = 'big'\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 1\n"
+            "[models.v]\nurl = 'http://x'\n[routing]\nverifier = 'v'\nusd_per_day = 1",
+            "[routing] usd_per_day needs the price of 'v'",
+        ),
         ("[models.small]\nurl = 'http://x'\n[routing]\nmodels = ['small']\ncollect = 0.1", "Set collect_usd_per_day"),
         ("[models.small]\nurl = 'http://x'\n[routing]\nmodels = ['small']\nusd_per_day = 1", "the price of"),
         ("[routing]\nwhen_spent = 'wait'", "when_spent must be one of small, refuse, not 'wait'"),

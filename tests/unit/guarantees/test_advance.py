@@ -10,16 +10,10 @@ from pilotfish.guarantees.advance import Workshop, advance, n_drawn
 from pilotfish.guarantees.new_answers import NewAnswers, Serving
 from pilotfish.guarantees.pace import Pace
 from tools.served_home import sentences
-from tools.tiny_models import open_tiny_encoder
 from tools.traffic import colour_task, many_words
 
 CLAIM = Claim(max_risk=0.1)
 PAIRS = sentences(300)
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return open_tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture

@@ -10,18 +10,12 @@ from pilotfish.core.errors import UserError
 from pilotfish.core.example import Example
 from pilotfish.guarantees.fitting import MIN_RISE, fit
 from tools.served_home import sentences
-from tools.tiny_models import open_tiny_encoder
 from tools.traffic import colour_task, many_words
 from tools.tuning import RECIPE, in_order, order_task, tuning
 
 CLAIM = Claim(max_risk=0.2, per="traffic")
 ONE_TEXT = [("my car is red", "red")] * 40
 ONE_ANSWER = [(f"my car {i} is red", "red") for i in range(40)]
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return open_tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture
@@ -67,19 +61,11 @@ def test_deferred_rows_are_not_looked_at(student):
     assert (len(found.look.fold_losses), found.expected_coverage) == (0, 0.0)
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bench")
-    return folder, open_tiny_encoder(folder)
-
-
 @pytest.fixture
-def chosen(bench, tmp_path):
-    folder, encoder = bench
-
+def chosen(encoder_folder, encoder, tmp_path):
     def run(task, rows, **plan):
         fixed = {"number": 1, "encoder": encoder, "folder": tmp_path, "n_calibration": 300}
-        options = {"tuning": tuning(folder, **plan)} if plan else {}
+        options = {"tuning": tuning(encoder_folder, **plan)} if plan else {}
         return fit(task, rows, Claim(max_risk=0.02), **fixed, **options)
 
     return run

@@ -17,15 +17,9 @@ from pilotfish.store.build import open_writer
 from pilotfish.store.home import open_home
 from tools.log_rows import audit_row, instructions_row, local_row, request_row
 from tools.served_home import INSTRUCTIONS, TASK_ID, sentences
-from tools.tiny_models import open_tiny_encoder
 from tools.traffic import many_words, noisy
 
 CLAIM = Claim(max_risk=0.05)
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return open_tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture

@@ -11,15 +11,9 @@ from pilotfish.guarantees.attempt import attempt
 from pilotfish.guarantees.plan import Plan, plan
 from pilotfish.guarantees.split import calibration_size
 from pilotfish.specialists.encoder import Encoder
-from tools.tiny_models import open_tiny_encoder
 from tools.tiny_tasks import examples, label_task
 
 CLAIMS = [Claim(max_risk=risk, per=per) for risk in (0.02, 0.1, 0.2) for per in ("answer", "traffic")]
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    return open_tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def _noisy(n, share, seed=0):

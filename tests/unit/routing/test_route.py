@@ -99,22 +99,20 @@ def test_a_learnt_route_survives_its_file_and_needs_no_library(tmp_path):
     route = Route(steps=(Step(model="small", gain=learnt.gain, reads_answer=True),), reference="large", threshold=0.2)
     path = tmp_path / "route.json"
     path.write_text(json.dumps(route.to_json()))
-    again = Route.load(path)
+    again = Route.from_json(json.loads(path.read_text()))
     assert again == route
     assert again.id == route.id
     code = (
-        "import sys; from pathlib import Path; from pilotfish.routing.route import Route; "
-        f"Route.load(Path({str(path)!r})); assert not {{'numpy', 'sklearn'}} & set(sys.modules)"
+        "import json, sys; from pilotfish.routing.route import Route; "
+        f"Route.from_json(json.load(open({str(path)!r}))); assert not {{'numpy', 'sklearn'}} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("change", [{"format": 99}, {"steps": [{}]}, {"reference": None, "steps": 3}])
-def test_a_file_that_is_no_route_says_so(tmp_path, cascade, change):
-    path = tmp_path / "route.json"
-    path.write_text(json.dumps(cascade.to_json() | change))
+def test_what_is_no_route_says_so(cascade, change):
     with pytest.raises(SpecialistError):
-        Route.load(path)
+        Route.from_json(cascade.to_json() | change)
 
 
 def test_a_route_learnt_from_other_features_of_the_prompt_is_not_taken_up():
@@ -131,6 +129,23 @@ def test_nothing_is_learnt_from_too_few_or_from_noise():
     noise = learn(Material(outcomes=outcomes(300, tells=False), smaller="small", larger="large"))
     assert noise.gain is None
     assert "no better than chance" in noise.why_none
+
+
+@pytest.mark.parametrize("n", [280, 1000], ids=["a line", "trees too"])
+@pytest.mark.parametrize(("every", "is_used"), [(40, True), (10, False)], ids=["2.5 % unknown", "10 % unknown"])
+def test_a_signal_that_a_few_answers_lack_is_used_and_these_go_to_the_reference(n, every, is_used):
+    rows = outcomes(n)
+    for i in range(0, n, every):
+        rows[i] = replace(rows[i], tried=rows[i].tried | {"small": replace(rows[i].tried["small"], logprobs=())})
+    learnt = learn(Material(outcomes=rows, smaller="small", larger="large"))
+    told = {worth.name: worth for worth in learnt.worths}["least logprob"]
+    assert told.is_used is is_used
+    assert is_used or told.why_not == f"known for {n - n // every:,} of {n:,}"
+    if is_used:
+        assert learnt.gain is not None
+        assert "least logprob" in learnt.gain.signals
+        assert [i for i, need in enumerate(learnt.needs) if np.isinf(need)] == list(range(0, n, every))
+        assert learnt.gain(rows[0], rows[0].tried["small"]) is None
 
 
 def test_exported_trees_and_heads_say_what_the_library_says():
