@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from pilotfish.gateway import local
+from pilotfish.models import failover
 from tools.served_home import Learnt, learn
 
 DEADLINE_S = local.DEADLINE_S
+ROUNDS_S = failover._ROUNDS_S
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +31,19 @@ def deadline_s(monkeypatch: pytest.MonkeyPatch) -> float:
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everywhere else a busy machine must not make an answer late."""
     monkeypatch.setattr(local, "DEADLINE_S", 10.0)
+
+
+@pytest.fixture
+def rounds_s(monkeypatch: pytest.MonkeyPatch) -> tuple[float, ...]:
+    """The pauses between rounds of all servers, as they really are: asked for by tests of what happens in one."""
+    monkeypatch.setattr(failover, "_ROUNDS_S", ROUNDS_S)
+    return ROUNDS_S
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many rounds of all servers as there really are, sooner; their pauses are tests/unit/models' business."""
+    monkeypatch.setattr(failover, "_ROUNDS_S", tuple(pause_s / 20 for pause_s in ROUNDS_S))
 
 
 @pytest.fixture

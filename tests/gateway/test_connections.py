@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from pilotfish.gateway import asgi, connections
+from pilotfish.gateway import asgi, connections, serve
 from tools.gateway import Place, body, gateway
 from tools.raw import HEAD, closed_after, exchange, status
 
@@ -20,8 +20,10 @@ CLOSE = b"connection: close\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with gateway(tmp_path_factory.mktemp("connections") / "home") as opened:
-        yield opened
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serve, "SWEEP_EVERY_S", 0.1)
+        with gateway(tmp_path_factory.mktemp("connections") / "home") as opened:
+            yield opened
 
 
 def test_requests_sent_at_once_are_answered_in_their_order(place: Place) -> None:

@@ -322,6 +322,7 @@ def test_the_upstream_is_left_within_ten_milliseconds(
             assert (row.status, row.error, row.reference_answer) == (499, "the client left", None)
 
 
+@pytest.mark.usefixtures("rounds_s")
 def test_a_client_that_leaves_during_a_wait_ends_it(home: Path) -> None:
     with gateway(home, [Reply(status=503, body=BUSY)], large={"retry_wait_s": 5.0}) as place:
         data = body()

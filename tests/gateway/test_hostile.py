@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 
 from pilotfish.config.settings import LargeSettings, Settings, check_ranges
 from pilotfish.core.errors import ConfigError
-from pilotfish.gateway import connections
+from pilotfish.gateway import connections, serve
 from tools.command_line import CommandLine
 from tools.gateway import Place, body, gateway
 from tools.keyed import ask
@@ -248,7 +249,8 @@ def test_a_path_is_what_it_says(place: Place, path: str) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same limits, a second instead of many."""
+    """The same limits, and looks at them, a fraction of a second instead of many."""
+    monkeypatch.setattr(serve, "SWEEP_EVERY_S", 0.1)
     monkeypatch.setattr(connections, "HEAD_S", 0.3)
     monkeypatch.setattr(connections, "BODY_S", 0.3)
     monkeypatch.setattr(connections, "STALL_S", 0.3)
@@ -275,13 +277,13 @@ def test_a_slow_client_is_cut_off_whatever_it_drips(home: Path, begin: bytes, dr
 
 @pytest.mark.usefixtures("impatient")
 def test_a_client_that_waits_for_its_answer_is_not_cut_off(home: Path) -> None:
-    with gateway(home, [Reply(delay_s=1.5)]) as place:
+    with gateway(home, [Reply(delay_s=1.0)]) as place:
         assert ask(place.port).status == 200
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_request_that_is_begun_early_does_not_cut_off_the_answer_before_it(home: Path) -> None:
-    with gateway(home, [Reply(delay_s=1.5)]) as place:
+    with gateway(home, [Reply(delay_s=1.0)]) as place:
         reply = exchange(place.port, HEAD + LENGTH + b"\r\n" + BODY + b"GET /healthz HT", timeout_s=5.0)
         assert status(reply) == 200
         assert reply.count(b"HTTP/1.1 ") == 2
@@ -298,6 +300,20 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off_and_the_model_with_it
             client.sendall(HEAD + b"content-length: %d\r\n\r\n" % len(data) + data)
             place.server.wait_for_hang_up(timeout_s=15.0)
         assert ask(place.port, path="/healthz").status == 200
+
+
+def test_a_client_that_does_not_read_keeps_no_gateway_from_ending(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is open when its loop closes is warned of; were that raised there, uvloop would never close."""
+    monkeypatch.setattr(serve, "GRACE_S", 0.3)
+    data = body(stream=True)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with socket.socket() as client, gateway(home, [Reply(endless=True)]) as place:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", place.port))
+            client.sendall(HEAD + b"content-length: %d\r\n\r\n" % len(data) + data)
+            assert client.recv(1)
+    assert not said
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pilotfish.config.settings import LargeSettings, ServerSettings, Settings
 from pilotfish.core.errors import ConfigError
 from pilotfish.core.ids import sha256
 from pilotfish.core.key import ADMIN_PREFIX, new_secret
+from pilotfish.gateway import door
 from pilotfish.gateway.serve import serving
 from pilotfish.models.scripted import ScriptedModel
 from pilotfish.store.build import open_keys
@@ -296,10 +297,11 @@ def test_many_at_once_cannot_spend_more_than_there_is(home: Path) -> None:
         assert ask(place.port, key, data=body(max_tokens=10)).status == 200, "what was not used is there again"
 
 
-def test_two_gateways_on_one_home_spend_one_budget(home: Path) -> None:
+def test_two_gateways_on_one_home_spend_one_budget(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "LOOK_EVERY_S", 0.2)
     key = make_key(home, requests_per_day=30)
     with gateway(home) as one, gateway(home) as two, ThreadPoolExecutor(8) as pool:
-        time.sleep(1.2)  # until the first has noticed the second
+        time.sleep(0.4)  # until the first has noticed the second
         ports = [one.port, two.port] * 25
         got = list(pool.map(lambda port: ask(port, key).status, ports))
         assert 29 <= got.count(200) <= 30

@@ -10,28 +10,22 @@ from typing import Any
 
 import pytest
 
-from pilotfish.core.log_row import GradeRow, TriedRow
+from pilotfish.core.log_row import GradeRow
 from pilotfish.evals.outcomes import read_outcomes
+from pilotfish.gateway import feedback
 from pilotfish.gateway.pairs import DAY_S, DayBudget
+from pilotfish.guarantees.route_file import RouteFile
 from pilotfish.store.build import open_log, open_writer
+from tools.certificates import refusal
 from tools.command_line import CommandLine
 from tools.gateway import Place
 from tools.keyed import make_key
-from tools.routed import HI, SMALL_USD, SURE, ask, routed, status
+from tools.log_rows import tried_row
+from tools.routed import HI, SMALL_USD, SURE, ask, routed, status, tried_rows
 from tools.routes import adopt, promise, route, without_threshold
 from tools.upstream import Asked, Reply
 
 COLLECT: dict[str, object] = {"margin": None, "collect": 1.0, "collect_usd_per_day": 1.0}
-
-
-def tried(place: Place, n: int) -> list[TriedRow]:
-    deadline = time.monotonic() + 20
-    while True:
-        rows = [row for row in open_log(place.home).tried() if row.status]
-        if len(rows) >= n:
-            return rows
-        assert time.monotonic() < deadline, rows
-        time.sleep(0.02)
 
 
 def mark(place: Place, request_id: str, key: str = "", **fields: object) -> tuple[int, Any]:
@@ -55,7 +49,7 @@ def test_the_smaller_model_answers_too_unseen_with_what_signals_need(home: Path,
     with routed(home, [SURE], routing=COLLECT) as (place, _):
         _, headers, _ = ask(place, stream=stream)
         assert headers["x-pilotfish-model"] == "big"
-        row = tried(place, 1)[0]
+        row = tried_rows(place, 1)[0]
         assert (row.request_id, row.model) == (headers["x-pilotfish-request-id"], "small")
         assert (row.purpose, row.probability, row.prompt) == ("collect", 1.0, "hi")
         said = json.loads(row.tried or "")
@@ -90,11 +84,22 @@ def test_a_day_begins_anew_and_what_is_not_known_stays_spent() -> None:
     now_s = time.time()
     assert not budget.take(0.7, now_s)
     assert budget.take(0.6, now_s)
-    budget.settle(0.6, 0.1)
+    budget.settle(tried_row(time_s=now_s, expected_usd=0.6, cost_usd=0.1))
     assert budget.take(0.5, now_s)
-    budget.settle(0.5, None)
+    budget.settle(tried_row(time_s=now_s, expected_usd=0.5, cost_usd=None))
     assert not budget.take(0.1, now_s)
+    assert budget.spent_usd(now_s + DAY_S) == 0.0
     assert budget.take(1.0, now_s + DAY_S)
+
+
+def test_a_call_that_ends_after_midnight_gives_the_new_day_nothing() -> None:
+    budget = DayBudget(1.0, lambda _: 0.0)
+    now_s = time.time()
+    assert budget.take(0.6, now_s)
+    assert budget.take(0.5, now_s + DAY_S)
+    budget.settle(tried_row(time_s=now_s, expected_usd=0.6, cost_usd=0.1))
+    assert budget.spent_usd(now_s + DAY_S) == 0.5
+    assert not budget.take(0.6, now_s + DAY_S)
 
 
 @pytest.mark.parametrize(
@@ -117,15 +122,19 @@ def test_nothing_else_is_collected(home: Path, settings: Any, fields: Any) -> No
 def test_a_call_that_failed_is_written_down_and_is_no_outcome(home: Path) -> None:
     with routed(home, [Reply(status=500, body=b"{}")], routing=COLLECT) as (place, _):
         ask(place)
-        row = tried(place, 1)[0]
+        row = tried_rows(place, 1)[0]
         assert (row.tried, row.cost_usd) == (None, None)
         assert row.error.startswith("model_")
 
 
-def test_marks_are_joined_to_their_request_and_only_its_key_may_mark(home: Path) -> None:
+def test_marks_are_joined_to_their_request_and_only_its_key_may_mark(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback, "LOOK_AGAIN_S", 0.01)
     own, other = make_key(home, "own"), make_key(home, "other")
     with routed(home, [SURE], routing={"margin": None}) as (place, _):
         request_id = ask(place, key=own)[1]["x-pilotfish-request-id"]
+        place.rows(1)
         assert mark(place, request_id, key=other, score=0)[0] == 404
         assert mark(place, "pf-unknown", key=own, score=0)[0] == 404
         assert mark(place, request_id, score=0)[0] == 401
@@ -161,7 +170,7 @@ def test_pairs_become_outcomes_by_the_judge_or_a_scorer_and_what_that_cost_is_to
     with routed(home, script, routing=COLLECT | {"judge": "judge"}) as (place, server):
         for word in ("a", "b"):
             ask(place, [{"role": "user", "content": word}])
-        tried(place, 2)
+        tried_rows(place, 2)
         place.rows(2)
         config = tmp_path / "pilotfish.toml"
         url = server.url
@@ -171,7 +180,10 @@ def test_pairs_become_outcomes_by_the_judge_or_a_scorer_and_what_that_cost_is_to
             "input_usd_per_mtok = 1\noutput_usd_per_mtok = 2\n"
         )
         asked = ["route", "outcomes", "--config", config, "--out", out, "--json"]
-        assert run(*asked).code == 1
+        out.write_text("of yesterday")
+        said = run(*asked[:-1])
+        assert (said.code, out.read_text()) == (1, "of yesterday")
+        assert said.out.startswith("Nothing written: none of 2 pairs is graded. Let the judge grade them: --judge.")
         said = run(*asked, "--judge").json
         assert (said["outcomes"], said["judged_usd"]) == (2, pytest.approx(4 * SMALL_USD))
         assert said["collected_usd"] == pytest.approx(2 * SMALL_USD)
@@ -203,13 +215,20 @@ def test_only_a_certified_route_is_adopted_and_a_withdrawn_one_never_again(
 ) -> None:
     run, file = CommandLine(capsys), tmp_path / "route.json"
     found = route()
-    file.write_text(json.dumps({"route": found.to_json(), "verdict": {"message": "Too few."}}))
+    RouteFile(route=found, verdict=refusal(message="Too few.")).save(file)
     refused = run("route", "adopt", file, "--home", home)
     assert (refused.code, "Too few." in refused.out) == (1, True)
-    file.write_text(json.dumps({"route": without_threshold(found).to_json(), "verdict": promise(found).to_json()}))
+    RouteFile(route=without_threshold(found), verdict=promise(found)).save(file)
     assert run("route", "adopt", file, "--home", home).code == 2
-    file.write_text(json.dumps({"route": found.to_json(), "verdict": promise(found).to_json()}))
-    assert run("route", "adopt", file, "--home", home, "--json").json["route"] == found.id
+    RouteFile(route=found, verdict=promise(found)).save(file)
+    (tmp_path / "p.toml").write_text(
+        '[large]\nurl = "http://127.0.0.1:9/v1"\nmodel = "another"\n[models.small]\nurl = "http://127.0.0.1:9/v1"\n'
+        '[routing]\nmodels = ["small"]\nmargin = 0.05\njudge = "small"\n'
+    )
+    said = run("route", "adopt", file, "--home", home, "--config", tmp_path / "p.toml").out
+    assert "It decides nothing with these settings: the route's reference is 'big', not the large model." in said
+    said = run("route", "adopt", file, "--home", home, "--json").json
+    assert (said["route"], said["why_none"]) == (found.id, "no margin is stated in [routing]")
     with routed(home, [SURE]) as (place, _):
         assert ask(place)[1]["x-pilotfish-reason"] == "kept"
         assert run("route", "withdraw", "--yes", "--home", home).code == 0

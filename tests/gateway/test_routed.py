@@ -21,6 +21,7 @@ from pilotfish.specialists.encoder import Encoder
 from pilotfish.store.build import encoder, open_routes
 from pilotfish.students.encoder_cache import built_encoder
 from tools.command_line import CommandLine
+from tools.forms import get
 from tools.keyed import make_key
 from tools.routed import HI, SMALL_USD, SURE, UNSURE, ask, content, routed, status
 from tools.routes import THRESHOLD, adopt, route
@@ -135,17 +136,6 @@ def test_nothing_is_tried_where_the_promise_does_not_reach(
 
 
 @pytest.mark.parametrize(
-    "found", [route(signal="verifier"), route(signal="samples disagree")], ids=["verifier", "samples"]
-)
-def test_a_route_that_needs_more_than_one_reply_shows_does_not_decide(home: Path, found: Any) -> None:
-    adopt(home, found)
-    with routed(home, [SURE]) as (place, server):
-        ask(place)
-        assert server.asked == []
-        assert "which one reply does not show" in status(place)["why_none"]
-
-
-@pytest.mark.parametrize(
     ("reply", "reads_answer"),
     [
         (Reply(status=500, body=b"{}"), True),
@@ -162,6 +152,9 @@ def test_whatever_fails_goes_to_the_reference(home: Path, reply: Reply, reads_an
         _, headers, data = ask(place)
         assert content(data) == "from big"
         assert headers["x-pilotfish-reason"] == "smaller-failed"
+        if reads_answer:
+            # Nothing was heard that could have been kept.
+            assert headers["x-pilotfish-route"] == "why=unknown"
 
 
 def test_a_server_that_refuses_logprobs_is_asked_without_and_the_reference_answers(home: Path) -> None:
@@ -327,6 +320,8 @@ def test_audits_hear_both_and_withdraw_a_route_that_loses(home: Path) -> None:
                 n += 1
             time.sleep(0.005)
         assert status(place)["why_none"] == "the route was withdrawn"
+        page = get(place.port, "/overview").data.decode()
+        assert "Open requests go to the large model: the route was withdrawn. Withdrawn after" in page
         assert n > 3
         _, headers, data = ask(place)
         assert (headers["x-pilotfish-model"], content(data)) == ("big", "from big")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pilotfish.config.settings import RoutingSettings
+from pilotfish.gateway import routed_budget
 from pilotfish.gateway.routed_budget import DAY_S, RoutedBudget
 from pilotfish.routing.budget import FEWEST_SEEN, Seen
 from pilotfish.store.build import open_log, open_route_tally, open_writer
@@ -59,11 +60,18 @@ def test_what_is_certified_is_promised_and_what_the_budget_keeps_is_not(home: Pa
         if not stream:
             page = get(place, "/overview")
             assert "2 answers since the start were kept by the budget alone" in page
+            assert "the large model answers everything" not in page
+            assert "decided on by the route small &gt; big, which loses at most 5 points" in page
             page = get(place, f"/requests/{rows[1].request_id}")
             assert "nothing larger could be paid for today; need 2" in page
     # Another process goes on where this one ended.
     with routed(home, [SURE], routing=routing) as (place, _):
         assert status(place)["budget"]["spent_usd_today"] == pytest.approx(said["spent_usd_today"])
+
+
+def test_the_overview_says_why_no_route_decides(home: Path) -> None:
+    with routed(home, [SURE]) as (place, _):
+        assert "Open requests go to the large model: no route was adopted." in get(place, "/overview")
 
 
 @pytest.mark.parametrize("when_spent", ["small", "refuse"])
@@ -111,7 +119,10 @@ def test_finding_out_is_counted_and_an_audit_is_decided_as_certified(home: Path)
         assert status(place)["budget"]["spent_usd_today"] == pytest.approx(expected)
 
 
-def test_as_the_money_runs_short_the_threshold_rises_for_those_that_are_not_audited(home: Path) -> None:
+def test_as_the_money_runs_short_the_threshold_rises_for_those_that_are_not_audited(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routed_budget, "PLAN_EVERY_S", 0.2)
     adopt(home)
     doubts = iter([0.1, 2.0] * 10 + [1.9, 2.1] * 4)
 
@@ -122,7 +133,7 @@ def test_as_the_money_runs_short_the_threshold_rises_for_those_that_are_not_audi
     with routed(home, script, routing={"usd_per_day": 0.02}) as (place, _):
         for _ in range(FEWEST_SEEN):
             ask(place, **SHORT)
-        time.sleep(1.05)
+        time.sleep(0.25)
         said = [ask(place, **SHORT)[1] for _ in range(2)]
         assert status(place)["budget"]["is_raised"]
         assert said[0]["x-pilotfish-reason"] == "budget"

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
+from pilotfish.gateway import door
 from pilotfish.gateway.site import figures, live, savings, security
 from pilotfish.store.build import open_keys, open_log, open_registry, open_writer
 from tools.forms import ask, get, send
@@ -189,7 +190,8 @@ def test_pages_of_a_gateway_with_keys_ask_for_the_admin_key(home: Path) -> None:
         assert send(found.port, "/login", key="").status == 401
 
 
-def test_signing_in_and_out(home: Path, admin: str) -> None:
+def test_signing_in_and_out(home: Path, admin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "LOOK_EVERY_S", 0.1)
     with gateway(home) as found:
         got = send(found.port, "/login", key=admin, next="/tasks")
         assert (got.status, got.headers["location"]) == (303, "/tasks")

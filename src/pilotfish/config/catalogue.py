@@ -57,8 +57,9 @@ def _check_routing(settings: Settings) -> None:
             f"[routing] models must be different names of [models], but is {list(routing.models)!r}.",
             hint="The large model is not among them: it comes last by itself.",
         )
-    if routing.judge and routing.judge not in (*settings.models, settings.large.model):
-        raise ConfigError(f"[routing] judge names {routing.judge!r}, which is not configured.")
+    for key, name in (("judge", routing.judge), ("verifier", routing.verifier)):
+        if name and name not in (*settings.models, settings.large.model):
+            raise ConfigError(f"[routing] {key} names {name!r}, which is not configured.")
     if routing.collect and routing.collect_usd_per_day is None:
         raise ConfigError("[routing] collect asks further models.", hint="Set collect_usd_per_day beside it.")
     if (routing.collect or routing.margin is not None) and not routing.models:
@@ -67,8 +68,8 @@ def _check_routing(settings: Settings) -> None:
         raise ConfigError(f"[routing] when_spent must be one of {', '.join(WHEN_SPENT)}, not {routing.when_spent!r}.")
     if routing.usd_per_day is not None:
         asked = {settings.large.model: settings.large, **{name: settings.models[name] for name in routing.models}}
-        if routing.judge:
-            asked[routing.judge] = settings.models.get(routing.judge, settings.large)
+        for name in filter(None, (routing.judge, routing.verifier)):
+            asked[name] = settings.models.get(name, settings.large)
         unpriced = [name for name, model in asked.items() if model.price is None]
         if unpriced:
             raise ConfigError(

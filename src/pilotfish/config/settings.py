@@ -199,6 +199,12 @@ class RoutingSettings:
     )
     confidence: float = setting(0.95, "Confidence with which this margin must hold.")
     judge: str = setting("", "Who grades audits: a name of [models], or the large model's. Its calls cost money.")
+    samples: int = setting(
+        0, "Further answers asked of a smaller model for each that is collected, audited, or decided on by them."
+    )
+    verifier: str = setting(
+        "", "Who is asked how likely a smaller model's answer is right: a name of [models], or the large model's."
+    )
     audit_rate: float | None = setting(
         None,
         "Share of routed requests on which both models are heard and graded; chosen by the promise where unset, 0 "
@@ -297,6 +303,7 @@ _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("consistency", "answers"): (2, 3),
     ("routing", "margin"): (1e-6, 0.9999),
     ("routing", "confidence"): (0.5, 0.99999),
+    ("routing", "samples"): (0, 8),
     ("routing", "audit_rate"): (0.0, 1.0),
     ("routing", "deadline_s"): (0.001, 86400),
     ("routing", "collect"): (0.0, 1.0),

@@ -37,6 +37,7 @@ from pilotfish.gateway.live_route import LiveRoute
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.load import SpecialistFolder
 from pilotfish.gateway.local import Inference
+from pilotfish.gateway.looks import Looks
 from pilotfish.gateway.names import Names
 from pilotfish.gateway.new_tasks import NewTasks
 from pilotfish.gateway.pairs import Pairs
@@ -313,6 +314,7 @@ def _open_routed(
         live=LiveRoute(routes, settings.routing, reference=settings.large.model, models=smaller),
         settings=settings.routing,
         models=smaller,
+        looks=Looks(settings.routing, models.get(settings.routing.verifier)),
         embedder=embedder,
         timeout_s=settings.large.timeout_s,
         budget=budget,

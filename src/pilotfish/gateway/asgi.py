@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from pilotfish.core.errors import RequestError, TooLargeError
 from pilotfish.core.key import PREFIX
 from pilotfish.core.messages import Family
-from pilotfish.gateway.door import OPEN, Visit
+from pilotfish.gateway.visit import OPEN, Visit
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

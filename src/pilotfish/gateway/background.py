@@ -1,16 +1,26 @@
-"""Work that goes on after a reply: held until it ends, and never able to hurt what answers.
+"""Work that goes on after a reply, or in a thread of its own: held until it ends, and never able to hurt what answers.
 
-The one boundary at which whatever goes wrong in such work is caught: it is logged, told to who asked for it, and ends
-there. What the work is, is not known here.
+The one boundary at which whatever goes wrong in such work is caught: it is told to who asked for it, and ends there.
+What the work is, is not known here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 
 _log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def boundary(tell: Callable[[Exception], None]) -> Iterator[None]:
+    """Whatever goes wrong inside is told, and ends here."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the boundary of a background job
+        tell(error)
 
 
 class Background:
@@ -34,15 +44,16 @@ class Background:
 
     async def guarded(self, work: Coroutine[None, None, None]) -> None:
         """Do a piece of work here and now."""
-        try:
+        with boundary(self._failed):
             await work
-        except Exception as error:  # noqa: BLE001 - the boundary of a background job
-            _log.exception(self._failure)
-            if self._tell is not None:
-                self._tell(error)
 
     async def aclose(self) -> None:
         """Cancel what is under way, and wait for its end."""
         for task in self._pending:
             task.cancel()
         await asyncio.gather(*self._pending, return_exceptions=True)
+
+    def _failed(self, error: Exception) -> None:
+        _log.error(self._failure, exc_info=error)
+        if self._tell is not None:
+            self._tell(error)

@@ -153,6 +153,7 @@ class Bench:
         try:
             async with asyncio.timeout(self._timeout_s):
                 said = await self._routed.asker.ask(begun.model, turn.request)
+                said = await self._routed.looks.fill(turn, begun.model, said, reads=self._routed.reads(begun.model))
         except TimeoutError:
             status, code, message = 504, "model_timeout", f"No answer came within {self._timeout_s:g} s."
         except PilotfishError as error:
@@ -201,7 +202,7 @@ def _answered(turn: Turn, begun: Heard, call: BenchCall, said: Said) -> Heard:
         status=200,
         prompt_tokens=tried.input_tokens,
         completion_tokens=tried.output_tokens,
-        cost_usd=tried.cost_usd,
+        cost_usd=said.cost_usd,
         latency_s=tried.latency_s or 0.0,
     )
     text = None if tried.text is None else _restored(turn, tried.text)

@@ -22,7 +22,6 @@ from pilotfish.core.task import Mode
 from pilotfish.gateway import asgi, error_bodies, receipts, relay
 from pilotfish.gateway.audits import Audits
 from pilotfish.gateway.degraded import Degraded
-from pilotfish.gateway.door import OPEN, Visit
 from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.gateway.names import Names, check_task
@@ -32,6 +31,7 @@ from pilotfish.gateway.records import Records
 from pilotfish.gateway.routed import Routed
 from pilotfish.gateway.rows import Outcome, Turn, for_log
 from pilotfish.gateway.tried import Said
+from pilotfish.gateway.visit import OPEN, Visit
 from pilotfish.models.wire.chat import CHAT
 from pilotfish.models.wire.embeddings import EMBEDDINGS
 from pilotfish.models.wire.format import NOTHING_BOUGHT, ClientRequest, Format

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from pilotfish.core import errors
 from pilotfish.core.log_row import AuditRow, RepeatRow, RequestRow, TriedRow
 from pilotfish.gateway import error_bodies
-from pilotfish.gateway.door import MOST_TOKENS
 from pilotfish.gateway.rows import Turn
-from pilotfish.gateway.tried import Said
+from pilotfish.gateway.tried import Call, Said
+from pilotfish.gateway.visit import MOST_TOKENS
 
 BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -114,6 +114,7 @@ class Counts:
             self.decision.see(row.local_s)
         for said in turn.routing.given_up if turn.routing is not None else ():
             self.note_given_up(said)
+        self.note_further(turn.routing.kept_further if turn.routing is not None else ())
         if turn.begun_s is not None:
             self.first_byte.see(turn.begun_s - turn.started_s)
         if row.error:
@@ -131,10 +132,17 @@ class Counts:
         self.errors[code if code in CODES else OTHER] += 1
 
     def note_given_up(self, said: Said) -> None:
-        """Count what an answer has cost that was not given."""
+        """Count what an answer has cost that was not given, and the further calls about it."""
         tried = said.tried
         spent = self.spent.get(said.model, self.spent[OTHER])
         spent.add(tried.input_tokens, tried.output_tokens, tried.cost_usd)
+        self.note_further(said.further)
+
+    def note_further(self, calls: Iterable[Call]) -> None:
+        """Count what further calls about an answer have cost."""
+        for call in calls:
+            prompt, completion = (None, None) if call.usage is None else (call.usage.prompt, call.usage.completion)
+            self.spent.get(call.model, self.spent[OTHER]).add(prompt, completion, call.cost_usd)
 
     def note_spent(self, model: str, row: AuditRow | RepeatRow | TriedRow) -> None:
         """Count what asking a model once more has cost."""

@@ -1,7 +1,8 @@
 """The route in force, kept up with the registry: what it needs to decide, its audits, and its withdrawal.
 
 It decides only where the user has stated a margin, the route's certificate promises at least that, every model it asks
-is configured, and somebody grades its audits. Short of that everything goes to the reference, and the status says why.
+is configured, every signal it reads is provided, and somebody grades its audits. Short of that everything goes to the
+reference, and the status says why.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ from typing import Any
 from pilotfish.config.settings import RoutingSettings
 from pilotfish.core.certificate import Certificate, Claim
 from pilotfish.core.errors import SpecialistError, StoreError
-from pilotfish.gateway.tried import LIVE
+from pilotfish.gateway.looks import not_provided
 from pilotfish.guarantees.audit import Audit, observe
 from pilotfish.guarantees.loss import threshold_of
-from pilotfish.routing.gain import UNUSUAL_ENDING
 from pilotfish.routing.route import Route
 from pilotfish.store.base import RouteRecord, Routes
 
@@ -126,9 +126,8 @@ class LiveRoute:
         missing = [step.model for step in route.steps if step.model not in self._models]
         if missing:
             return f"the route asks {missing[0]!r}, which [routing] models does not name"
-        used = {name for step in route.steps for name in step.gain.signals} - {UNUSUAL_ENDING}
-        if used - LIVE:
-            return f"the route reads {min(used - LIVE)!r}, which one reply does not show"
+        if why := not_provided(route, self._settings):
+            return why
         if not self._settings.judge and self._settings.audit_rate != 0:
             return "nobody grades its audits: set [routing] judge, or audit_rate = 0 to go without"
         return ""

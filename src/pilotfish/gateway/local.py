@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from pilotfish.core.errors import SpecialistError
 from pilotfish.core.task import AnswerShape
+from pilotfish.gateway.background import boundary
 from pilotfish.routing.cascade import Prediction
 from pilotfish.scoring import answers
 
@@ -172,28 +173,34 @@ class Inference:
 
     def _answer(self, question: _Question) -> Prediction | SpecialistError:
         """Whatever goes wrong is the outcome of this question, never the end of the thread or of the loop."""
-        predictor = question.predictor
-        try:
-            predict = predictor.predict_first if question.tier == 1 else predictor.predict
-            found = predict([question.text])
-            return Prediction(
-                answer=answers.render(question.shape, found.answers[0], question.text),
-                values=found.answers[0],
-                certainty=float(found.certainty[0]),
-                scope=float(found.scope[0]),
-                local_s=time.perf_counter() - question.started_s,
-                tier=question.tier,
-            )
-        except Exception as error:  # noqa: BLE001 - the boundary of a background job
-            name = predictor.sha256[:16]
-            if name not in self._reported:
-                self._reported.add(name)
-                _log.error("The specialist %s failed; its requests are deferred.", name, exc_info=error)
-            return SpecialistError(f"The specialist {name} failed: {error}")
+        wrong: list[Exception] = []
+        with boundary(wrong.append):
+            said = _predicted(question)
+        if not wrong:
+            return said
+        name = question.predictor.sha256[:16]
+        if name not in self._reported:
+            self._reported.add(name)
+            _log.error("The specialist %s failed; its requests are deferred.", name, exc_info=wrong[0])
+        return SpecialistError(f"The specialist {name} failed: {wrong[0]}")
 
     def _deliver(self, job: _Job, outcome: Prediction | SpecialistError | None) -> None:
         self._n_waiting -= 1
         _resolve(job.future, outcome)
+
+
+def _predicted(question: _Question) -> Prediction:
+    predictor = question.predictor
+    predict = predictor.predict_first if question.tier == 1 else predictor.predict
+    found = predict([question.text])
+    return Prediction(
+        answer=answers.render(question.shape, found.answers[0], question.text),
+        values=found.answers[0],
+        certainty=float(found.certainty[0]),
+        scope=float(found.scope[0]),
+        local_s=time.perf_counter() - question.started_s,
+        tier=question.tier,
+    )
 
 
 def _resolve(future: asyncio.Future[Prediction | None], outcome: Prediction | SpecialistError | None) -> None:

@@ -169,17 +169,16 @@ class NewTasks:
         task = NewTask(id=secrets.token_hex(8), made_s=time.time(), file=file, instructions=instructions)
         folder = self._home / FOLDER / task.id
         folder.mkdir(mode=0o700)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(shutil.rmtree, folder)
             received.rename(folder / f"upload.{_kind(file, begins)}")
             if not self.sheet(task).is_recorded and not instructions:
                 raise DataError(
                     "Expected instructions, got none.",
                     hint="A task is recognised by them: write what your program will say before each text.",
                 )
-        except BaseException:
-            shutil.rmtree(folder)
-            raise
-        self._write(task)
+            self._write(task)
+            undo.pop_all()
         return task
 
     def sheet(self, task: NewTask) -> Sheet:
@@ -211,14 +210,13 @@ class NewTasks:
         lock = _lock(folder)
         if lock is None:
             raise UserError("This task waits or runs already.")
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, lock)
             (folder / "cancel").unlink(missing_ok=True)
             (folder / "progress.json").unlink(missing_ok=True)
             waiting = msgspec.structs.replace(task, state="waiting", message="", told={})
             self._write(waiting)
-        except BaseException:
-            os.close(lock)
-            raise
+            undo.pop_all()
         self._work.start(self._run(waiting, lock))
 
     def reopen(self, task: NewTask) -> None:

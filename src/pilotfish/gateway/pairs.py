@@ -21,12 +21,12 @@ from pilotfish.core.log_row import AuditRow, GradeRow, TriedFor, TriedRow
 from pilotfish.evals.pair_judge import REFERENCE, grade
 from pilotfish.gateway import error_bodies
 from pilotfish.gateway.background import Background
-from pilotfish.gateway.door import most_usd
 from pilotfish.gateway.records import Records
 from pilotfish.gateway.repeats import hear
 from pilotfish.gateway.routed import Routed
 from pilotfish.gateway.rows import Outcome, Turn
-from pilotfish.gateway.tried import Routing, Said, prompt_of
+from pilotfish.gateway.tried import Routing, Said, prompt_of, total
+from pilotfish.gateway.visit import most_usd
 from pilotfish.models.base import Model
 from pilotfish.store.base import Log
 
@@ -39,28 +39,33 @@ _log = logging.getLogger(__name__)
 
 
 class DayBudget:
-    """US dollars that may be spent each day (UTC). What a call may cost at most is set aside before it is made."""
+    """US dollars that may be spent each day (UTC). What a call may cost at most is set aside before it is made, and
+    counts on the day it was set aside, as in the log, which a new process begins from. Only one process collects, so
+    that nothing need be shared (`routed_budget.py` shares)."""
 
     def __init__(self, usd: float, spent_since: Callable[[float], float]) -> None:
         """`spent_since` tells what was spent since a time, before this process began."""
-        now_s = time.time()
         self._usd = usd
-        self._day = now_s // DAY_S
-        self.spent_usd = spent_since(self._day * DAY_S)
+        self._day = time.time() // DAY_S
+        self._spent_usd = spent_since(self._day * DAY_S)
+
+    def spent_usd(self, now_s: float) -> float:
+        """What is spent or set aside since the day began."""
+        if now_s // DAY_S > self._day:
+            self._day, self._spent_usd = now_s // DAY_S, 0.0
+        return self._spent_usd
 
     def take(self, usd: float, now_s: float) -> bool:
         """Set this much aside; False where the day has no room for it."""
-        if now_s // DAY_S != self._day:
-            self._day, self.spent_usd = now_s // DAY_S, 0.0
-        if self.spent_usd + usd > self._usd * (1 + 1e-9):
+        if self.spent_usd(now_s) + usd > self._usd * (1 + 1e-9):
             return False
-        self.spent_usd += usd
+        self._spent_usd += usd
         return True
 
-    def settle(self, expected_usd: float, cost_usd: float | None) -> None:
+    def settle(self, row: TriedRow) -> None:
         """A call has ended; what was set aside stays spent where its cost is not known."""
-        if cost_usd is not None:
-            self.spent_usd += cost_usd - expected_usd
+        if row.cost_usd is not None and row.time_s // DAY_S == self._day:
+            self._spent_usd += row.cost_usd - (row.expected_usd or 0.0)
 
 
 class Pairs:
@@ -83,7 +88,8 @@ class Pairs:
         self._judge = models.get(settings.judge)
         self._writer, self._rows, self._counts = records.writer, records.rows, records.counts
         self._work = Background("Hearing a second model failed.")
-        unpriced = [name for name, model in routed.models.items() if model.card.price is None]
+        asked = [*routed.models.values(), *(model for name, model in models.items() if name == settings.verifier)]
+        unpriced = [model.card.name for model in asked if model.card.price is None]
         self._share = 0.0 if unpriced or not records.rows.keeps_text or not collects else settings.collect
         self._why_none = ""
         if settings.collect and not self._share and collects:
@@ -96,7 +102,7 @@ class Pairs:
         """What may be collected, what that has cost today, and why nothing is where that is so."""
         return {
             "collect": self._share,
-            "spent_usd_today": round(self._budget.spent_usd, 9),
+            "spent_usd_today": round(self._budget.spent_usd(time.time()), 9),
             "why_none": self._why_none or None,
         }
 
@@ -125,15 +131,14 @@ class Pairs:
 
     async def _collect(self, turn: Turn, prompt: str) -> None:
         for model in self._routed.models.values():
-            assert model.card.price is not None
-            expected_usd = most_usd(model.card.price, turn.request.raw)
-            if not self._budget.take(expected_usd, time.time()):
-                return
+            expected_usd = _most_usd(model, turn) + self._routed.looks.most_usd(model, turn.request)
             row = self._row(turn, model.card.name, "collect", self._share, prompt)
             row = dataclasses.replace(row, expected_usd=expected_usd)
+            if not self._budget.take(expected_usd, row.time_s):
+                return
             self._writer.append(row)
             row, _ = await self._hear(turn, model, row)
-            self._budget.settle(expected_usd, row.cost_usd)
+            self._budget.settle(row)
 
     def _audit(self, turn: Turn, routing: Routing, outcome: Outcome) -> None:
         if not routing.kept:
@@ -162,7 +167,7 @@ class Pairs:
             self._writer.append(row)
             self._counts.note_audit(self._live.name, row)
             self._counts.note_spent(self._reference.card.name, row)
-            self._pay(row.cost_usd, self._reference, turn)
+            self._pay(row.cost_usd, _most_usd(self._reference, turn))
             reference = None if heard.error else heard.text
             if reference is None:
                 return
@@ -172,7 +177,7 @@ class Pairs:
             # What was heard only in part is no answer that could be graded.
             said = next((one for one in routing.said if one.model == step.model and one.opened is None), None)
             if said is not None:
-                self._writer.append(self._answered(turn, row_, said))
+                self._writer.append(self._answered(turn, row_, await self._look(turn, step.model, said)))
             elif step.model in self._routed.models and reference is not None:
                 await self._hear(turn, self._routed.models[step.model], row_)
 
@@ -185,7 +190,7 @@ class Pairs:
         except ModelError as error:
             _log.warning("An audit could not be graded: %s", error)
             return
-        self._pay(graded.cost_usd, self._judge, turn)
+        self._pay(graded.cost_usd, _most_usd(self._judge, turn))
         scores = {routing.kept: graded.value, self._reference.card.name: REFERENCE}
         row = GradeRow(
             request_id=turn.request_id,
@@ -209,7 +214,6 @@ class Pairs:
         said = None
         try:
             said = await self._routed.asker.ask(model, turn.request)
-            row = self._answered(turn, row, said)
         except PilotfishError as error:
             row = dataclasses.replace(
                 row,
@@ -217,16 +221,31 @@ class Pairs:
                 error=turn.privacy.for_log(f"{error.code}: {error}") or error.code,
                 latency_s=time.perf_counter() - started_s,
             )
+            self._counts.note_spent(model.card.name, row)
+            self._pay(None, _most_usd(model, turn))
+        else:
+            self._counts.note_given_up(said)
+            self._pay(said.cost_usd, _most_usd(model, turn))
+            said = await self._look(turn, model.card.name, said)
+            row = self._answered(turn, row, said)
         self._writer.append(row)
-        self._counts.note_spent(model.card.name, row)
-        self._pay(row.cost_usd, model, turn)
         return row, said
 
-    def _pay(self, cost_usd: float | None, model: Model, turn: Turn) -> None:
+    async def _look(self, turn: Turn, name: str, said: Said) -> Said:
+        """An answer with all that signals may need of further calls, as far as it may be kept."""
+        if not self._rows.keeps_text:
+            return said
+        looks, model = self._routed.looks, self._routed.models[name]
+        found = await looks.fill(turn, model, said)
+        calls = found.further[len(said.further) :]
+        self._counts.note_further(calls)
+        self._pay(total([call.cost_usd for call in calls]), looks.most_usd(model, turn.request))
+        return found
+
+    def _pay(self, cost_usd: float | None, most_usd: float) -> None:
         """Finding out is part of what routed requests cost a day; what is not known counts as the most."""
-        budget, price = self._routed.budget, model.card.price
-        if budget is not None and price is not None:
-            budget.spend(most_usd(price, turn.request.raw) if cost_usd is None else cost_usd)
+        if self._routed.budget is not None:
+            self._routed.budget.spend(most_usd if cost_usd is None else cost_usd)
 
     def _row(self, turn: Turn, model: str, purpose: TriedFor, probability: float, prompt: str) -> TriedRow:
         return TriedRow(
@@ -242,10 +261,15 @@ class Pairs:
         tried = said.tried
         return dataclasses.replace(
             row,
-            tried=said.to_json(turn.privacy.for_log(tried.text)) if self._rows.keeps_text else None,
+            tried=said.to_json(turn.privacy.for_log) if self._rows.keeps_text else None,
             status=200,
             prompt_tokens=tried.input_tokens,
             completion_tokens=tried.output_tokens,
-            cost_usd=tried.cost_usd,
+            cost_usd=said.cost_usd,
             latency_s=tried.latency_s or 0.0,
         )
+
+
+def _most_usd(model: Model, turn: Turn) -> float:
+    """What asking a model the same is likely to cost at most, 0 where no price is known."""
+    return 0.0 if model.card.price is None else most_usd(model.card.price, turn.request.raw)

@@ -26,12 +26,13 @@ from pilotfish.core.messages import ChatRequest, Message
 from pilotfish.core.outcome import Outcome
 from pilotfish.core.receipt import Reason
 from pilotfish.gateway import asgi
-from pilotfish.gateway.door import most_usd
 from pilotfish.gateway.embedder import Embedder
 from pilotfish.gateway.live_route import LiveRoute
+from pilotfish.gateway.looks import Looks, read_by
 from pilotfish.gateway.routed_budget import Paid, RoutedBudget, spent
 from pilotfish.gateway.rows import Turn
-from pilotfish.gateway.tried import Asker, Routing, Said, prompt_of
+from pilotfish.gateway.tried import Asker, Call, Routing, Said, prompt_of
+from pilotfish.gateway.visit import most_usd
 from pilotfish.models.base import Model
 from pilotfish.models.wire.chat import CHAT
 from pilotfish.routing.budget import Seen
@@ -61,6 +62,7 @@ class Routed:
         live: LiveRoute,
         settings: RoutingSettings,
         models: Mapping[str, Model],
+        looks: Looks,
         embedder: Embedder,
         timeout_s: float,
         budget: RoutedBudget | None = None,
@@ -70,6 +72,7 @@ class Routed:
         self.budget = budget
         self._judge = settings.judge
         self.asker = Asker()
+        self.looks = looks
         self.models = {name: models[name] for name in settings.models if name in models}
         self._deadline_s = settings.deadline_s
         self._timeout_s = settings.deadline_s or timeout_s
@@ -124,6 +127,11 @@ class Routed:
         routing.decided_s = time.perf_counter()
         routing.is_left = departure.is_gone
         return None if departure.is_gone else said
+
+    def reads(self, model: Model) -> frozenset[str]:
+        """The signals that the route in force reads of this model's answers and that take further calls."""
+        steps = self.live.route.steps if self.live.route is not None else ()
+        return frozenset[str]().union(*(read_by(step) for step in steps if step.model == model.card.name))
 
     async def rehearse(self, turn: Turn, heard: Mapping[str, Said | None]) -> str:
         """What a route would make of answers heard elsewhere (None: the model failed), in `turn.routing`; asks nobody.
@@ -180,7 +188,7 @@ class Routed:
         if route is None or not self.is_open(turn):
             return None
         prompt = prompt_of(turn.request)
-        if prompt is None or not all(turn.visit.may_use(turn.named, step.model) for step in route.steps):
+        if prompt is None or not all(turn.visit.may_use(turn.named, name) for name in self.looks.asked(route)):
             return None
         assert self.live.certificate is not None
         return Routing(
@@ -211,6 +219,7 @@ class Routed:
                 return None
             said = await ask(turn, routing.place, ends_s)
             if said is None:
+                routing.choice = Choice(model=route.reference, why="unknown")
                 turn.decision = Decision(reason="smaller-failed")
                 return None
             choice = _after(route, routing, said, embedding)
@@ -243,7 +252,9 @@ class Routed:
             return True
         calls = [self.live.route.reference if self.live.route is not None else "", self._judge, self._judge]
         prices = [self.budget.price_of(name) for name in calls if name]
-        return self.budget.has_room(math.fsum(most_usd(price, turn.request.raw) for price in prices if price))
+        looks_usd = [self.looks.most_usd(model, turn.request) for model in self.models.values()]
+        usd = [*looks_usd, *(most_usd(price, turn.request.raw) for price in prices if price)]
+        return self.budget.has_room(math.fsum(usd))
 
     def _without_money(self, turn: Turn, routing: Routing, said: Said | None, choice: Choice) -> Said | None:
         """What becomes of a request whose next call cannot be paid: the answer at hand, the smallest model, or none."""
@@ -272,13 +283,14 @@ class Routed:
         if self.budget is None or first is None or first.why == "budget":
             return
         steps, prompt, body = routing.route.steps, routing.request.prompt, turn.request.raw
-        names = [step.model for step in steps] + [routing.route.reference]
         stated = [steps[0].cost, *(step.further for step in steps)]
-        prices = [self.budget.price_of(name) for name in names]
-        usd = [
-            known if (known := cost.of(prompt)) is not None else most_usd(price, body) if price is not None else 0.0
-            for cost, price in zip(stated, prices, strict=True)
+        prices = [self.budget.price_of(name) for name in routing.route.models]
+        looks = [self.looks.most_usd(self.models[step.model], turn.request, read_by(step)) for step in steps]
+        most = [
+            0.0 if price is None else most_usd(price, body) + usd
+            for price, usd in zip(prices, [*looks, 0.0], strict=True)
         ]
+        usd = [known if (known := cost.of(prompt)) is not None else usd for cost, usd in zip(stated, most, strict=True)]
         # Who needs no look at the answer is not asked where the next one is.
         further_usd = math.fsum(usd[1:]) - (0.0 if steps[0].reads_answer else usd[0])
         need = math.inf if first.need is None else first.need
@@ -296,21 +308,23 @@ class Routed:
         limit_s = left_s / 2 if further_s is None else left_s - further_s
         if limit_s <= 0:
             return None
+        model, said = self.models[step.model], None
         try:
             visit.reserve(step.model, turn.request.raw)
             async with asyncio.timeout(limit_s):
                 if _is_begun(turn, step):
-                    said = await self.asker.begin(self.models[step.model], turn.request, step.prefix)
+                    said = await self.asker.begin(model, turn.request, step.prefix)
                 else:
-                    said = await self.asker.ask(self.models[step.model], turn.request)
+                    said = await self.asker.ask(model, turn.request)
+                    visit.settle(said.usage, answer=said.tried.text, is_answered=True)
+                    said = await self.looks.fill(turn, model, said, reads=read_by(step), visit=visit)
         except (RequestError, PilotfishError, TimeoutError) as error:
             if isinstance(error, TimeoutError):
                 self._latencies.note((step.model, _is_begun(turn, step)), limit_s, time.monotonic())
             visit.end()
-            return None
+            # An answer of which the further looks came too late is not known enough; what they cost is not known.
+            return said and dataclasses.replace(said, further=(Call(model=said.model),))
         self._latencies.note((step.model, _is_begun(turn, step)), said.tried.latency_s or 0.0, time.monotonic())
-        if said.opened is None:
-            visit.settle(said.usage, answer=said.tried.text, is_answered=True)
         return said
 
     def _late_s(self, turn: Turn, route: Route, place: int) -> float | None:

@@ -20,7 +20,7 @@ from pilotfish.core.errors import LimitError, StoreError
 from pilotfish.core.key import KeyRecord, Limits
 from pilotfish.core.messages import Usage
 from pilotfish.core.privacy import PrivacyMode
-from pilotfish.gateway.door import PriceOf, Visit, limited
+from pilotfish.gateway.visit import Known, PriceOf, Visit, limited
 from pilotfish.routing.budget import Seen, threshold_for
 from pilotfish.store.base import Log, LogFilter, Tallies
 
@@ -72,11 +72,11 @@ class RoutedBudget:
 
     def limited(self) -> Visit:
         """A call that must fit into what is left."""
-        return limited(self._record, self._tallies, self.price_of)
+        return limited(Known.of(self._record), self._tallies, self.price_of)
 
     def spare(self, model: str) -> Visit | None:
         """A call of a smaller model that is made although nothing is left, None where the user wants none."""
-        return limited(self._unlimited, self._tallies, self.price_of) if model in self._spares else None
+        return limited(Known.of(self._unlimited), self._tallies, self.price_of) if model in self._spares else None
 
     def spend(self, usd: float) -> None:
         """Count what finding out has cost: audits, their grades, and what is collected."""
@@ -164,11 +164,13 @@ class Paid(Visit):
     cannot be paid is known while there still is another answer to give.
     """
 
-    __slots__ = ("_budget", "_day", "_next", "_own")
+    __slots__ = ("_budget", "_day", "_is_further", "_next", "_own")
 
-    def __init__(self, own: Visit, budget: RoutedBudget) -> None:
+    def __init__(self, own: Visit, budget: RoutedBudget, *, is_further: bool = False) -> None:
+        """One that `is_further` is not made once nothing is left, whoever is asked."""
         self._own = own
         self._budget = budget
+        self._is_further = is_further
         self._day: Visit | None = None
         self._next: tuple[str, Visit] | None = None
 
@@ -207,7 +209,7 @@ class Paid(Visit):
         """Hold at the key and in the day's budget. Raises `LimitError` where one of them has no room."""
         self._own.reserve(model, body)
         if self._next is None or self._next[0] != model:
-            spare = self._budget.spare(model)
+            spare = None if self._is_further else self._budget.spare(model)
             if not self.hold(model, body):
                 if spare is None:
                     self._own.end()
@@ -229,6 +231,10 @@ class Paid(Visit):
         for day in (self._day, self._next[1] if self._next is not None else None):
             if day is not None:
                 day.end()
+
+    def further(self) -> Visit:
+        """One that is held at both too, as long as there is something left."""
+        return Paid(self._own.further(), self._budget, is_further=True)
 
 
 def spent(usd_per_day: float) -> LimitError:

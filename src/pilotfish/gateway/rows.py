@@ -16,10 +16,10 @@ from pilotfish.core.log_row import RequestRow
 from pilotfish.core.messages import Message, Price, Usage
 from pilotfish.core.receipt import Reason, Receipt
 from pilotfish.core.task import Mode
-from pilotfish.gateway.door import OPEN, Visit
 from pilotfish.gateway.live_tasks import LiveTask
 from pilotfish.gateway.privacy_guard import Guarded
 from pilotfish.gateway.tried import Routing, cost_usd
+from pilotfish.gateway.visit import OPEN, Visit
 from pilotfish.models.base import Model
 from pilotfish.models.wire.format import NOTHING_BOUGHT, ClientRequest
 from pilotfish.routing.cascade import Decision

@@ -11,12 +11,12 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from pilotfish.core.errors import ModelFormatError, ModelStatusError
+from pilotfish.core.errors import ModelFormatError, ModelStatusError, RequestError
 from pilotfish.core.messages import Answer, ChatRequest, Price, Usage
 from pilotfish.core.outcome import Outcome, Tried
 from pilotfish.core.receipt import Reason
@@ -93,10 +93,20 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A further call about an answer (`looks.py`). What is not known is None."""
+
+    model: str
+    usage: Usage | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
     """What one model said: as signals see it (its score is not known, NaN), and the bytes for the client.
 
-    `opened` is the stream that only its beginning was heard of; then there are no bytes yet, and no usage.
+    `opened` is the stream that only its beginning was heard of; then there are no bytes yet, and no usage. `further`
+    are the calls that were made about it; `tried` has the cost of the answer alone, its time with theirs.
     """
 
     model: str
@@ -107,13 +117,22 @@ class Said:
     server: str = ""
     tries: int = 0
     opened: Opened | None = None
+    further: tuple[Call, ...] = ()
 
-    def to_json(self, text: str | None) -> str:
+    @property
+    def cost_usd(self) -> float | None:
+        """What the answer and the further calls about it have cost, None where that of one is not known."""
+        return total([self.tried.cost_usd, *(call.cost_usd for call in self.further)])
+
+    def to_json(self, for_log: Callable[[str | None], str | None]) -> str:
         """What of it a later grade needs, as a JSON object: no score, and nothing that is not known.
 
-        `text` is the answer as it may be written down; tokens are only where that is all of it.
+        `for_log` gives a text as it may be written down; tokens are only where that is all of it, samples where all
+        of them may be.
         """
-        row = {key: value for key, value in asdict(self.tried).items() if value not in (None, "", (), [])}
+        text, samples = for_log(self.tried.text), [for_log(sample) for sample in self.tried.samples]
+        tried = replace(self.tried, cost_usd=self.cost_usd, samples=() if None in samples else tuple(map(str, samples)))
+        row = {key: value for key, value in asdict(tried).items() if value not in (None, "", (), [])}
         del row["score"]
         if text != self.tried.text:
             row |= {"text": text, "tokens": ()}
@@ -152,10 +171,14 @@ class Routing:
 
     @property
     def tried_usd(self) -> float | None:
-        """What the answers that were not given have cost, None where one cost is not known."""
-        costs = [said.tried.cost_usd for said in self.given_up]
-        known = [cost for cost in costs if cost is not None]
-        return math.fsum(known) if len(known) == len(costs) else None
+        """What the answers that were not given, and the further calls about the one that was, have cost; None where
+        one cost is not known."""
+        return total([*(said.cost_usd for said in self.given_up), *(call.cost_usd for call in self.kept_further)])
+
+    @property
+    def kept_further(self) -> list[Call]:
+        """The further calls about the answer that was given."""
+        return [call for said in self.said if said.model == self.kept for call in said.further]
 
     @property
     def reason(self) -> Reason:
@@ -198,7 +221,7 @@ class Routing:
                 {
                     "model": said.model,
                     "is_whole": said.opened is None,
-                    "cost_usd": said.tried.cost_usd,
+                    "cost_usd": said.cost_usd,
                     "latency_s": said.tried.latency_s,
                     "prompt_tokens": said.tried.input_tokens,
                     "completion_tokens": said.tried.output_tokens,
@@ -227,7 +250,7 @@ class Routing:
         for said in self.said:
             if said.opened is not None and said.model == self.kept:
                 continue  # nobody knows yet what it will cost
-            cost = said.tried.cost_usd
+            cost = said.cost_usd
             parts.append(f"{said.model} cost {'unknown' if cost is None else f'{cost:.6f} USD'}")
         return "; ".join(parts)
 
@@ -239,7 +262,8 @@ def _finite(seen: Seen) -> dict[str, float | None]:
 class Asker:
     """Asks models for answers with what signals need.
 
-    A server that refuses a request with log-probabilities is asked once more without, and from then on.
+    A server that refuses a request with log-probabilities, or whose family has none, is asked once more without, and
+    from then on.
     """
 
     def __init__(self) -> None:
@@ -271,7 +295,7 @@ class Asker:
         added = logprobs.asking(request, logprobs=name not in self._without_logprobs)
         try:
             return added, await call(model, added)
-        except ModelStatusError as error:
+        except (ModelStatusError, RequestError) as error:
             if error.status not in (400, 422) or "logprobs" not in added.names:
                 raise
         added = logprobs.asking(request, logprobs=False)
@@ -343,6 +367,12 @@ def cost_usd(usage: Usage | None, price: Price | None) -> float | None:
         return None if usage is None or price is None else price.cost_usd(usage)
     except OverflowError:  # no number to reckon with
         return None
+
+
+def total(costs: Sequence[float | None]) -> float | None:
+    """The sum of costs, None where one is not known."""
+    known = [cost for cost in costs if cost is not None]
+    return math.fsum(known) if len(known) == len(costs) else None
 
 
 def prompt_of(request: ChatRequest) -> str | None:

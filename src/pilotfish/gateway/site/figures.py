@@ -11,7 +11,7 @@ from textwrap import shorten
 from pilotfish.core.measured import Measured
 from pilotfish.gateway.running import Running
 from pilotfish.gateway.site import savings, words
-from pilotfish.store.periods import Period
+from pilotfish.store.periods import Period, PeriodFilter
 
 DEFAULT_DAYS = 30
 HOUR_S = 3600
@@ -56,7 +56,9 @@ class Figures:
 
 def gather(running: Running, since_s: float) -> Figures:
     """The figures since a time. Reads log and registry, so not from the event loop."""
-    return _figures(running, since_s, running.log.periods(since_s, by_task=True), running.log.n_gaps())
+    return _figures(
+        running, since_s, running.log.periods(PeriodFilter(since_s=since_s, by="task")), running.log.n_gaps()
+    )
 
 
 class Live:
@@ -80,9 +82,9 @@ class Live:
         known = (since_s, edge_s, self._log.version())
         if known != self._known:
             if known[:2] != self._known[:2] or now_s - self._read_s > READ_ANEW_S:
-                self._older = self._log.periods(since_s, until_s=edge_s, by_task=True)
+                self._older = self._log.periods(PeriodFilter(since_s=since_s, until_s=edge_s, by="task"))
                 self._read_s = now_s
-            newer = self._log.periods(edge_s, by_task=True)
+            newer = self._log.periods(PeriodFilter(since_s=edge_s, by="task"))
             self._tasks = savings.merged([*self._older, *newer])
             self._n_gaps = self._log.n_gaps()
             self._known = known

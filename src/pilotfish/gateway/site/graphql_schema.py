@@ -252,7 +252,7 @@ class Query:
         where = PeriodFilter(
             since_s=since_s, until_s=until_s, step_s=step.value, by=_by(by), after=_behind(after), limit=first + 1
         )
-        found = seen.running.log.period_page(where)
+        found = seen.running.log.periods(where)
         names = {live.record.task_id: live.record.name for live in seen.running.tasks.all()}
         rows = [(f"{one.start_s:.0f}:{one.task_id or one.model}", _spend(one, by, names)) for one in found[:first]]
         return _page(rows, len(found) > first)

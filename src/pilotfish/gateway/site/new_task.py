@@ -84,7 +84,7 @@ def mapping(
     try:
         sheet = seen.running.new_tasks.sheet(task)
     except PilotfishError as error:
-        said = (element("p", str(error), role="alert"), new_task_result.discard(seen, task, new_path(task)))
+        said = (element("p", str(error), role="alert"), new_task_result.discard(seen, new_path(task)))
         return Page(path=new_path(task), title="New task", parts=said)
     choice = choice or task.choice
     if not choice.input:
@@ -105,7 +105,7 @@ def mapping(
         ),
         _preview(seen, sheet),
         _instructions(seen, task),
-        new_task_result.discard(seen, task, new_path(task)),
+        new_task_result.discard(seen, new_path(task)),
     ]
     title = "Which column is which?" if sheet.columns else "What may it promise?"
     return Page(path=new_path(task), title=title, parts=tuple(parts), status=400 if faults or wrong else 200)

@@ -112,7 +112,7 @@ def prepare(seen: Seen, task: NewTask, sent: dict[str, str]) -> NewTask | Page:
     news = seen.running.new_tasks
     choice = _choice(sent)
     try:
-        claim = _claim(seen.running.settings, sent)
+        claim = _claim(sent)
         sheet = news.sheet(task)
         chosen = (choice.input, choice.answer, *([choice.time] if choice.time else ()))
         if sheet.columns and (len(set(chosen)) < len(chosen) or not set(chosen) <= set(sheet.columns)):
@@ -135,7 +135,7 @@ def _choice(sent: dict[str, str]) -> Choice:
     return Choice(input=sent.get("input", ""), answer=sent.get("answer", ""), time=sent.get("time", ""), order=order)
 
 
-def _claim(settings: Settings, sent: dict[str, str]) -> Claim:
+def _claim(sent: dict[str, str]) -> Claim:
     """The promise asked for. Raises `UserError` where it is none."""
     try:
         quality = QualitySettings(

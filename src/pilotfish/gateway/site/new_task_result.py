@@ -45,7 +45,7 @@ def result(seen: Seen, task: NewTask, path: str) -> Page:
         said = element("pre", seen.text(task.message), tabindex=0, role="group", aria_label="What it said")
         parts += [said if task.message else None, _buttons(seen, task, path)]
     if not task.is_under_way:
-        parts.append(discard(seen, task, path))
+        parts.append(discard(seen, path))
     scripts = ("new.js",) if task.is_under_way or task.state == "done" else ()
     return Page(path=path, title="New task", parts=tuple(parts), scripts=scripts)
 
@@ -62,7 +62,7 @@ def stage(task: NewTask) -> str:
     return _STAGES.get(name, name) if isinstance(name, str) else task.state
 
 
-def discard(seen: Seen, task: NewTask, path: str) -> Html | None:
+def discard(seen: Seen, path: str) -> Html | None:
     """The button that forgets the upload, for who may."""
     if not seen.is_admin:
         return None

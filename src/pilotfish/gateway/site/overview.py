@@ -11,6 +11,7 @@ from pilotfish.gateway.site.tables import Column, Table
 from pilotfish.gateway.site.times import times
 from pilotfish.guarantees.pace import Pace
 from pilotfish.pages.elements import Child, Html, element
+from pilotfish.store.periods import PeriodFilter
 
 STEPS_S = {1: 3600, 7: 6 * 3600, 30: 86400, 365: 7 * 86400}
 """By days shown: how much time each bar stands for."""
@@ -27,13 +28,15 @@ def overview(seen: Seen) -> Page:
     since_s = until_s - days * 86400
     running = seen.running
     found = figures.gather(running, since_s)
-    periods = running.log.periods(since_s, step_s=step_s)
+    periods = running.log.periods(PeriodFilter(since_s=since_s, step_s=step_s))
     query = f"?days={days}"
-    tables = (_tasks(seen, found, query), _waiting(seen), times(periods, name="time", query=query), _alarms(found))
+    by_route = _by_route(seen, found, since_s, query)
+    shown = [_tasks(seen, found, query), _waiting(seen), times(periods, name="time", query=query)]
     claim = running.settings.quality.claim
     charted = charts.agreement(periods, since_s, until_s, step_s, claim.max_risk if claim else None)
     parts: list[Child] = [
         _promise(seen),
+        routed.in_force(running.answerers.routed.live, running.settings.routing.margin),
         routed.budget(running.answerers.routed.budget, running.answerers.routed.certified),
         _choice(days, is_live=days == figures.DEFAULT_DAYS),
         _tiles(found),
@@ -42,8 +45,10 @@ def overview(seen: Seen) -> Page:
         charts.traffic(periods, since_s, until_s, step_s),
         element("h2", "Audited answers that differed"),
         charted or element("p", found.agreement.why_none or "No audit has been compared yet.", class_="soft"),
-        [table.html("/overview") for table in tables[:3]],
+        [by_route.html("/overview"), routed.not_summed()] if by_route else None,
+        [table.html("/overview") for table in shown],
     ]
+    tables = (*shown, *([by_route] if by_route else []), _alarms(found))
     is_live = days == figures.DEFAULT_DAYS
     return Page(path="/overview", title="Overview", parts=tuple(parts), tables=tables, is_live=is_live)
 
@@ -59,7 +64,7 @@ def _promise(seen: Seen) -> Html:
     if claim is None:
         return element(
             "p",
-            "No risk is tolerated yet, so the large model answers everything. ",
+            "No risk is tolerated yet, so no specialist answers. ",
             element("code", "[quality] max_risk"),
             " in the configuration lets specialists learn and serve.",
         )
@@ -153,6 +158,20 @@ def _tasks(seen: Seen, found: figures.Figures, query: str) -> Table:
 
 def _task_link(name: str) -> Child:
     return name if name.startswith("(") else element("a", name, href=task_path(name))
+
+
+def _by_route(seen: Seen, found: figures.Figures, since_s: float, query: str) -> Table | None:
+    """What smaller models answered, where a route is in force or was audited in this time."""
+    running = seen.running
+    audits = next((period for period in found.tasks if not period.task_id and period.n_audits), None)
+    if running.answerers.routed.live.route is None and audits is None:
+        return None
+    smaller = [
+        period
+        for model in running.settings.routing.models
+        for period in running.log.periods(PeriodFilter(since_s=since_s, by="model", model=model))
+    ]
+    return routed.answered(smaller, audits, query)
 
 
 def _waiting(seen: Seen) -> Table:

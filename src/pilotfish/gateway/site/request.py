@@ -42,7 +42,7 @@ def request(seen: Seen, request_id: str) -> Page | None:
         _gates(row, needed),
         element("h2", "How long it took"),
         charts.spans(_times(row)),
-        _conversation(seen, row, audit, again),
+        _conversation(seen, row, again),
         table.html(f"/requests/{row.request_id}"),
     )
     return Page(path=f"/requests/{row.request_id}", title=f"Request {row.request_id}", parts=parts, tables=(table,))
@@ -123,7 +123,7 @@ def _times(row: RequestRow) -> list[tuple[str, float]]:
     return ([("specialist", local_s)] if row.local_s is not None else []) + [(name, rest)]
 
 
-def _conversation(seen: Seen, row: RequestRow, audit: AuditRow | None, again: list[RepeatRow]) -> Html:
+def _conversation(seen: Seen, row: RequestRow, again: list[RepeatRow]) -> Html:
     head = element("h2", "Conversation")
     if not seen.keeps_text or row.input is None:
         why = "the settings keep no text" if not seen.keeps_text else "privacy kept it out of the log, or it had none"

@@ -1,15 +1,19 @@
-"""What a route did, on the pages: the steps of one request, and the budget of the day."""
+"""What a route does, on the pages: whether one is in force, the steps of a request, who answered, the day's budget."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from pilotfish.core.log_row import RequestRow
+from pilotfish.gateway.live_route import LiveRoute
 from pilotfish.gateway.routed_budget import RoutedBudget
 from pilotfish.gateway.site import words
+from pilotfish.gateway.site.tables import Column, Table
 from pilotfish.pages.elements import Html, element
+from pilotfish.store.periods import Period
 
 _objects = msgspec.json.Decoder(dict[str, Any])
 
@@ -17,7 +21,7 @@ _WHYS = {
     "kept": "asking further was not worth it",
     "gain": "asking further was worth it",
     "deadline": "two calls would have been too late",
-    "unknown": "a signal could not be read",
+    "unknown": "nothing came that it could decide on",
     "reference": "nothing larger was left",
     "budget": "nothing larger could be paid for today",
 }
@@ -55,6 +59,81 @@ def steps(row: RequestRow) -> list[Step]:
     parts += [f"{name} {'unknown' if value is None else words.score(value)}" for name, value in said["signals"].items()]
     found.append(Step("The route decided", "; ".join(parts), said["why"] == "kept" and row.reason == "kept"))
     return found
+
+
+def in_force(live: LiveRoute, margin: float | None) -> Html | None:
+    """What may decide about open requests, None where no margin is stated for them."""
+    if margin is None:
+        return None
+    certificate = live.certificate
+    if live.route is None or certificate is None:
+        return element("p", f"Open requests go to the large model: {live.why_none}. {live.status['audits'] or ''}")
+    claim = certificate.claim
+    return element(
+        "p",
+        f"Open requests are decided on by the route {' > '.join(live.route.models)}, which loses at most "
+        f"{100 * claim.max_risk:g} points against always asking the large model, with {100 * claim.confidence:g} % "
+        f"confidence. {live.status['audits'] or 'Nothing of it was audited yet.'}",
+    )
+
+
+def answered(smaller: Sequence[Period], audits: Period | None, query: str) -> Table | None:
+    """What smaller models answered and cost, None where they answered nothing.
+
+    `smaller` are the sums of a time, one a model of `[routing]`; `audits` those of no task, whose audits are the
+    routes'. What the large model would have cost is measured where it was audited: it answered the same requests there.
+    """
+    found = [period for period in smaller if period.n_requests > period.n_failed]
+    if not found:
+        return None
+    # Of what these models answer, the sums take for a known answer only what a route kept and its coin drew.
+    rows = [
+        {
+            "model": period.model,
+            "answered": period.n_requests - period.n_failed,
+            "cost_usd": None if period.n_unpriced else period.cost_usd,
+            "calls_of_unknown_cost": period.n_unpriced,
+            "audited": period.n_reference,
+            "usd_each_audited": _mean(period.reference_usd, period.n_reference_priced, period.n_reference),
+        }
+        for period in found
+    ]
+    if audits is not None and audits.n_audits:
+        rows.append(
+            {
+                "model": "(the large model, for audits)",
+                "answered": None,
+                "cost_usd": audits.audit_usd if audits.n_audits_priced == audits.n_audits else None,
+                "calls_of_unknown_cost": audits.n_audits - audits.n_audits_priced,
+                "audited": audits.n_audits,
+                "usd_each_audited": _mean(audits.audit_usd, audits.n_audits_priced, audits.n_audits),
+            }
+        )
+    columns = (
+        Column(key="model", head="Model"),
+        Column(key="answered", head="Answered", show=words.count, is_number=True),
+        Column(key="cost_usd", head="Cost", show=words.money, is_number=True),
+        Column(key="calls_of_unknown_cost", head="Calls of unknown cost", show=words.count, is_number=True),
+        Column(key="audited", head="Audited", show=words.count, is_number=True),
+        Column(key="usd_each_audited", head="Cost of each audited", show=words.money, is_number=True),
+    )
+    return Table(name="routed", caption="Smaller models", columns=columns, rows=rows, none="", query=query)
+
+
+def not_summed() -> Html:
+    """What stands in no sum of the log, so that nobody takes the table for a saving."""
+    return element(
+        "p",
+        "Net saving: unknown. The log's sums tell models apart, not reasons: requests whose clients named a smaller "
+        "model count above, too. How many a route decided on, what answers cost that were not given, and what judges "
+        "cost, is not summed up; each request's own page has what its route did.",
+        class_="soft",
+    )
+
+
+def _mean(usd: float, n_priced: int, n: int) -> float | None:
+    """The mean cost, None where there is none or one is unknown."""
+    return usd / n if n and n_priced == n else None
 
 
 def budget(found: RoutedBudget | None, threshold: float | None) -> Html | None:

@@ -23,6 +23,7 @@ from pilotfish.guarantees.certify import promise
 from pilotfish.pages.elements import Child, Html, element
 from pilotfish.stats.sequence import Curve
 from pilotfish.store.base import LogFilter
+from pilotfish.store.periods import PeriodFilter
 
 MOST_TASKS = 500
 N_EXAMPLES = 8
@@ -103,7 +104,7 @@ def task(seen: Seen, name: str) -> Page | None:
     path = task_path(record.name)
     since_s = seen.now_s // _DAY_S * _DAY_S - (DEFAULT_DAYS - 1) * _DAY_S
     until_s = since_s + DEFAULT_DAYS * _DAY_S
-    periods = running.log.periods(since_s, step_s=_DAY_S, task_id=record.task_id)
+    periods = running.log.periods(PeriodFilter(since_s=since_s, step_s=_DAY_S, task_id=record.task_id))
     newest = running.log.rows(LogFilter(task_id=record.task_id, newest_first=True, limit=N_EXAMPLES))
     examples = requests.of(seen, list(newest), name="examples", caption="The newest requests")
     differing, further = _differing(seen, live)
