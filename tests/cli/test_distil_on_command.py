@@ -11,6 +11,7 @@ from pilotfish.cli.main import EXIT_NO, EXIT_USER
 from pilotfish.store.base import LogFilter
 from pilotfish.store.build import open_log, open_registry
 from pilotfish.store.home import open_home
+from pilotfish.store.periods import PeriodFilter
 from tools.served_home import INSTRUCTIONS, TASK_ID, sentences
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -41,11 +42,11 @@ def test_examples_on_file_are_certified_and_can_be_verified(pilotfish, distil, t
     log = open_log(tmp_path / "home")
     assert {(row.reason, row.sampling) for row in log.rows(LogFilter())} == {("imported", "observe")}
     assert [row.input for row in log.rows(LogFilter())] == [text for text, _ in sentences(300)[:240]]
-    assert sum(period.n_requests for period in log.periods(0.0)) == 0  # nobody asked this gateway
+    assert sum(period.n_requests for period in log.periods(PeriodFilter(since_s=0.0))) == 0  # nobody asked this gateway
     again = distil(250)
     assert "10 examples are new in the log, 240 stood there" in again.err
     log.prune(max(row.time_s for row in log.rows(LogFilter())))
-    assert sum(period.n_requests for period in log.periods(0.0)) == 0
+    assert sum(period.n_requests for period in log.periods(PeriodFilter(since_s=0.0))) == 0
 
 
 def test_examples_that_are_no_fair_sample_teach_and_certify_nothing(distil, tmp_path):

@@ -239,6 +239,20 @@ def test_a_gateway_that_is_told_to_end_closes_its_home(tmp_path, number):
     assert files(tmp_path / "home" / "spool") == ["import.lock"], "every segment is closed and imported"
 
 
+def test_a_gateway_that_may_route_does_not_say_that_the_large_model_gets_every_request(tmp_path):
+    (tmp_path / "p.toml").write_text(
+        '[large]\nurl = "http://127.0.0.1:9/v1"\nmodel = "big"\n[models.small]\nurl = "http://127.0.0.1:9/v1"\n'
+        '[routing]\nmodels = ["small"]\nmargin = 0.05\njudge = "big"\n'
+    )
+    command = [*PILOTFISH, "serve", "--config", str(tmp_path / "p.toml"), "--port", "0", "--home", str(tmp_path / "h")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
+        lines = [process.stdout.readline().decode() for _ in range(4)]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert lines[2] == "It learns no specialist: set [quality] max_risk for that.\n"
+    assert lines[3].startswith("Open requests: small may answer, under an adopted route")
+
+
 def test_the_module_is_the_command():
     said = shell("explain", "pf-x")
     assert (said.code, said.out) == (EXIT_USER, "")

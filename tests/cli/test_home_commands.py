@@ -399,6 +399,20 @@ def test_the_configuration_shows_every_model_and_alias_but_no_key(pilotfish, tmp
     assert "sk-very-secret" not in shown.out + checked.out + json.dumps(found)
 
 
+def test_the_configuration_says_what_smaller_models_may_do(pilotfish, tmp_path):
+    file = tmp_path / "p.toml"
+    text = (
+        '[large]\nurl = "http://a/v1"\nmodel = "big"\n[models.small]\nurl = "http://s/v1"\n[routing]\njudge = "big"\n'
+        'models = ["small"]\n'
+    )
+    file.write_text(text)
+    assert "Open requests: small answers none until" in pilotfish("config", "check", "--config", file).out
+    file.write_text(text + "margin = 0.05\n")
+    said = pilotfish("config", "check", "--config", file).out
+    assert "Open requests: small may answer, under an adopted route that loses at most 5 points with 95 %" in said
+    assert "nothing is answered locally" not in said
+
+
 def test_an_event_of_a_withdrawal_keeps_the_task_from_being_promoted(ask, certified):
     registry = open_registry(certified)
     registry.update_task(TASK_ID, mode="observe", certificate_id="")

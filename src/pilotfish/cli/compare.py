@@ -52,16 +52,9 @@ VARIANTS = ("typos", "case", "names")
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="People's labels, to see how far to trust it.",
 )
-@click.option("--limit", type=click.IntRange(1), help="Only so many items, chosen by the seed.")
-@click.option("--split", help="Only items of this split.")
+@options.items_options
 @click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Ask every item so often.")
-@click.option(
-    "--margin",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.02,
-    show_default=True,
-    help="Tolerated loss in score, 0..1.",
-)
+@options.margin_option
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 0.5, min_open=True),

@@ -86,9 +86,10 @@ def _notes(settings: Settings) -> list[str]:
     if large.degraded:
         notes.append(f"While the large model is down: {large.degraded} may answer, without a promise.")
     if claim is None:
-        notes.append("Promise: none, so nothing is answered locally. Set [quality] max_risk to begin.")
+        notes.append("Promise: none, so no specialist answers. Set [quality] max_risk to begin.")
     else:
         notes += [f"Promise: {output.claim(claim)}.", output.audits(claim, settings.quality.audit_rate)]
+    notes += output.routing(settings.routing)
     notes.append(_privacy_note(settings.privacy))
     asked = settings.consistency
     if asked.calls:

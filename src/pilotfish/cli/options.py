@@ -66,12 +66,25 @@ config_option = click.option(
 home_option = click.option(
     "--home", type=click.Path(path_type=Path), help="Folder of log, registry and specialists (PILOTFISH_HOME)."
 )
+margin_option = click.option(
+    "--margin",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.02,
+    show_default=True,
+    help="Tolerated loss in score, 0..1.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 
 
 def place_options(command: Command) -> Command:
     """`--config` and `--home`: where settings and data are."""
     return config_option(home_option(command))
+
+
+def items_options(command: Command) -> Command:
+    """`--limit` and `--split`: which items of the data."""
+    command = click.option("--split", help="Only items of this split.")(command)
+    return click.option("--limit", type=click.IntRange(1), help="Only so many items, chosen by the seed.")(command)
 
 
 def promise_options(command: Command) -> Command:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:  # only named in annotations
+    from pilotfish.config.settings import RoutingSettings
     from pilotfish.core.certificate import Certificate, Claim
     from pilotfish.core.measured import Measured
     from pilotfish.evals.tables import Table
@@ -77,6 +78,20 @@ def audits(asked: Claim, rate: float | None) -> str:
     audit = Audit(asked)
     expected = "" if rate is not None else " (the rate is chosen; the certificate may move it a little)"
     return f"Audits: {audit.power(audit.rate(rate))}{expected}."
+
+
+def routing(asked: RoutingSettings) -> list[str]:
+    """What smaller models may do for open requests, in a sentence; none where no model is named."""
+    if not asked.models:
+        return []
+    names = " > ".join(asked.models)
+    collected = f" {100 * asked.collect:g} % are put to them too, unseen." if asked.collect else ""
+    if asked.margin is None:
+        return [f"Open requests: {names} answers none until [routing] margin is stated.{collected}"]
+    return [
+        f"Open requests: {names} may answer, under an adopted route that loses at most {100 * asked.margin:g} points "
+        f"with {100 * asked.confidence:g} % confidence.{collected}"
+    ]
 
 
 def promise(certificate: Certificate) -> str:

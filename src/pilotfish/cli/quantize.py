@@ -32,7 +32,8 @@ CALIBRATION_SHARE = 0.1
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """What is to be measured: the model before first. `calibrate` items are not measured on."""
+    """What is to be measured, the model before first, and on what: texts with what is expected, less those that
+    calibrated. `divergence` tells how far a language model of a kind is from the one before, in nats."""
 
     subjects: list[Subject]
     items: list[tuple[str, Any]]
@@ -43,15 +44,8 @@ class _Work:
 @click.argument("model")
 @click.option("--on", "source", required=True, help="The data: a file or a known set, as for `compare`.")
 @click.option("--kind", "kinds", multiple=True, help="Only this kind (may be repeated); default all that fit MODEL.")
-@click.option("--limit", type=click.IntRange(1), help="Only so many items, chosen by the seed.")
-@click.option("--split", help="Only items of this split.")
-@click.option(
-    "--margin",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.02,
-    show_default=True,
-    help="Tolerated loss in score, 0..1.",
-)
+@options.items_options
+@options.margin_option
 @click.option("--seed", default=0, show_default=True, help="Seed of choices and resamples.")
 @click.option(
     "--to", type=click.Path(path_type=Path), help="Keep a task's encoders, or GGUF files, in this new folder."

@@ -7,8 +7,6 @@ code 1 where the honest answer is not to route.
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,12 +19,12 @@ import click
 from pilotfish.cli import options, output, route_encoder, route_live
 
 if TYPE_CHECKING:
-    from pilotfish.core.certificate import Certificate, Refusal
     from pilotfish.core.outcome import Outcome
     from pilotfish.evals.routed import Pair, Ranking
     from pilotfish.evals.routed_report import Report
     from pilotfish.evals.tables import Table
-    from pilotfish.guarantees.route_attempt import Encoded, Finetuning, RouteAttempt
+    from pilotfish.guarantees.route_attempt import Encoded, Finetuning
+    from pilotfish.guarantees.route_file import RouteFile
     from pilotfish.routing.replay import Trail
     from pilotfish.routing.route import Route
 
@@ -92,7 +90,9 @@ for _live in (route_live.outcomes, route_live.adopt, route_live.withdraw):
 def train(**flags: Any) -> int:  # noqa: ANN401
     from pilotfish.core.certificate import Certificate, Claim
     from pilotfish.evals import routed
+    from pilotfish.guarantees import route_report
     from pilotfish.guarantees.route_attempt import Wanted, attempt_route
+    from pilotfish.guarantees.route_file import RouteFile, fingerprints
     from pilotfish.replay.month import spent_usd
 
     if flags["outcomes"]:
@@ -100,7 +100,7 @@ def train(**flags: Any) -> int:  # noqa: ANN401
     else:
         found = route_live.logged(flags["config_path"], flags["home"])
     if flags["models"]:
-        models = _named(flags)
+        models = _named(found, flags)
     else:
         pair = routed.pair(found, flags["small"], flags["reference"])
         models = [pair.small, pair.reference]
@@ -117,23 +117,23 @@ def train(**flags: Any) -> int:  # noqa: ANN401
             encoder=encoder,
             progress=progress,
         )
-    spent = number if made.verdict.delta_spent > 0 else number - 1
-    written = {
-        "workload": flags["workload"],
-        "attempts": spent,
-        "spent_usd": spent_usd(found, models),
-        "route": made.route.to_json(),
-        "verdict": made.verdict.to_json(),
-    }
+    kept = RouteFile(
+        route=made.route,
+        verdict=made.verdict,
+        workload=flags["workload"],
+        attempts=number if made.verdict.delta_spent > 0 else number - 1,
+        spent_usd=spent_usd(found, models),
+        taught=fingerprints(made.taught),
+    )
     route_encoder.keep(made.encoder, route_encoder.folder_of(out_path))
-    _write(out_path, json.dumps(written, indent=1) + "\n")
+    kept.save(out_path)
     shutil.rmtree(route_encoder.unfinished(out_path), ignore_errors=True)
     by = Counter(one.tags["graded_by"] for one in found if "graded_by" in one.tags)
-    tables = _of_attempt(made)
-    sentence = _verdict(made)
+    sentence = route_report.sentence(made)
     if by:
         sentence += f" Graded by: {'; '.join(f'{name} ({n:,})' for name, n in by.most_common())}."
-    _show(sentence, tables, {"sentence": sentence, **written, "graded_by": by, "learnt": _learnt_json(made)}, flags)
+    said = {"sentence": sentence, **kept.to_json(), "graded_by": by, "learnt": route_report.to_json(made)}
+    _show(sentence, route_report.tables(made), said, flags)
     return 0 if isinstance(made.verdict, Certificate) else 1
 
 
@@ -145,20 +145,31 @@ def train(**flags: Any) -> int:  # noqa: ANN401
 @_reference
 @_margin
 @_data_options
-def evaluate(route_path: Path | None, **flags: Any) -> int:  # noqa: ANN401
+def evaluate(**flags: Any) -> int:  # noqa: ANN401
+    from pilotfish.core.errors import UserError
     from pilotfish.evals import routed
     from pilotfish.evals.routed_report import report, tables
+    from pilotfish.guarantees.route_file import RouteFile
     from pilotfish.replay.routed import cascade, reached
 
+    route_path: Path | None = flags["route_path"]
+    if route_path is not None and (flags["models"] or flags["small"] or flags["reference"]):
+        raise UserError("A route names its own models.", hint="Leave out --models, --small and --reference, or ROUTE.")
     found = _outcomes(flags["outcomes"], flags)
     rankings: list[Ranking]
-    at_threshold, verdict, whole = None, None, None
+    at_threshold, verdict, whole, why_none = None, None, None, ""
+    notes: list[str] = []
     if route_path is None and not flags["models"]:
         pair = routed.pair(found, flags["small"], flags["reference"])
-        rankings = _cross_validated(pair, flags)
+        rankings, why_none = _cross_validated(pair, flags)
     else:
-        route, verdict, found = _learnt(found, flags) if route_path is None else (*_load(route_path), found)
-        found = [outcome for outcome in found if _answers(route, outcome)]
+        if route_path is None:
+            route, found = _learnt(found, flags)
+        else:
+            kept = RouteFile.load(route_path)
+            route, verdict = kept.route, kept.verdict
+            found, notes = _unseen(kept, found)
+        found = _answered(route, found)
         pair = routed.pair(found, route.steps[0].model, route.reference)
         rows = _trails(route, found, route_path, flags)
         name = "the route" if len(route.steps) == 1 else "the route's first step"
@@ -166,8 +177,10 @@ def evaluate(route_path: Path | None, **flags: Any) -> int:  # noqa: ANN401
         rankings = [routed.Ranking(name=name, needs=needs, reads_answer=route.steps[0].reads_answer, is_control=False)]
         at_threshold = reached(pair, route, rows)
         if len(route.steps) > 1:
-            whole = cascade([*(step.model for step in route.steps), route.reference], rows)
-    said = report(pair, rankings, margin=flags["margin"], reached=at_threshold, verdict=verdict)
+            whole = cascade(route.models, rows)
+    said = report(
+        pair, rankings, margin=flags["margin"], reached=at_threshold, verdict=verdict, notes=notes, why_none=why_none
+    )
     told = [*tables(said), *(whole.tables() if whole is not None else [])]
     _show(said.sentence, told, said.to_json() | {"cascade": whole.to_json() if whole else None}, flags, said)
     return 1 if said.advice in ("do not route", "not yet") else 0
@@ -186,94 +199,114 @@ def evaluate(route_path: Path | None, **flags: Any) -> int:  # noqa: ANN401
     help="Share of kept answers also asked of the reference.",
 )
 @_data_options
-def simulate(route_path: Path, **flags: Any) -> int:  # noqa: ANN401
+def simulate(**flags: Any) -> int:  # noqa: ANN401
+    from pilotfish.guarantees.route_file import RouteFile
     from pilotfish.replay.month import simulate as month_of
 
-    route, _ = _load(route_path)
-    every = [outcome for outcome in _outcomes(flags["outcomes"], flags) if _answers(route, outcome)]
+    route_path: Path = flags["route_path"]
+    kept = RouteFile.load(route_path)
+    route = kept.route
+    found, notes = _unseen(kept, _outcomes(flags["outcomes"], flags))
     month = month_of(
         route,
-        _trails(route, every, route_path, flags),
+        _trails(route, _answered(route, found), route_path, flags),
         requests=flags["requests"],
         audit_rate=flags["audit_rate"],
         budget_usd_per_day=flags["budget"],
-        learning_usd=json.loads(route_path.read_text("utf-8")).get("spent_usd"),
+        learning_usd=kept.spent_usd,
+        notes=notes,
     )
     _show(month.sentence, [month.table()], month.to_json(), flags)
     return 0 if route.threshold is not None else 1
 
 
 def _outcomes(sources: Sequence[str], flags: dict[str, Any]) -> list[Outcome]:
+    from pilotfish.core.errors import UserError
     from pilotfish.evals.money import read_price
     from pilotfish.evals.outcomes import priced, read_outcomes
 
+    taken = [*map(Path, sources), *(path for path in (flags.get("route_path"), flags.get("out_path")) if path)]
+    if flags["html_path"] is not None and flags["html_path"].resolve() in [path.resolve() for path in taken]:
+        raise UserError(f"--html {str(flags['html_path'])!r} would write over a file of this command.")
     found = read_outcomes(sources, split=flags["split"])
     named = [text.partition("=") for text in flags["prices"]]
     return priced(found, {name: read_price(name, text) for name, _, text in named}) if named else found
 
 
-def _load(path: Path) -> tuple[Route, Certificate | Refusal | None]:
-    from pilotfish.core.certificate import Certificate, Refusal
-    from pilotfish.routing.route import Route
+def _named(found: Sequence[Outcome], flags: dict[str, Any]) -> list[str]:
+    """The cascade of `--models`."""
+    from pilotfish.core.errors import UserError
 
-    route = Route.load(path)
-    verdict = json.loads(path.read_text("utf-8")).get("verdict")
-    if verdict is None:
-        return route, None
-    return route, (Certificate if "bound" in verdict else Refusal).from_json(verdict)
+    names = [name.strip() for name in flags["models"].split(">")]
+    if flags["small"] or flags["reference"]:
+        raise UserError("--models names the whole cascade.", hint="Leave out --small and --reference, or --models.")
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise UserError(
+            f"--models {flags['models']!r} is no cascade.",
+            hint='Name two different models or more, the smallest first: --models "SMALL>REFERENCE".',
+        )
+    known = sorted({name for outcome in found for name in outcome.tried})
+    for name in names:
+        if name not in known:
+            raise UserError(f"No outcome has the model {name!r}.", hint=f"Known models: {', '.join(known[:12])}.")
+    return names
 
 
-def _named(flags: dict[str, Any]) -> list[str]:
-    return [name.strip() for name in flags["models"].split(">")]
+def _unseen(kept: RouteFile, found: Sequence[Outcome]) -> tuple[list[Outcome], list[str]]:
+    """The outcomes that did not teach the route, and what is to be said of that."""
+    unseen = kept.unseen(found)
+    if not kept.taught:
+        return unseen, [
+            "The file does not say what taught the route; of outcomes that did, these figures say too much."
+        ]
+    n = len(found) - len(unseen)
+    return unseen, [f"{n:,} outcomes taught the route and are left out."] if n else []
 
 
-def _learnt(found: Sequence[Outcome], flags: dict[str, Any]) -> tuple[Route, None, list[Outcome]]:
+def _answered(route: Route, found: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes that have answers of all models of the route. Raises `DataError` where none has."""
+    from pilotfish.core.errors import DataError
+
+    answered = [outcome for outcome in found if all(name in outcome.tried for name in route.models)]
+    if not answered:
+        known = sorted({name for outcome in found for name in outcome.tried})
+        raise DataError(
+            f"No outcome has answers of all models of the route: {', '.join(route.models)}.",
+            hint=f"Known models: {', '.join(known[:12])}.",
+        )
+    return answered
+
+
+def _learnt(found: Sequence[Outcome], flags: dict[str, Any]) -> tuple[Route, list[Outcome]]:
     """A route that some of the outcomes teach, and the others; nothing is promised, so no attempt is spent."""
     from pilotfish.core.certificate import Claim
     from pilotfish.guarantees.route_attempt import Wanted, attempt_route
 
-    wanted = Wanted(models=tuple(_named(flags)), claim=Claim(max_risk=flags["margin"], per="loss"))
+    wanted = Wanted(models=tuple(_named(found, flags)), claim=Claim(max_risk=flags["margin"], per="loss"))
     with output.Progress() as progress:
         made = attempt_route(found, wanted, encoder=route_encoder.named(flags["encoder"]), progress=progress)
-    return replace(made.route, threshold=None), None, list(made.calibration)
+    return replace(made.route, threshold=None), list(made.calibration)
 
 
 def _attempts(path: Path, workload: str, models: Sequence[str]) -> int:
     """How many attempts at this workload the file that will be written over has seen."""
     if not path.is_file():
         return 0
-    route, _ = _load(path)
-    row = json.loads(path.read_text("utf-8"))
-    is_same = [*(step.model for step in route.steps), route.reference] == list(models)
-    return int(row.get("attempts", 0)) if is_same and row.get("workload", "") == workload else 0
+    from pilotfish.guarantees.route_file import RouteFile
 
-
-def _write(path: Path, text: str) -> None:
-    """The whole file or none of it."""
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
-        temporary.write_text(text, "utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _answers(route: Route, outcome: Outcome) -> bool:
-    return all(name in outcome.tried for name in (*(step.model for step in route.steps), route.reference))
+    kept = RouteFile.load(path)
+    return kept.attempts if kept.route.models == tuple(models) and kept.workload == workload else 0
 
 
 def _trails(route: Route, found: Sequence[Outcome], route_path: Path | None, flags: dict[str, Any]) -> list[Trail]:
-    from pilotfish.core.errors import DataError
     from pilotfish.guarantees.route_attempt import trails
 
-    if not found:
-        models = ", ".join((*(step.model for step in route.steps), route.reference))
-        raise DataError(f"No outcome has answers of all models of the route: {models}.")
     return trails(route, found, route_encoder.of_route(route, route_path, flags["encoder"]))
 
 
-def _cross_validated(pair: Pair, flags: dict[str, Any]) -> list[Ranking]:
-    """What a route learnt from these very outcomes would be worth, out of fold; none where there are too few."""
+def _cross_validated(pair: Pair, flags: dict[str, Any]) -> tuple[list[Ranking], str]:
+    """What a route learnt from these very outcomes would be worth, out of fold; none, and why, where there are too few
+    of them."""
     from pilotfish.evals.routed import Ranking
     from pilotfish.routing.learn import Material, learn
     from pilotfish.routing.reader import Frozen
@@ -287,80 +320,12 @@ def _cross_validated(pair: Pair, flags: dict[str, Any]) -> list[Ranking]:
     with output.Progress() as progress:
         learnt = learn(material, progress=progress)
     if not learnt.needs:
-        return []
+        return [], learnt.why_none
     name = f"learnt from the {learnt.kind}, cross-validated"
-    return [Ranking(name=name, needs=learnt.needs, reads_answer=learnt.kind != "prompt", is_control=False)]
-
-
-def _verdict(made: RouteAttempt) -> str:
-    from pilotfish.core.certificate import Certificate
-
-    if isinstance(made.verdict, Certificate):
-        claim = made.verdict.claim
-        return (
-            f"Certified: {100 * made.verdict.coverage:.1f} % of requests stay with the smaller model, and the loss "
-            f"against always {made.route.reference} is at most {100 * claim.max_risk:g} points with "
-            f"{100 * claim.confidence:g} % confidence (n = {made.verdict.n:,}, attempt {made.verdict.attempt})."
-        )
-    passing = made.verdict.passing_risk
-    beside = "" if passing is None else f" A loss of {100 * passing:g} points could be proven with these."
-    return f"Not certified, so everything goes to {made.route.reference}. {made.verdict.message}{beside}"
-
-
-def _of_attempt(made: RouteAttempt) -> list[Table]:
-    """Which signals are used at each step, and why the others are not."""
-    from pilotfish.evals.tables import Table
-
-    found = []
-    for step, learnt in zip(made.route.steps, made.learnt, strict=True):
-        rows = [
-            [
-                worth.name,
-                worth.cost,
-                "-" if worth.apgr is None else f"{worth.apgr:.3f}",
-                "-" if worth.p is None else f"{worth.p:.2g}",
-                "yes" if worth.is_used else worth.why_not,
-            ]
-            for worth in learnt.worths
-        ]
-        apgr = "-" if learnt.apgr is None else f"{learnt.apgr:.3f}"
-        note = learnt.why_none or f"Learnt from the {learnt.kind}; out of fold APGR {apgr}, p = {learnt.p:.2g}."
-        if step.reads_answer:
-            read = f"The first {step.prefix} tokens of an answer decide" if step.prefix else "The whole answer decides"
-            note += f" {read}."
-        found.append(
-            Table(
-                title=f"{step.model}: signals on {made.n_fit:,} outcomes",
-                columns=["signal", "cost", "APGR", "p (Holm)", "used"],
-                rows=rows,
-                notes=[note],
-            )
-        )
-    return found
-
-
-def _learnt_json(made: RouteAttempt) -> list[dict[str, Any]]:
+    reads_answer = learnt.kind != "prompt"
     return [
-        {
-            "model": step.model,
-            "kind": learnt.kind,
-            "prefix": step.prefix,
-            "apgr": learnt.apgr,
-            "p": learnt.p,
-            "why_none": learnt.why_none,
-            "signals": [
-                {
-                    "name": worth.name,
-                    "apgr": worth.apgr,
-                    "p": worth.p,
-                    "is_used": worth.is_used,
-                    "why_not": worth.why_not,
-                }
-                for worth in learnt.worths
-            ],
-        }
-        for step, learnt in zip(made.route.steps, made.learnt, strict=True)
-    ]
+        Ranking(name=name, needs=learnt.needs, reads_answer=reads_answer, is_control=False, n_tried=learnt.n_tried)
+    ], ""
 
 
 def _show(

@@ -14,7 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pilotfish.cli import options
+
 if TYPE_CHECKING:
+    from pilotfish.config.settings import Settings
     from pilotfish.guarantees.route_attempt import Encoded, Finetuning
     from pilotfish.routing.route import Route
 
@@ -78,18 +81,66 @@ def of_route(route: Route, route_path: Path | None, source: str | None) -> Encod
     return named(source)
 
 
-def take(route: Route, route_path: Path, home: Path) -> None:
-    """Copy the route's own encoder into a home, where the gateway finds it. Raises `SpecialistError` where it is
-    broken."""
-    from pilotfish.specialists.encoder import FILES, Encoder
+def take(route: Route, route_path: Path, home: Path, settings: Settings) -> None:
+    """Copy the route's own encoder into a home, where the gateway finds it; nothing where that already has it, or the
+    shared encoder is the one that the route reads.
+
+    Raises `SpecialistError` where the gateway would find none of these: everything would go to the large model without
+    a word.
+    """
+    wanted = route.encoder_sha256
+    if not wanted:
+        return
+    from pilotfish.core.errors import SpecialistError
+    from pilotfish.specialists.encoder import FILES
     from pilotfish.store.build import encoder
 
-    source = folder_of(route_path)
-    if route.encoder_sha256 and source.is_dir() and Encoder.load(source).sha256 == route.encoder_sha256:
-        target = encoder(home, route.encoder_sha256)
+    source, target = folder_of(route_path), encoder(home, wanted)
+    own, kept = _identity(source), _identity(target)
+    if kept == wanted:
+        return
+    if own == wanted:
         target.parent.mkdir(exist_ok=True)
-        if not target.is_dir():
-            keep({name: (source / name).read_bytes() for name in FILES}, target)
+        keep({name: (source / name).read_bytes() for name in FILES}, target)
+        return
+    shared, why = _shared(settings)
+    # The gateway looks into the home first, and what it finds broken there it does not replace by another.
+    if shared == wanted and not target.is_dir():
+        return
+    places = {f"{source.name}/ beside the route": _told(own, source), f"the home {str(home)!r}": _told(kept, target)}
+    places["the shared encoder"] = why or shared[:12]
+    raise SpecialistError(
+        f"The route reads prompts with the encoder {wanted[:12]}, which the gateway would not find: "
+        f"{'; '.join(f'{place}: {said}' for place, said in places.items())}. Nothing is adopted.",
+        hint=f"Of `route train --finetune`: copy the folder {source.name}/ that it wrote beside the route. Of "
+        "`route train --encoder`: name the same encoder in [learning] encoder. Else train the route anew.",
+    )
+
+
+def _identity(folder: Path) -> str:
+    """The hash of the encoder in a folder; empty where none can be loaded."""
+    from pilotfish.core.errors import SpecialistError
+    from pilotfish.specialists.encoder import Encoder
+
+    try:
+        return Encoder.load(folder).sha256
+    except SpecialistError:
+        return ""
+
+
+def _told(identity: str, folder: Path) -> str:
+    return identity[:12] or ("broken" if folder.is_dir() else "none")
+
+
+def _shared(settings: Settings) -> tuple[str, str]:
+    """The hash of the encoder that the gateway's specialists share, or why there is none."""
+    from pilotfish.core.errors import PilotfishError
+
+    try:
+        found = options.encoder_from(settings)
+    except (PilotfishError, OSError) as error:
+        return "", f"cannot be loaded ({error})"
+    return (found.sha256, "") if found is not None else ("", "none")
 
 
 def keep(files: Mapping[str, bytes], folder: Path) -> None:

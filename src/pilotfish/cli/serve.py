@@ -76,8 +76,12 @@ def _say_ready(settings: Settings, port: int) -> None:
     claim = settings.quality.claim
     click.echo(f"Pilotfish answers at http://{settings.server.host}:{port}/v1 (process {os.getpid()}).")
     click.echo(f"Large model: {settings.large.model} at {settings.large.url or settings.large.weights}")
-    if claim is None:
-        click.echo("It observes: every request goes to the large model. Set [quality] max_risk to let it learn.")
-    else:
+    if claim is not None:
         click.echo(f"Promise: {output.claim(claim)}. It learns in the background.")
         click.echo(output.audits(claim, settings.quality.audit_rate))
+    elif settings.routing.margin is None:
+        click.echo("It observes: every request goes to the large model. Set [quality] max_risk to let it learn.")
+    else:
+        click.echo("It learns no specialist: set [quality] max_risk for that.")
+    for line in output.routing(settings.routing):
+        click.echo(line)
