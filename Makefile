@@ -7,6 +7,10 @@ CONSTRAINTS = -c constraints.txt
 # Compiling Pilotfish anew would take a third of each short command's time, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
+# One thread for matrices, as the command line does it (src/pilotfish/cli/main.py): two would wait for each other.
+export OPENBLAS_NUM_THREADS = 1
+export OMP_NUM_THREADS = 1
+
 .PHONY: help demo test test-clients test-browser check lint types bench format clean
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1  /' | column -t -s '  ' -l 3
@@ -77,9 +81,6 @@ types: $(VENV)/.dev
 
 check: lint types test  ## what CI runs: lint, types, tests
 
-# One thread for matrices, as the command line does it (src/pilotfish/cli/main.py).
-bench: export OPENBLAS_NUM_THREADS = 1
-bench: export OMP_NUM_THREADS = 1
 bench: BENCH_PARTS = benchmarks/record.py benchmarks/servers.py benchmarks/gateway/client.py benchmarks/gateway/filled.py benchmarks/gateway/screenshots.py
 bench: $(VENV)/.dev  ## speed, memory, install sizes and quality, measured on this machine
 	for script in $(filter-out $(BENCH_PARTS),$(wildcard benchmarks/*.py benchmarks/gateway/*.py benchmarks/routing/*.py benchmarks/students/*.py)); do $(VENV)/bin/python $$script || exit 1; done

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -105,15 +107,16 @@ def modules() -> list[Path]:
     return sorted(SOURCE.rglob("*.py"))
 
 
+@cache
 def is_module(name: str) -> bool:
     parts = name.split(".")
     return parts[0] == "pilotfish" and (SOURCE / Path(*parts[1:])).with_suffix(".py").is_file()
 
 
-def imports(path: Path) -> list[tuple[str, int]]:
+def imports(path: Path, nodes: list[ast.AST]) -> list[tuple[str, int]]:
     """Every imported module name with its line, inside functions too."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -123,6 +126,41 @@ def imports(path: Path) -> list[tuple[str, int]]:
             names = [f"{module}.{alias.name}" for alias in node.names if is_module(f"{module}.{alias.name}")]
             found += [(name, node.lineno) for name in names or [module]]
     return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parsed:
+    """What the rules are about. `imports` are all modules with their line, `needed` those of the module's own level."""
+
+    imports: tuple[tuple[str, int], ...]
+    needed: frozenset[str]
+    docstring: str
+    long: tuple[str, ...]
+
+
+@cache
+def parsed(path: Path) -> Parsed:
+    tree = ast.parse(path.read_text("utf-8"))
+    needed: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            named = {f"{node.module}.{alias.name}" for alias in node.names}
+            needed |= {found for found in {node.module, *named} if is_module(found)}
+    nodes = list(ast.walk(tree))
+    long = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and n_lines(node) >= 50]
+    return Parsed(
+        imports=tuple(imports(path, nodes)),
+        needed=frozenset(needed),
+        docstring=ast.get_docstring(tree) or "",
+        long=tuple(f"{node.name} in line {node.lineno}" for node in long),
+    )
+
+
+def n_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = node.body[0]
+    is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    start = node.body[1].lineno if is_docstring and len(node.body) > 1 else first.lineno
+    return (node.end_lineno or 0) - start
 
 
 def relative(path: Path) -> str:
@@ -140,7 +178,7 @@ def test_a_file_imports_only_lower_layers_or_its_own_folder(path: Path) -> None:
     if len(parts) == 1:
         return
     wrong = []
-    for name, line in imports(path):
+    for name, line in parsed(path).imports:
         if not name.startswith("pilotfish"):
             continue
         target = name.split(".")
@@ -154,7 +192,7 @@ def test_a_file_imports_only_lower_layers_or_its_own_folder(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=relative)
 def test_foreign_packages_stay_where_they_belong(path: Path) -> None:
     wrong = []
-    for name, line in imports(path):
+    for name, line in parsed(path).imports:
         package = name.split(".")[0]
         if package in NEVER:
             wrong.append(f"line {line}: {package}")
@@ -167,12 +205,7 @@ def test_no_module_level_cycles() -> None:
     graph: dict[str, set[str]] = {}
     for path in modules():
         name = "pilotfish." + relative(path)[:-3].replace("/", ".")
-        tree = ast.parse(path.read_text("utf-8"))
-        graph[name] = set()
-        for node in tree.body:
-            if isinstance(node, ast.ImportFrom) and node.module:
-                named = {f"{node.module}.{alias.name}" for alias in node.names}
-                graph[name] |= {found for found in {node.module, *named} if is_module(found)}
+        graph[name] = set(parsed(path).needed)
     done: set[str] = set()
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
@@ -191,19 +224,13 @@ def test_files_are_short_and_say_what_they_are(path: Path) -> None:
     text = path.read_text("utf-8")
     assert len(text.splitlines()) <= 400
     if path.name != "__init__.py":
-        docstring = ast.get_docstring(ast.parse(text)) or ""
-        assert docstring, "every module opens with a docstring"
+        assert parsed(path).docstring, "every module opens with a docstring"
     assert path.stem not in {"utils", "helpers", "common", "misc", "manager", "handler", "processor"}
 
 
 @pytest.mark.parametrize("path", modules(), ids=relative)
 def test_function_bodies_are_at_most_fifty_lines(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0]
-            is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-            start = node.body[1].lineno if is_docstring and len(node.body) > 1 else first.lineno
-            assert (node.end_lineno or 0) - start < 50, f"{node.name} in line {node.lineno}"
+    assert not parsed(path).long, parsed(path).long
 
 
 @pytest.mark.parametrize("call", ["import pilotfish", "from pilotfish.cli.main import main; main(['--help'])"])

@@ -210,6 +210,12 @@ def test_the_figures_of_the_routing_page_are_those_of_the_newest_results() -> No
     figures = newest("routing_quality_gsm8k")["figures"] | {"mmlu": newest("routing_quality")["figures"]}
     shown = [*figures["gsm8k_cross_validated"], *(c for c in figures["train_to_dev"] if c["learnt_from"] == "answer")]
     shown += [cell for cell in figures["mmlu"]["train_to_dev"] if cell["ranking"] == "learnt" and cell["claim"]][2:]
+    tuned = newest("routing_quality_mmlu_finetuned")["figures"]
+    shown += [cell for cell in tuned["train_to_dev"] if cell["ranking"] == "learnt"]
+    for found in (figures["mmlu"], tuned):
+        shown += [cell for cell in found["mmlu_unseen_subjects"]["rankings"] if cell["ranking"] == "learnt"]
+        for cell in found["mmlu_in_domain"]:
+            assert f"{cell['apgr']:.3f}".removeprefix("0") in text, cell
     for cell in shown:
         low, value, high = (f"{cell[key]:.3f}".removeprefix("0") for key in ("low", "apgr", "high"))
         assert f"{value} ({low} to {high})" in text, cell
