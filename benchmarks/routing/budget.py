@@ -31,8 +31,8 @@ from certificate import taught
 
 from pilotfish.config.settings import RoutingSettings
 from pilotfish.core.messages import Price
-from pilotfish.gateway.door import OPEN
 from pilotfish.gateway.routed_budget import DAY_S, LOOK_BACK_EVERY_S, RoutedBudget
+from pilotfish.gateway.visit import OPEN
 from pilotfish.routing.budget import Seen
 from pilotfish.routing.replay import Trail
 from pilotfish.store.build import open_route_tally

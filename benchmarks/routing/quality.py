@@ -3,18 +3,22 @@
     python benchmarks/routing/quality.py [--encoder | --finetune FOLDER] [--only SET]
 
 Each pair is learnt on the `train` rows of its file and judged on its `dev` rows, which nothing has seen: for MMLU
-these are other subjects. MMLU in domain: learnt from the rows of other subjects and 300 or 1,500 rows drawn from those
-that are judged, judged on all others of these, several times; judged are the `dev` subjects (1,005 rows, so 300
-alone), or each half of all. GSM8K also cross-validated over all its rows, by the prompt alone and with the weak answer
-read. RouteLLM's .603 is its best published figure on the whole of MMLU, not on
-these rows. `over_hull` is by how much of a score point (of 100) quality lies above mixing single models at equal
-cost; a claim is made where it is above 0 and the interval of APGR lies above .5. Costs of LLMRouter's models are
-their prices for 1,000 tokens each, since the rows have no token counts. With --encoder the frozen default encoder
-reads the prompts too; with --finetune its last layers learn from the `train` rows first, as `pilotfish route train
---finetune` lets them, and FOLDER keeps what is learnt (a second run finds it there); in domain is then each half of the
-`train` rows by what the other taught. Writes
-benchmarks/results/routing_quality-DATE.json (routing_quality_SET-DATE.json with --only,
-routing_quality_mmlu_encoder-DATE.json with --encoder, routing_quality_mmlu_finetuned-DATE.json with --finetune).
+these are other subjects. MMLU's unseen subjects: five groups of all its subjects, each judged by what the others
+taught, ranked together. MMLU in domain: learnt from the rows of other subjects and 300 or 1,500 rows drawn from those
+that are judged, judged on all others of these; judged are the `dev` subjects (1,005 rows, so 300 alone), or each half
+of all. GSM8K also cross-validated over all its rows, by the prompt alone and with the weak answer read.
+
+RouteLLM's .603 is its best published figure on the whole of MMLU, not on these rows. `over_hull` is by how much of a
+score point (of 100) quality lies above mixing single models at equal cost; a claim is made where it is above 0 and the
+interval of APGR lies above .5. Rankings "in hindsight" know of the very rows that are judged what no prompt tells: they
+say how far a ranking can come. Costs of LLMRouter's models are their prices for 1,000 tokens each, since the rows have
+no token counts.
+
+With --encoder the frozen default encoder reads the prompts too; with --finetune its last layers learn from the rows
+that teach first, as `pilotfish route train --finetune` lets them, and FOLDER keeps what is learnt (a second run finds
+it there; in all about an hour of one core). Writes benchmarks/results/routing_quality-DATE.json
+(routing_quality_SET-DATE.json with --only, routing_quality_mmlu_encoder-DATE.json with --encoder,
+routing_quality_mmlu_finetuned-DATE.json with --finetune).
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,77 +108,97 @@ def by_prompt(found: Sequence[Outcome]) -> list[Outcome]:
     ]
 
 
-class Bench:
-    """Learns and judges, with the encoder or without."""
+def hindsight(name: str, pair: Pair) -> list[Ranking]:
+    """What rankings would be worth that know of the judged outcomes what no prompt can tell: ends of the scale."""
+    gains = np.array(pair.gains)
+    if name == "routing_mmlu":
+        subjects = np.array([outcome.tags["subject"] for outcome in pair.outcomes])
+        means = {subject: gains[subjects == subject].mean() for subject in set(subjects)}
+        return [Ranking(name="the subject's mean gain, in hindsight", needs=[float(means[one]) for one in subjects])]
+    if name == "routing_gsm8k":
+        others = {one.request_id: one.tried.values() for one in outcomes("routing_gsm8k_43models")}
+        hard = [-statistics.fmean(tried.score for tried in others[one.request_id]) for one in pair.outcomes]
+        return [Ranking(name="how few of 43 other models solve it, in hindsight", needs=hard)]
+    return []
 
-    def __init__(self, encoder: Encoder | None) -> None:
-        self.encoder = encoder
-        self.finetuning_s = 0.0
-        self.tuned: dict[int, Tuned] = {}
-        self.learnt: dict[str, tuple[Pair, Learnt]] = {}
-        self.known: dict[str, Any] = {}
 
-    def embed(self, pair: Pair) -> Any:
-        """Embeddings of the prompts."""
-        assert self.encoder is not None
-        for row in pair.outcomes:
-            if row.prompt not in self.known:
-                self.known[row.prompt] = self.encoder.encode([row.prompt])[0]
-        return np.array([self.known[row.prompt] for row in pair.outcomes])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """What a pair's outcomes taught, and the encoder that its heads go with, if it has any."""
 
-    def learn(self, pair: Pair) -> Learnt:
-        """What a pair's outcomes teach."""
-        reader = self.tuned.pop(id(pair.outcomes), None)
-        if reader is None and self.encoder is not None:
-            reader = Frozen(pair.outcomes, self.embed(pair), self.encoder.sha256)
-        return learn(Material(outcomes=pair.outcomes, smaller=pair.small, larger=pair.reference, reader=reader))
+    learnt: Learnt
+    encoder: Encoder | None = None
 
-    def finetune(self, pair: Pair, folder: Path) -> None:
-        """Let the last layers of the encoder learn from the outcomes; from then on that encoder reads."""
-        assert self.encoder is not None
-        tuning = Finetuning(encoder=self.encoder, tuning=Tuning(weights=weights.find(), recipe=RECIPE), folder=folder)
-        reader = Tuned(pair.outcomes, [pair.small, pair.reference], tuning)
-        for n in range(1 + reader.n_folds):
-            started = time.process_time()
-            rows = np.arange(len(pair.outcomes))
-            print(f"fine-tuning {n + 1} of {1 + reader.n_folds}", flush=True)
-            folds = np.random.default_rng(0).permutation(len(rows)) % reader.n_folds
-            reader.heads(rows[folds != n], pair.small, pair.reference)
-            # The last one is on all rows; what FOLDER holds of it already is not counted.
-            self.finetuning_s = time.process_time() - started
-        self.encoder = Encoder.of(reader.files, "route")
-        self.tuned[id(pair.outcomes)] = reader
-
-    def needs(self, gain: Gain, pair: Pair) -> list[float]:
-        """What a gain says of a pair's outcomes."""
-        embeddings = self.embed(pair) if gain.heads is not None else [None] * len(pair.outcomes)
+    def needs(self, pair: Pair, gain: Gain | None = None) -> list[float]:
+        """What the gain, or another of the same heads, says of a pair's outcomes. What nothing foretells is a coin."""
+        gain = gain or self.learnt.gain
+        if gain is None:
+            return [0.0] * len(pair.outcomes)
+        rows = [self.embedding(gain, row.prompt) for row in pair.outcomes]
         return [
-            gain(row, row.tried[pair.small], None if one is None else one.tolist()) or 0.0
-            for row, one in zip(pair.outcomes, embeddings, strict=True)
+            gain(row, row.tried[pair.small], embedding) or 0.0
+            for row, embedding in zip(pair.outcomes, rows, strict=True)
         ]
 
-    def foreign(
-        self, name: str, small: str, reference: str, *, prompt_only: bool, folder: Path | None = None
-    ) -> list[dict[str, Any]]:
+    def embedding(self, gain: Gain, prompt: str) -> list[float] | None:
+        """What the heads of a gain read."""
+        if gain.heads is None or self.encoder is None:
+            return None
+        return self.encoder.encode([prompt])[0].tolist()
+
+
+class Bench:
+    """Learns and judges, without an encoder, with the default one, or with one that learns too, in a folder."""
+
+    def __init__(self, encoder: Encoder | None, folder: Path | None) -> None:
+        self.encoder, self.folder = encoder, folder
+        self.taught: dict[str, tuple[Pair, Taught]] = {}
+        self.known: dict[str, Any] = {}
+        self.started = time.process_time()
+
+    def learn(self, pair: Pair) -> Taught:
+        """What a pair's outcomes teach."""
+        encoder, reader = self.encoder, None
+        if encoder is not None and self.folder is not None:
+            tuning = Tuning(weights=weights.find(), recipe=RECIPE)
+            models = [pair.small, pair.reference]
+            reader = Tuned(pair.outcomes, models, Finetuning(encoder=encoder, tuning=tuning, folder=self.folder))
+        elif encoder is not None:
+            reader = Frozen(pair.outcomes, self.embed(encoder, pair), encoder.sha256)
+        learnt = learn(Material(outcomes=pair.outcomes, smaller=pair.small, larger=pair.reference, reader=reader))
+        if isinstance(reader, Tuned) and reader.files:
+            encoder = Encoder.of(reader.files, "route")
+        told = "" if learnt.apgr is None else f", out of fold APGR {learnt.apgr:.3f}"
+        cpu_s = time.process_time() - self.started
+        print(f"learnt from {len(pair.outcomes):,} outcomes{told} ({cpu_s:,.0f} CPU-seconds so far)", flush=True)
+        return Taught(learnt=learnt, encoder=encoder)
+
+    def embed(self, encoder: Encoder, pair: Pair) -> Any:
+        """Embeddings of the prompts by the default encoder."""
+        for row in pair.outcomes:
+            if row.prompt not in self.known:
+                self.known[row.prompt] = encoder.encode([row.prompt])[0]
+        return np.array([self.known[row.prompt] for row in pair.outcomes])
+
+    def foreign(self, name: str, small: str, reference: str, *, prompt_only: bool) -> list[dict[str, Any]]:
         """Learnt on train, judged on dev, with the controls."""
         strip = by_prompt if prompt_only else list
         fit = routed.pair(strip(outcomes(name, "train")), small, reference)
         dev = routed.pair(strip(outcomes(name, "dev")), small, reference)
-        if folder is not None:
-            self.finetune(fit, folder)
-        learnt = self.learn(fit)
+        taught = self.learn(fit)
+        learnt = taught.learnt
         if not prompt_only:
-            self.learnt[name] = fit, learnt
+            self.taught[name] = fit, taught
         for worth in learnt.worths:
             if worth.name == "encoder":
                 print(f"the encoder alone, out of fold: APGR {worth.apgr:.3f}, p = {worth.p:.2g}", flush=True)
-        rankings = routed.controls(dev)
+        rankings = [*routed.controls(dev), *hindsight(name, dev)]
         if learnt.gain is not None and learnt.gain.heads is not None:
             heads = replace(learnt.gain, trees=(), intercept=0.0, tasks={})
-            rankings.insert(0, Ranking(name="heads of the encoder alone", needs=self.needs(heads, dev)))
+            rankings.insert(0, Ranking(name="heads of the encoder alone", needs=taught.needs(dev, heads)))
         if learnt.gain is not None:
             reads = bool(learnt.gain.signals)
-            own = Ranking(name="learnt", needs=self.needs(learnt.gain, dev), reads_answer=reads, is_control=False)
+            own = Ranking(name="learnt", needs=taught.needs(dev), reads_answer=reads, is_control=False)
             rankings.insert(0, own)
         best = max(routed.singles(dev).values(), key=lambda point: point.quality)
         cells = []
@@ -188,6 +212,7 @@ class Bench:
                     "n": len(dev.outcomes),
                     "ranking": ranking.name,
                     "learnt_from": learnt.kind if not ranking.is_control else "",
+                    "out_of_fold": None if ranking.is_control else learnt.apgr,
                     "apgr": figures.apgr.value,
                     "low": low,
                     "high": figures.apgr.high,
@@ -203,6 +228,38 @@ class Bench:
             print(f"{name} {small}: nothing is learnt: {learnt.why_none}")
         return cells
 
+    def unseen_subjects(self) -> dict[str, Any]:
+        """MMLU: every subject judged by what others taught, five groups of them; the first are the `dev` subjects."""
+        pair = routed.pair(outcomes("routing_mmlu"))
+        subjects = np.array([outcome.tags["subject"] for outcome in pair.outcomes])
+        is_dev = np.array([outcome.split == "dev" for outcome in pair.outcomes])
+        others = np.random.default_rng(7).permutation(sorted(set(subjects[~is_dev])))
+        needs, apgrs = np.empty(len(subjects)), []
+        for wanted in [set(subjects[is_dev]), *(set(others[start::4]) for start in range(4))]:
+            own = np.flatnonzero([subject in wanted for subject in subjects])
+            fit, rest = (routed.subset(pair, rows) for rows in (np.setdiff1d(np.arange(len(subjects)), own), own))
+            needs[own] = self.learn(fit).needs(rest)
+            apgrs.append(routed.measure(rest, Ranking(name="learnt", needs=needs[own].tolist())).apgr.value)
+        cells = {
+            "learnt": needs.tolist(),
+            **{one.name: one.needs for one in (*routed.controls(pair), *hindsight("routing_mmlu", pair))},
+        }
+        figures = {name: routed.measure(pair, Ranking(name=name, needs=one)) for name, one in cells.items()}
+        return {
+            "n": len(subjects),
+            "groups": apgrs,
+            "rankings": [
+                {
+                    "ranking": name,
+                    "apgr": one.apgr.value,
+                    "low": one.apgr.low,
+                    "high": one.apgr.high,
+                    "over_hull": one.over_hull,
+                }
+                for name, one in figures.items()
+            ],
+        }
+
     def in_domain(self, n: int, judged: str, repeats: int) -> dict[str, Any]:
         """MMLU: learnt from all other subjects and n rows of those that are judged, judged on their other rows."""
         pair = routed.pair(outcomes("routing_mmlu"))
@@ -216,9 +273,7 @@ class Bench:
                 drawn = np.random.default_rng(seed).permutation(own).tolist()
                 others = sorted(set(range(len(subjects))) - set(own))
                 fit, rest = (routed.subset(pair, rows) for rows in (others + drawn[:n], drawn[n:]))
-                learnt = self.learn(fit)
-                # What nothing foretells is not routed: a coin.
-                needs = [0.0] * len(rest.outcomes) if learnt.gain is None else self.needs(learnt.gain, rest)
+                needs = self.learn(fit).needs(rest)
                 figures = routed.measure(rest, Ranking(name="learnt", needs=needs)).apgr
                 values.append(figures.value)
                 lows.append(figures.low)
@@ -237,7 +292,7 @@ class Bench:
     def cross_validated(self, *, prompt_only: bool) -> dict[str, Any]:
         """GSM8K out of fold, over all its rows."""
         pair = routed.pair((by_prompt if prompt_only else list)(outcomes("routing_gsm8k")))
-        learnt = self.learn(pair)
+        learnt = self.learn(pair).learnt
         figures = routed.measure(pair, Ranking(name="learnt", needs=learnt.needs))
         return {
             "set": "gsm8k, all rows",
@@ -255,29 +310,28 @@ class Bench:
         for name in ("routing_mmlu", "routing_gsm8k"):
             if only not in name:
                 continue
-            pair, learnt = self.learnt[name]
-            assert learnt.gain is not None
-            reads = bool(learnt.gain.signals)
-            step = Step(model=pair.small, gain=learnt.gain, reads_answer=reads)
+            pair, taught = self.taught[name]
+            gain = taught.learnt.gain
+            assert gain is not None
+            reads = bool(gain.signals)
+            step = Step(model=pair.small, gain=gain, reads_answer=reads)
             route = Route(steps=(step,), reference=pair.reference, threshold=0.1)
             times = []
             for row in pair.outcomes[:400]:
                 started = time.process_time_ns()
-                embedding = None
-                if learnt.gain.heads is not None and self.encoder is not None:
-                    embedding = self.encoder.encode([row.prompt])[0].tolist()
+                embedding = taught.embedding(gain, row.prompt)
                 if reads:
                     route.after(0, row, row.tried[pair.small], embedding)
                 else:
                     route.first(row, embedding)
                 times.append((time.process_time_ns() - started) / 1e3)
             times.sort()
-            goal = 300.0 if learnt.gain.heads is None else 5000.0
+            goal = 300.0 if gain.heads is None else 5000.0
             cells.append(
                 {
                     "set": name.removeprefix("routing_"),
-                    "reads": learnt.kind,
-                    "with_encoder": learnt.gain.heads is not None,
+                    "reads": taught.learnt.kind,
+                    "with_encoder": gain.heads is not None,
                     "p50_us": statistics.median(times),
                     "p95_us": times[int(0.95 * len(times))],
                     "goal_us": goal,
@@ -299,34 +353,31 @@ def main() -> None:
     options = parser.parse_args()
     reads = options.encoder or options.finetune is not None
     only = "mmlu" if reads else options.only
-    bench = Bench(open_encoder(load.cache()) if reads else None)
+    bench = Bench(open_encoder(load.cache()) if reads else None, options.finetune)
     foreign = [
         cell
         for name, small, reference in PAIRS
         if only in name
-        for cell in bench.foreign(name, small, reference, prompt_only=False, folder=options.finetune)
+        for cell in bench.foreign(name, small, reference, prompt_only=False)
     ]
     if only in "gsm8k":
         foreign += bench.foreign("routing_gsm8k", "", "", prompt_only=True)
     show("learnt on train, judged on dev", foreign)
     figures: dict[str, Any] = {"routellm_mmlu": ROUTELLM_MMLU, "train_to_dev": foreign}
-    # The encoder that has learnt from the training subjects knows those of the halves.
-    if only in "mmlu" and not options.finetune:
-        repeats = 1 if options.encoder else 2
-        plans = [(300, "dev", repeats), (300, "halves", repeats), (1500, "halves", repeats)]
-        figures["mmlu_in_domain"] = [bench.in_domain(*plan) for plan in plans]
+    if only in "mmlu":
+        unseen = bench.unseen_subjects()
+        figures["mmlu_unseen_subjects"] = unseen
+        show(f"MMLU, all {unseen['n']:,} rows, each judged by what other subjects taught", unseen["rankings"])
+        plans = (
+            [(300, "halves"), (1500, "halves")]
+            if options.finetune
+            else [(300, "dev"), (300, "halves"), (1500, "halves")]
+        )
+        figures["mmlu_in_domain"] = [bench.in_domain(*plan, 1 if reads else 2) for plan in plans]
         show("MMLU, with labels of the subjects judged", figures["mmlu_in_domain"])
     if only in "gsm8k":
         figures["gsm8k_cross_validated"] = [bench.cross_validated(prompt_only=one) for one in (True, False)]
         show("GSM8K, cross-validated", figures["gsm8k_cross_validated"])
-    if options.finetune:
-        fit, learnt = bench.learnt["routing_mmlu"]
-        told = routed.measure(fit, Ranking(name="learnt", needs=learnt.needs)).apgr
-        halves = {"labels": len(fit.outcomes) // 2, "apgr": told.value, "low": told.low, "high": told.high}
-        halves["encoder_alone"] = next(worth.apgr for worth in learnt.worths if worth.name == "encoder")
-        figures["mmlu_in_domain_halves_of_train"] = halves
-        show("MMLU, each half of the train rows by what the other taught", [halves])
-        figures["finetuning_on_all_rows_cpu_s"] = bench.finetuning_s
     figures["decision"] = bench.decision(only)
     show("a decision, CPU time", figures["decision"])
     how = "encoder" if options.encoder else "finetuned" if options.finetune else ""
