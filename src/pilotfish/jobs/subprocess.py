@@ -107,20 +107,27 @@ async def start(
 ) -> SubprocessJob:
     """Start `command` (an absolute program path first) at `niceness`, in a process group of its own.
 
-    `environment` adds to that of this process.
+    `environment` adds to that of this process. Cancelled meanwhile, it ends the process before it ends itself.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        _PRELUDE,
-        str(os.getpid()),
-        str(niceness),
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-        limit=LINE_LIMIT_BYTES,
-        env={**os.environ, **(environment or {})},
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            _PRELUDE,
+            str(os.getpid()),
+            str(niceness),
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            limit=LINE_LIMIT_BYTES,
+            env={**os.environ, **(environment or {})},
+        )
     )
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await SubprocessJob(await starting, None).stop()
+        raise
     return SubprocessJob(process, progress)

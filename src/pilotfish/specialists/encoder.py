@@ -32,7 +32,9 @@ try:
 except ImportError as error:
     raise MissingExtraError("local", error.name or "onnxruntime") from error
 
-FORMAT = 1
+FORMAT = 2
+"""The first had weights of int8, which give other embeddings where a processor has AVX2 and no VNNI."""
+
 CARD = cards.ENCODER
 GRAPH = "model.int8.onnx"
 WORDS_CARD = "words.json"
@@ -104,7 +106,7 @@ class Encoder:
     def load(cls, folder: Path) -> Encoder:
         """The encoder in `folder`; its identity `sha256` is the hash of `encoder.json`, which names its files' hashes.
 
-        Raises `SpecialistError` where a file is missing, differs from its hash, or is of a newer format.
+        Raises `SpecialistError` where a file is missing, differs from its hash, or is of another format.
         """
         try:
             contents = {name: (folder / name).read_bytes() for name in FILES}
@@ -122,6 +124,11 @@ class Encoder:
             card = json.loads(contents[CARD])
             if card["format"] > FORMAT:
                 raise SpecialistError(f"The encoder {name} has a newer format.", hint="Update pilotfish.")
+            if card["format"] < FORMAT:
+                raise SpecialistError(
+                    f"The encoder {name} is of an earlier version, whose results differ between processors.",
+                    hint="Let it be learnt again: pilotfish distil TASK, or pilotfish route train.",
+                )
             wrong = [file for file in (GRAPH, TOKENIZER) if sha256(contents[file]) != card["files"][file]]
             known = {key: card[key] for key in ("name", "dimension", "max_tokens")}
         except (ValueError, KeyError, TypeError) as error:

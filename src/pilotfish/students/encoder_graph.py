@@ -12,6 +12,10 @@ Nearly all that int8 loses it loses on activations: one component of 384 is ten 
 is then told in 25 steps. So the components that stand out are made smaller before a matrix that follows a layer norm,
 and its weights larger (SmoothQuant, Xiao et al. 2023, arXiv 2211.10438), and what follows the Gelu is scaled by token.
 The cosine distance to fp32 fell from 0.0060 to 0.0011 by it (150 texts each of sst2, banking77 and ag_news).
+
+Weights are stored as uint8 around 128. The product of uint8 activations and int8 weights overflows sixteen bits on a
+processor with AVX2 and no VNNI, where onnxruntime adds pairs with saturation: the distance was 0.0040 there, and
+embeddings differed between machines. Of two unsigned matrices it computes the product exactly everywhere.
 """
 
 from __future__ import annotations
@@ -47,6 +51,9 @@ _SAMPLES = (1, 2, 4, 8, 16, 32, 64, 128)
 _N_SAMPLES = 3
 """Of each length."""
 
+_ZERO = np.uint8(128)
+"""What stands for a weight of zero: to flip the highest bit of a two's complement adds it."""
+
 _OPSET = 20
 _IR_VERSION = 9
 
@@ -77,8 +84,8 @@ def write_graph(
     `spans` it has a second input, `marks` [1, tokens, m], and output, `spans` [1, tokens, 2]. With `n_layers` only so
     many, from the bottom, are run, and the output is `hidden` [1, tokens, dimension].
 
-    At int8 every weight matrix is int8 per output channel and the word table int8 per token, the activations uint8
-    at run time, per tensor or token. At int4 the matrices have four bits in blocks of 32 with a scale each, the word
+    At int8 every weight matrix has eight bits per output channel and the word table eight per token, the activations
+    uint8 at run time, per tensor or token. At int4 the matrices have four bits in blocks of 32 with a scale each, the word
     table and the activations eight. Raises `UserError` where tensors are missing or misshapen.
     """
     architecture = read_architecture(folder)
@@ -169,7 +176,8 @@ class _Graph:
 
     def _bytes(self, value: str, weight: Array, *bias: Array) -> str:
         quantized, scale = _quantized(weight)
-        parameters: list[Array] = [quantized.T, scale, np.zeros(len(scale), np.int8), *bias]
+        unsigned = quantized.view(np.uint8) ^ _ZERO
+        parameters: list[Array] = [unsigned.T, scale, np.array(_ZERO), *bias]
         inputs = [self.constant(array) for array in parameters]
         return self.operator("DynamicQuantizeMatMul", value, *inputs, domain="com.microsoft")
 

@@ -26,8 +26,8 @@ except ImportError as error:
 
 FP32 = "fp32"
 KINDS = {
-    "onnx-dynamic-int8": "weights int8 per channel, activations scaled at run time: what serves",
-    "onnx-static-int8": "weights int8 per channel, activations scaled by calibration texts",
+    "onnx-dynamic-int8": "weights of eight bits per channel, activations scaled at run time: what serves",
+    "onnx-static-int8": "weights of eight bits per channel, activations scaled by calibration texts",
     "onnx-int4": "weights of four bits in blocks of 32, activations scaled at run time",
 }
 
@@ -82,6 +82,6 @@ def _static(found: weights.Weights, calibration: Sequence[str]) -> bytes:
             op_types_to_quantize=["MatMul", "Gather"],
             per_channel=True,
             activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            weight_type=QuantType.QUInt8,  # of int8 the products overflow where a processor has no VNNI
         )
         return (place / "static.onnx").read_bytes()

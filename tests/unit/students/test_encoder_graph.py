@@ -53,6 +53,11 @@ def run(graph, ids):
     return session.run(None, {"input_ids": np.array([ids], np.int64)})[0][0]
 
 
+def states(graph, ids):
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    return session.run(["hidden"], {"input_ids": np.array([ids], np.int64)})[0][0]
+
+
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new"])
 @pytest.mark.parametrize("n_tokens", [1, 7, POSITIONS])
@@ -71,6 +76,30 @@ def test_a_graph_is_reproducible_and_int8_a_quarter_of_the_size(tmp_path):
     assert write_graph(folder) == write_graph(folder)
     dtypes = {tensor.data_type for tensor in onnx.load_model_from_string(write_graph(folder)).graph.initializer}
     assert onnx.TensorProto.INT8 in dtypes
+
+
+def test_no_product_of_bytes_can_overflow_on_any_processor(tmp_path):
+    """Of uint8 and int8, onnxruntime adds pairs of products with saturation where there is AVX2 and no VNNI."""
+    graph = onnx.load_model_from_string(write_graph(write_tiny_bert(tmp_path / "bert"))).graph
+    dtypes = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    products = [node for node in graph.node if node.op_type == "DynamicQuantizeMatMul"]
+    assert {dtypes[node.input[1]] for node in products} == {onnx.TensorProto.UINT8}
+
+
+def test_the_largest_products_of_bytes_are_exact(tmp_path):
+    """All activations and weights at the ends of their ranges; fails with int8 weights on such a processor."""
+    folder = write_tiny_bert(tmp_path / "bert")
+    tensors = load_file(folder / "model.safetensors")
+    for name, tensor in tensors.items():
+        if name.endswith("intermediate.dense.weight"):
+            tensor[:] = 1.0
+        if name.endswith("attention.output.LayerNorm.weight"):
+            tensor[:] = 0.0
+        if name.endswith("attention.output.LayerNorm.bias"):
+            tensor[:] = np.where(np.arange(HIDDEN) < HIDDEN // 2, 1.0, 0.5)
+    save_file(tensors, folder / "model.safetensors")
+    exact, ids = write_graph(folder, precision="fp32", n_layers=1), [2, 9, 17, 3]
+    assert np.abs(states(write_graph(folder, n_layers=1), ids) - states(exact, ids)).max() < 0.02
 
 
 def test_a_component_that_stands_out_does_not_coarsen_the_others(tmp_path, monkeypatch):
