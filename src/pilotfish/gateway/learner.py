@@ -23,7 +23,7 @@ from pilotfish.core.errors import PilotfishError
 from pilotfish.gateway.background import Background
 from pilotfish.gateway.live_tasks import LiveTasks
 from pilotfish.jobs import subprocess
-from pilotfish.jobs.base import Job, Progress
+from pilotfish.jobs.base import Finished, Job, Progress
 from pilotfish.store.base import Log, LogFilter, TaskRecord
 from pilotfish.store.home import open_home
 from pilotfish.tasks.find import find_tasks
@@ -56,7 +56,6 @@ class Learner:
         self._find_at: dict[str, int] = {}
         self._asked: dict[str, float] = {}
         self._found_s = -math.inf
-        self._job: Job | None = None
         self._learning: asyncio.Future[None] | None = None
         self._progress: dict[str, Any] = {}
         self._last_error = ""
@@ -90,12 +89,8 @@ class Learner:
             self._learning = self._work.start(self._learn())
 
     async def aclose(self) -> None:
-        """End the subprocess."""
-        job = self._job
-        if self._learning is not None:
-            self._learning.cancel()
-        if job is not None:
-            await job.stop()
+        """End the subprocess, also one that is just being started."""
+        await self._work.aclose()
 
     def _note_failure(self, error: Exception) -> None:
         self._last_error = str(error)
@@ -152,11 +147,11 @@ class Learner:
     async def _learn(self) -> None:
         command = [sys.executable, "-m", "pilotfish", "distil", "--due", "--home", str(self._home), "--progress-json"]
         self._progress = {}
-        self._job = await self._start(command, environment(self._settings), self._note)
         try:
-            finished = await self._job.wait()
+            job = await self._start(command, environment(self._settings), self._note)
+            finished = await _ended(job)
         finally:
-            self._job = self._learning = None
+            self._learning = None
             self.n_runs += 1
         await self._tasks.refresh()
         if finished.exit_code not in (0, 1):
@@ -169,6 +164,15 @@ class Learner:
         return await subprocess.start(
             command, niceness=self._settings.learning.niceness, progress=progress, environment=environment
         )
+
+
+async def _ended(job: Job) -> Finished:
+    """What it ended with. Cancelled, it is ended first."""
+    try:
+        return await job.wait()
+    except asyncio.CancelledError:
+        await job.stop()
+        raise
 
 
 def environment(settings: Settings) -> dict[str, str]:

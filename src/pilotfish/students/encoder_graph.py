@@ -85,8 +85,8 @@ def write_graph(
     many, from the bottom, are run, and the output is `hidden` [1, tokens, dimension].
 
     At int8 every weight matrix has eight bits per output channel and the word table eight per token, the activations
-    uint8 at run time, per tensor or token. At int4 the matrices have four bits in blocks of 32 with a scale each, the word
-    table and the activations eight. Raises `UserError` where tensors are missing or misshapen.
+    uint8 at run time, per tensor or token. At int4 the matrices have four bits in blocks of 32 with a scale each, the
+    word table and the activations eight. Raises `UserError` where tensors are missing or misshapen.
     """
     architecture = read_architecture(folder)
     weights = read_weights(folder) | dict(replaced or {})

@@ -9,6 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+import uvloop
+
 from pilotfish.jobs import subprocess
 from pilotfish.jobs.base import Finished
 
@@ -29,6 +32,11 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def children() -> set[str]:
+    """Also those that have ended and are not waited for yet."""
+    return {pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
 
 
 def wait_for_end(pid: int) -> None:
@@ -75,6 +83,24 @@ def test_a_job_is_stopped_with_its_children() -> None:
     assert finished.exit_code == -signal.SIGTERM
     wait_for_end(pid)
     wait_for_end(child)
+
+
+@pytest.mark.parametrize("n_steps", range(5))
+def test_what_is_cancelled_while_it_starts_has_ended_when_that_is_told(n_steps: int) -> None:
+    """uvloop, left alone, only kills it, and complains where its loop is closed before the process is gone."""
+
+    async def work() -> None:
+        before = children()
+        starting = asyncio.ensure_future(subprocess.start(python("import time; time.sleep(60)")))
+        for _ in range(n_steps):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert children() == before
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())
 
 
 def test_a_job_that_will_not_end_is_killed(monkeypatch: Any) -> None:

@@ -188,8 +188,8 @@ def test_where_no_new_segment_can_be_opened_the_old_one_goes_on(tmp_path: Path) 
             time.sleep(0.02)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    (segment,) = segments(tmp_path)
-    assert len(segment.read_bytes().splitlines()) == 5
+    first = segments(tmp_path)[0]  # another may have been opened since it can be
+    assert len(first.read_bytes().splitlines()) == 5
     spool.close()
     assert spool.n_gaps == 0
 
