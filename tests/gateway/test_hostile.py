@@ -100,7 +100,7 @@ WISH = HEAD + b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-set
 @pytest.mark.parametrize("cut", [0, 30, len(WISH) + 12, -3])
 def test_a_wish_for_another_protocol_is_passed_over(place: Place, framing: bytes, cut: int) -> None:
     data = WISH + framing + b"\r\n" + (BODY if framing is LENGTH else chunked(BODY))
-    with socket.create_connection(("127.0.0.1", place.port), timeout=2) as client:
+    with socket.create_connection(("127.0.0.1", place.port), timeout=20) as client:
         client.sendall(data[:cut])
         time.sleep(0.02)
         client.sendall(data[cut:])
@@ -284,7 +284,7 @@ def test_a_client_that_waits_for_its_answer_is_not_cut_off(home: Path) -> None:
 @pytest.mark.usefixtures("impatient")
 def test_a_request_that_is_begun_early_does_not_cut_off_the_answer_before_it(home: Path) -> None:
     with gateway(home, [Reply(delay_s=1.0)]) as place:
-        reply = exchange(place.port, HEAD + LENGTH + b"\r\n" + BODY + b"GET /healthz HT", timeout_s=5.0)
+        reply = exchange(place.port, HEAD + LENGTH + b"\r\n" + BODY + b"GET /healthz HT", timeout_s=20.0)
         assert status(reply) == 200
         assert reply.count(b"HTTP/1.1 ") == 2
         assert b"HTTP/1.1 408" in reply

@@ -56,18 +56,16 @@ def test_the_answer_is_the_vendors_own_bytes(home: Path) -> None:
 
 
 def test_a_stream_arrives_piece_by_piece_and_is_logged_whole(home: Path) -> None:
-    with gateway(home, [Reply(text="abcdefgh", pace_s=0.05)]) as place:
-        started_s = time.perf_counter()
+    gate = threading.Event()
+    with gateway(home, [Reply(text="abcdefgh", gate=gate)]) as place:
         stream = place.client.chat.completions.create(
             model="big", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
         )
-        times, text = [], ""
+        text = ""
         for chunk in stream:
-            times.append(time.perf_counter() - started_s)
+            gate.set()  # held back, nothing would come
             text += (chunk.choices[0].delta.content or "") if chunk.choices else ""
         assert text == "abcdefgh"
-        # Held back, all of it would come at once, half a second late.
-        assert times[-1] - times[0] > 0.1
         assert stream.response.headers["x-pilotfish-reason"] == "observing"
         row = place.rows(1)[0]
         assert (row.answer, row.reference_answer, row.is_stream) == ("abcdefgh", "abcdefgh", True)
@@ -254,8 +252,7 @@ def test_the_upstream_is_left_at_once_when_the_client_leaves(home: Path, reply: 
             place.server.wait_for_request()
             if not reply.hangs:
                 assert client.recv(100)
-            left_s = time.perf_counter()
-        assert place.server.wait_for_hang_up() - left_s < 1.0
+        place.server.wait_for_hang_up()
         row = place.rows(1)[0]
         assert (row.status, row.error, row.reference_answer) == (499, "the client left", None)
 
@@ -278,13 +275,13 @@ def test_a_reply_ends_only_once_its_row_is_written(home: Path, monkeypatch: pyte
 
     def slow(self: Spool, row: LogRow) -> None:
         is_writing.set()
-        may_write.wait(2)
+        may_write.wait(20)
         append(self, row)
 
     monkeypatch.setattr(Spool, "append", slow)
     with gateway(home) as place, ThreadPoolExecutor(1) as client:
         reply = client.submit(post, place.port, body(stream=stream))
-        assert is_writing.wait(2)
+        assert is_writing.wait(20)
         time.sleep(0.05)
         assert not reply.done()
         may_write.set()

@@ -27,7 +27,7 @@ BIG_USD = 10 * SMALL_USD
 
 
 def get(place: Place, path: str) -> str:
-    connection = HTTPConnection("127.0.0.1", place.port, timeout=5)
+    connection = HTTPConnection("127.0.0.1", place.port, timeout=20)
     connection.request("GET", path)
     text = connection.getresponse().read().decode()
     connection.close()
@@ -112,7 +112,7 @@ def test_finding_out_is_counted_and_an_audit_is_decided_as_certified(home: Path)
         assert ask(place, **SHORT)[1]["x-pilotfish-reason"] == "kept"
         # The smaller model, the large one for the audit, and the judge in both orders.
         expected = SMALL_USD + BIG_USD + 2 * SMALL_USD
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while status(place)["budget"]["spent_usd_today"] < expected - 1e-12:
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,16 +75,16 @@ def test_what_must_stay_here_may_go_to_them(place: Place) -> None:
 
 def test_the_gateway_goes_on_while_one_works(place: Place) -> None:
     question = {"model": "gpt", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 110}
-    working = threading.Thread(target=lambda: place.client.chat.completions.create(**question))
-    working.start()
-    started_s = time.monotonic()
-    with urllib.request.urlopen(f"http://127.0.0.1:{place.port}/healthz", timeout=20) as reply:
-        assert reply.status == 200
-    took_s = time.monotonic() - started_s
-    was_working = working.is_alive()
-    working.join()
-    assert was_working
-    assert took_s < time.monotonic() - started_s
+    for _ in range(10):  # this machine has other things to do
+        working = threading.Thread(target=lambda: place.client.chat.completions.create(**question))
+        working.start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{place.port}/healthz", timeout=20) as reply:
+            assert reply.status == 200
+        was_working = working.is_alive()
+        working.join()
+        if was_working:
+            return
+    pytest.fail("nothing was answered while it worked")
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,9 @@ class Reply:
     It waits `delay_s`, then hangs for ever (`hangs`), hangs up (`closes`), sends `raw` bytes and hangs up, or
     answers `text` with `status`, and then a `call` of a tool, in the format of the path; `body` replaces it. A stream
     sends its events `pace_s` apart and hangs up after `cut_after` of them, or falls silent (`hangs_after`), or repeats
-    the last for ever (`endless`). `resets` hangs up with a reset (RST) in place of an orderly end. `keeps` says whether
-    the connection is kept. `logprob` is that of each character, told where it is asked for.
+    the last for ever (`endless`); behind the second the others wait for a `gate`. `resets` hangs up with a reset (RST)
+    in place of an orderly end. `keeps` says whether the connection is kept. `logprob` is that of each character, told
+    where it is asked for.
     """
 
     text: str = "hello"
@@ -46,6 +47,7 @@ class Reply:
     cut_after: int | None = None
     hangs_after: int | None = None
     endless: bool = False
+    gate: threading.Event | None = None
     resets: bool = False
     keeps: bool = True
 
@@ -78,12 +80,12 @@ class Upstream:
     hung_up: list[float] = field(default_factory=list)
     n_connections: int = 0
 
-    def wait_for_hang_up(self, n: int = 1, timeout_s: float = 2.0) -> float:
+    def wait_for_hang_up(self, n: int = 1, timeout_s: float = 20.0) -> float:
         """The time of the n-th departure. Fails where it does not come."""
         self._wait(lambda: len(self.hung_up) >= n, timeout_s, "no client hung up")
         return self.hung_up[n - 1]
 
-    def wait_for_request(self, n: int = 1, timeout_s: float = 2.0) -> None:
+    def wait_for_request(self, n: int = 1, timeout_s: float = 20.0) -> None:
         """Wait until n requests have come."""
         self._wait(lambda: len(self.asked) >= n, timeout_s, "no request came")
 
@@ -157,7 +159,9 @@ class Upstream:
             ]
         if reply.hangs_after is not None or reply.endless:
             found = found[: reply.hangs_after or 2]
-        for event in found[: reply.cut_after]:
+        for number, event in enumerate(found[: reply.cut_after]):
+            while number == 2 and reply.gate is not None and not reply.gate.is_set():
+                await asyncio.sleep(0.002)
             writer.write(b"%x\r\n%s\r\n" % (len(event), event))
             await writer.drain()
             await asyncio.sleep(reply.pace_s)

