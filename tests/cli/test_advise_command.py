@@ -130,7 +130,7 @@ def test_on_a_terminal_it_asks_for_what_is_missing_and_again_after_a_wrong_answe
     )
     # Volume (wrong, then right), latency, budget, local, context, margin, languages, machine, upkeep and its price.
     os.write(ours, b"lots\n100/h\n\n\n\n\n3%\n\n\n2\n50\n")
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     os.close(ours)
     os.close(theirs)
     assert process.returncode == 0, err

@@ -189,7 +189,7 @@ def test_a_terminal_sees_how_far_it_is_and_is_left_clean(traffic):
             while part := os.read(ours, 65536):
                 shown += part
         os.close(ours)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=120) == 0
     assert b"replaying name-colour" in shown
     assert b"450/450" in shown
     assert shown.endswith(b"\r\x1b[K")

@@ -185,15 +185,15 @@ def test_ctrl_c_leaves_a_run_that_goes_on(doors, tmp_path):
         [*command, "--repeats", "20"], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
     run = tmp_path / "run.jsonl"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and (not run.exists() or run.read_bytes().count(b'"row":"answer"') < 10):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "the same command goes on from there" in err
     assert "Traceback" not in err
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "are not asked again" in done.stderr
     assert files(tmp_path) == ["doors.jsonl", "home", "run.jsonl"]  # which keeps the report

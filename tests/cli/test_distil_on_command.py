@@ -91,7 +91,7 @@ def test_learning_waits_for_other_learning(tmp_path):
     thread = threading.Thread(target=second)
     with home.learning_alone(lambda: told.append("nobody learns yet")):
         thread.start()
-        assert is_waiting.wait(20)
+        assert is_waiting.wait(120)
         assert told == []
     thread.join(20)
     assert told == ["second"]

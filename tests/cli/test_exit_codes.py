@@ -200,7 +200,7 @@ def test_a_reader_that_leaves_is_no_error(observed, command):
     with subprocess.Popen([*PILOTFISH, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         err = process.stderr.read()
-        assert process.wait(timeout=20) == 0, err
+        assert process.wait(timeout=120) == 0, err
     assert b"Traceback" not in err
     assert b"Broken" not in err
 
@@ -213,13 +213,13 @@ def test_an_interrupted_backtest_leaves_nothing_behind(tmp_path, tiny, number, c
     command = [*PILOTFISH, "backtest", str(traffic), "--max-risk", "0.05", "--instructions", "Name the colour."]
     environment = {**os.environ, "TMPDIR": str(room)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while not list(room.glob("pilotfish-backtest-*/*")):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=120)
     assert process.returncode == code, err
     assert files(room) == []
     assert b"Traceback" not in err
@@ -233,7 +233,7 @@ def test_a_gateway_that_is_told_to_end_closes_its_home(tmp_path, number):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
         assert b"Pilotfish answers at" in process.stdout.readline(), process.stderr.read()
         process.send_signal(number)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 0
     assert [line.split()[2] for line in err.decode().splitlines()] == ["start:", "stop:"]
     assert files(tmp_path / "home" / "spool") == ["import.lock"], "every segment is closed and imported"
@@ -248,7 +248,7 @@ def test_a_gateway_that_may_route_does_not_say_that_the_large_model_gets_every_r
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
         lines = [process.stdout.readline().decode() for _ in range(4)]
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
     assert lines[2] == "It learns no specialist: set [quality] max_risk for that.\n"
     assert lines[3].startswith("Open requests: small may answer, under an adopted route")
 

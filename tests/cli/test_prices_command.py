@@ -95,7 +95,7 @@ def test_serve_tells_its_events_as_json_lines(tmp_path):
             for _ in range(5):
                 assert post(port, body(secret))[0] == 500
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=120)
     lines = [json.loads(line) for line in err.splitlines()]
     assert [line["event"] for line in lines] == ["start", "breaker-opened", "stop"]
     assert (lines[0]["port"], lines[1]["model"], lines[1]["code"]) == (port, "big", "model_status")

@@ -99,7 +99,7 @@ def test_an_interrupted_judging_keeps_what_is_graded_and_leaves_no_mess(pilotfis
             try:
                 server.wait_for_request(2 * N, timeout_s=20)
                 process.send_signal(signal.SIGINT)
-                out, err = process.communicate(timeout=20)
+                out, err = process.communicate(timeout=120)
             finally:
                 process.kill()
     assert (process.returncode, out) == (130, b"")

@@ -30,7 +30,7 @@ sys.exit(run(sys.argv[1:]))
 
 def test_ngrams_alone_learn_certify_and_answer_without_what_runs_an_encoder(pilotfish, observed, monkeypatch):
     asked = ["distil", TASK_ID, "--max-risk", "0.05", "--encoder", "none", "--home", str(observed), "--json"]
-    done = subprocess.run([sys.executable, "-c", BARE, *asked], capture_output=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", BARE, *asked], capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr.decode()
     (learnt,) = json.loads(done.stdout)
     assert learnt["adopted"]

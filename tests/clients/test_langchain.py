@@ -36,8 +36,8 @@ def weather(city: str) -> str:
 def model(family: str, port: int, **fields: Any) -> Any:
     url = f"http://127.0.0.1:{port}"
     if family == "openai":
-        return ChatOpenAI(base_url=url + "/v1", api_key="none", model="auto", max_retries=0, timeout=20, **fields)
-    return ChatAnthropic(base_url=url, api_key="none", model="auto", max_retries=0, timeout=20, max_tokens=99)
+        return ChatOpenAI(base_url=url + "/v1", api_key="none", model="auto", max_retries=0, timeout=120, **fields)
+    return ChatAnthropic(base_url=url, api_key="none", model="auto", max_retries=0, timeout=120, max_tokens=99)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -32,7 +32,7 @@ pytestmark = [
 def check(port: int, *arguments: str) -> dict[str, Any]:
     script = Path(__file__).parent / "node" / "check.cjs"
     command = [str(NODE), str(script), f"http://127.0.0.1:{port}/v1", str(PACKAGES.absolute()), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -100,7 +100,7 @@ class Fuzzed(NamedTuple):
 
 def document(place: Fuzzed) -> dict[str, Any]:
     asked = urllib.request.Request(f"http://127.0.0.1:{place.port}/openapi.json", headers=place.headers)
-    with urllib.request.urlopen(asked, timeout=20) as reply:
+    with urllib.request.urlopen(asked, timeout=120) as reply:
         found: dict[str, Any] = json.load(reply)
     return found
 

@@ -250,7 +250,7 @@ def test_who_leaves_ends_the_call_which_stays_written_down(home: Path) -> None:
     key = make_admin(home)
     with gateway(home, [Reply(hangs=True)]) as place, closing(open_by_hand(home)) as kept:
         visitor = Visitor(place.port, key)
-        with closing(HTTPConnection("127.0.0.1", place.port, timeout=20)) as connection:
+        with closing(HTTPConnection("127.0.0.1", place.port, timeout=120)) as connection:
             form = urlencode({"csrf": visitor.token, "text": "x", "use:big": "1"})
             connection.request("POST", "/bench", form, {"cookie": visitor.cookie})
             place.server.wait_for_request()

@@ -45,7 +45,7 @@ def test_the_target_may_be_a_whole_url(place: Place) -> None:
 
 def test_a_client_that_waits_to_be_told_sends_its_body(place: Place) -> None:
     data = body()
-    with socket.create_connection(("127.0.0.1", place.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", place.port), timeout=120) as client:
         client.sendall(HEAD + b"expect: 100-continue\r\ncontent-length: %d\r\n\r\n" % len(data))
         assert client.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.sendall(data)

@@ -42,7 +42,7 @@ Got = tuple[int, dict[str, str], bytes]
 
 
 def ask(place: Place, rows: object = HI, *, stream: bool = False, **fields: object) -> Got:
-    connection = HTTPConnection("127.0.0.1", place.port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", place.port, timeout=120)
     data = json.dumps({"model": "auto", "messages": rows, "stream": stream, **fields})
     connection.request("POST", "/v1/chat/completions", data, {"content-type": "application/json"})
     response = connection.getresponse()

@@ -32,12 +32,12 @@ FUNCTION = {"type": "function", "name": "weather", "parameters": TOOL["input_sch
 
 def claude(place: Place) -> anthropic.Anthropic:
     return anthropic.Anthropic(
-        base_url=f"http://127.0.0.1:{place.port}", api_key="client-key", max_retries=0, timeout=20
+        base_url=f"http://127.0.0.1:{place.port}", api_key="client-key", max_retries=0, timeout=120
     )
 
 
 def post(port: int, path: str, body: dict[str, Any], **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("POST", "/v1" + path, json.dumps(body), {"content-type": "application/json", **headers})
     response = connection.getresponse()
     reply = response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
@@ -356,7 +356,7 @@ with serving(Settings(home=sys.argv[1], server=ServerSettings(port=0)), referenc
         print(error.code, error.message)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script, str(home)], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", script, str(home)], capture_output=True, text=True, timeout=120, check=False
     )
     listed, error = done.stdout.splitlines()
     assert "all-MiniLM-L6-v2" not in listed

@@ -215,7 +215,7 @@ CASES = [
 
 
 def post(port: int, stream: bool) -> tuple[int, dict[str, str], bytes]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("POST", "/v1/chat/completions", body(stream=stream), {"content-type": "application/json"})
     response = connection.getresponse()
     reply = response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()

@@ -41,7 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 def send(port: int, body: bytes, method: str = "POST", **headers: str) -> Got:
     headers = {"content-type": "application/json"} | {name.replace("_", "-"): text for name, text in headers.items()}
-    with closing(HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=120)) as connection:
         connection.request(method, "/graphql", body, headers)
         response = connection.getresponse()
         return Got(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
@@ -67,7 +67,7 @@ def refused(port: int, text: str, **variables: object) -> dict[str, Any]:
 
 def test_it_tells_what_the_pages_data_tell(place: Place) -> None:
     found = query(place.port, f'{{ request(requestId: "local") {{ {EVERY_FIELD} task {{ name nRequests }} }} }}')
-    with closing(HTTPConnection("127.0.0.1", place.port, timeout=20)) as connection:
+    with closing(HTTPConnection("127.0.0.1", place.port, timeout=120)) as connection:
         connection.request("GET", "/requests.json?task=t")
         page = json.loads(connection.getresponse().read())
     (row,) = [row for row in page if row["request_id"] == "local"]

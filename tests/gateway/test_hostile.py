@@ -100,7 +100,7 @@ WISH = HEAD + b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-set
 @pytest.mark.parametrize("cut", [0, 30, len(WISH) + 12, -3])
 def test_a_wish_for_another_protocol_is_passed_over(place: Place, framing: bytes, cut: int) -> None:
     data = WISH + framing + b"\r\n" + (BODY if framing is LENGTH else chunked(BODY))
-    with socket.create_connection(("127.0.0.1", place.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", place.port), timeout=120) as client:
         client.sendall(data[:cut])
         time.sleep(0.02)
         client.sendall(data[cut:])

@@ -40,12 +40,12 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def place(home: Path, llama: str) -> Iterator[Place]:
     with gateway(home, large={"url": llama + "/v1", "model": ALIAS, "timeout_s": 30.0}) as place:
-        place.client = place.client.with_options(timeout=30)
+        place.client = place.client.with_options(timeout=120)
         yield place
 
 
 def is_busy(llama: str) -> bool:
-    with urllib.request.urlopen(llama + "/slots", timeout=20) as reply:
+    with urllib.request.urlopen(llama + "/slots", timeout=120) as reply:
         return any(slot["is_processing"] for slot in json.load(reply))
 
 
@@ -165,7 +165,7 @@ def test_anthropics_client_gets_the_same_through_translation_and_from_the_server
 ) -> None:
     with gateway(home, large={"url": llama + "/v1", "model": ALIAS, "family": family, "timeout_s": 30.0}) as place:
         url = f"http://127.0.0.1:{place.port}"
-        with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0, timeout=30) as client:
+        with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0, timeout=120) as client:
             asked: dict[str, Any] = {
                 "model": "auto",
                 "messages": TURNS,

@@ -46,7 +46,7 @@ def straight(server: str, prompt: str, n_tokens: int | None = None) -> tuple[str
     request = urllib.request.Request(
         server + "/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as reply:
+    with urllib.request.urlopen(request, timeout=120) as reply:
         choice = json.load(reply)["choices"][0]
     logprobs = [token["logprob"] for token in choice["logprobs"]["content"]][:n_tokens]
     return choice["message"]["content"], -math.fsum(logprobs) / len(logprobs)
@@ -108,7 +108,7 @@ def test_the_first_tokens_decide_about_a_stream_as_about_a_whole_answer(home: Pa
 
 
 def wait_for(place: Place, key: str, value: object) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while status(place)[key] != value:
         assert time.monotonic() < deadline, status(place)
         time.sleep(0.02)

@@ -174,7 +174,7 @@ def test_live_what_the_route_reads_is_drawn_and_nothing_else(
         # What an answer cost that was given stands in the row's own cost, all else beside it.
         assert row.tried_usd == pytest.approx((n if is_kept else n + 1) * SMALL_USD)
         assert json.loads(row.route)["asked"][0]["cost_usd"] == pytest.approx((n + 1) * SMALL_USD)
-        connection = HTTPConnection("127.0.0.1", place.port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", place.port, timeout=120)
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()
         connection.close()

@@ -149,8 +149,8 @@ def test_the_asynchronous_clients_at_once(home: Path) -> None:
     async def ask(port: int) -> list[str | None]:
         url = f"http://127.0.0.1:{port}"
         async with (
-            openai.AsyncOpenAI(base_url=url + "/v1", api_key="none", max_retries=0, timeout=20) as one,
-            anthropic.AsyncAnthropic(base_url=url, api_key="none", max_retries=0, timeout=20) as other,
+            openai.AsyncOpenAI(base_url=url + "/v1", api_key="none", max_retries=0, timeout=120) as one,
+            anthropic.AsyncAnthropic(base_url=url, api_key="none", max_retries=0, timeout=120) as other,
         ):
 
             async def whole() -> str | None:

@@ -81,16 +81,16 @@ def test_a_long_stream_holds_nobody_up_while_it_is_read_for_the_log(
 
     def slow(self: object, stream: bytes) -> object:
         is_reading.set()
-        assert others_are_served.wait(20)
+        assert others_are_served.wait(120)
         return decode(CHAT, stream)
 
     monkeypatch.setattr(type(CHAT), "decode_stream", slow)
     with gateway(home, [Reply(body=data, content_type="text/event-stream")]) as place:
-        connection = HTTPConnection("127.0.0.1", place.port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", place.port, timeout=120)
         connection.request("POST", "/v1/chat/completions", body(stream=True))
         response = connection.getresponse()
         assert response.read(len(data)) == data
-        assert is_reading.wait(20)
+        assert is_reading.wait(120)
         assert ask(place.port, path="/healthz").status == 200
         others_are_served.set()
         assert response.read() == b""
@@ -226,7 +226,7 @@ def test_a_body_over_the_limit_is_a_413_that_names_it(home: Path, chunked: bool)
             {"content-type": "application/json"},
         )
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(request, timeout=20)
+            urllib.request.urlopen(request, timeout=120)
         assert caught.value.code == 413
         assert "limit of 1 MB" in json.load(caught.value)["error"]["message"]
         assert place.server.asked == []
@@ -275,13 +275,13 @@ def test_a_reply_ends_only_once_its_row_is_written(home: Path, monkeypatch: pyte
 
     def slow(self: Spool, row: LogRow) -> None:
         is_writing.set()
-        may_write.wait(20)
+        may_write.wait(120)
         append(self, row)
 
     monkeypatch.setattr(Spool, "append", slow)
     with gateway(home) as place, ThreadPoolExecutor(1) as client:
         reply = client.submit(post, place.port, body(stream=stream))
-        assert is_writing.wait(20)
+        assert is_writing.wait(120)
         time.sleep(0.05)
         assert not reply.done()
         may_write.set()

@@ -84,7 +84,7 @@ def record(home: Path) -> TaskRecord:
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 120
     while not is_so():
         assert time.monotonic() < deadline_s
         time.sleep(0.02)

@@ -17,7 +17,7 @@ from tools.gateway import body, gateway
 
 
 def ask(port: int, method: str, path: str, data: bytes | None = None, **headers: str) -> tuple[int, dict[str, object]]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request(method, path, data, headers)
     response = connection.getresponse()
     text = response.read()

@@ -27,7 +27,7 @@ JUDGED: dict[str, object] = {"audit_rate": 1.0, "judge": "judge"}
 @contextlib.contextmanager
 def begun(place: Place, **fields: object) -> Iterator[HTTPResponse]:
     """A streamed reply of which nothing was read yet; the client leaves at the end of the block."""
-    connection = HTTPConnection("127.0.0.1", place.port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", place.port, timeout=120)
     body = json.dumps({"model": "auto", "messages": HI, "stream": True, **fields})
     connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
     with contextlib.closing(connection):
@@ -63,7 +63,7 @@ def test_a_kept_stream_is_whole_and_its_cost_is_known(home: Path) -> None:
         row = place.rows(1)[0]
         assert (row.reason, row.answer, row.reference_answer) == ("kept", "from small", None)
         assert (row.cost_usd, row.tried_usd) == (pytest.approx(SMALL_USD), 0.0)
-        connection = HTTPConnection("127.0.0.1", place.port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", place.port, timeout=120)
         connection.request("GET", f"/requests/{row.request_id}")
         assert f"decided on the first {PREFIX} tokens" in connection.getresponse().read().decode()
         connection.close()
@@ -156,7 +156,7 @@ def test_audits_of_both_decisions_leave_whole_answers_to_learn_from(home: Path) 
         kept = ask(place, [{"role": "user", "content": "hello"}], stream=True)[1]
         further = ask(place, stream=True)[1]
         assert (kept["x-pilotfish-reason"], further["x-pilotfish-reason"]) == ("kept", "asked-further")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while len(rows := [row for row in open_log(place.home).tried() if row.status == 200]) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.02)

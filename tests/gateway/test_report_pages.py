@@ -168,4 +168,4 @@ def test_a_gateway_that_only_observes_loads_no_numerical_library() -> None:
         "heavy = {'numpy', 'scipy', 'sklearn', 'onnxruntime', 'tokenizers', 'safetensors'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -177,7 +177,7 @@ def test_a_full_queue_defers_instead_of_waiting(
 
     def slow(self: Specialist, texts: list[str]) -> object:
         if texts != ["warm-up"]:
-            is_released.wait(20)
+            is_released.wait(120)
         return predict(self, texts)
 
     monkeypatch.setattr(Specialist, "predict", slow)
@@ -187,7 +187,7 @@ def test_a_full_queue_defers_instead_of_waiting(
         assert (answer, headers["x-pilotfish-reason"]) == ("red", "overloaded")
         assert deadline_s <= time.perf_counter() - started_s
         is_released.set()
-        until_s = time.monotonic() + 20
+        until_s = time.monotonic() + 120
         while ask(place, "my car 2 is red")[1]["x-pilotfish-reason"] != "certified":
             assert time.monotonic() < until_s
 
@@ -220,7 +220,7 @@ def test_what_the_first_tier_accepts_is_answered_without_the_encoder_even_when_t
         rows = place.rows(3)
         assert [row.tier for row in rows] == [1, None, 1]
         assert [row.sampling for row in rows] == ["audit"] * 3
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 120
         registry = open_registry(served_home)
         while ((registry.task(TASK_ID) or learnt.record).audit_state or {}).get("n") != 2:
             assert time.monotonic() < deadline_s
@@ -286,7 +286,7 @@ def test_every_request_may_be_audited_without_the_client_noticing(
     is_answered = threading.Event()
 
     def once_answered(asked: Asked) -> Reply:
-        return colour_of(asked) if is_answered.wait(20) else Reply(status=500)
+        return colour_of(asked) if is_answered.wait(120) else Reply(status=500)
 
     with serve(once_answered, quality={"max_risk": 0.05, "audit_rate": 1.0}) as place:
         answer, headers = ask(place, "my car 1 is red")
@@ -294,7 +294,7 @@ def test_every_request_may_be_audited_without_the_client_noticing(
         assert (answer, headers["x-pilotfish-reason"]) == ("red", "certified")
         place.server.wait_for_request()
         log, request_id = open_log(served_home), headers["x-pilotfish-request-id"]
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 120
         while (audit := open_log(served_home).audit(request_id)) is None:
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
@@ -308,7 +308,7 @@ def test_a_streamed_request_is_audited_as_a_stream(serve: Serve, served_home: Pa
     adopt(learnt, served_home)
     with serve(colour_of, quality={"max_risk": 0.05, "audit_rate": 1.0}) as place:
         list(place.client.chat.completions.create(model="auto", messages=messages("it is red"), stream=True))  # type: ignore[arg-type, call-overload]
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 120
         while not (rows := [row for row in place.rows(1) if row.reference_answer is not None]):
             assert time.monotonic() < deadline_s
         assert rows[0].reference_answer == "red"
@@ -356,7 +356,7 @@ def test_audits_survive_a_restart(serve: Serve, served_home: Path, learnt: Learn
         with serve(colour_of, quality={"max_risk": 0.05, "audit_rate": 1.0}) as place:
             ask(place, "my car 1 is red")
             registry = open_registry(served_home)
-            deadline_s = time.monotonic() + 20
+            deadline_s = time.monotonic() + 120
             while ((registry.task(TASK_ID) or learnt.record).audit_state or {}).get("n") != expected:
                 assert time.monotonic() < deadline_s
                 time.sleep(0.02)
@@ -430,7 +430,7 @@ def test_a_drift_that_another_process_noticed_raises_the_coin_here(
             pass
         registry = open_registry(served_home)
         registry.update_task(TASK_ID, drift_state=other.to_json())
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 120
         while task_of(place)["audit_rate"] != 0.2:
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
@@ -471,7 +471,7 @@ def test_an_audit_that_fails_is_no_evidence(serve: Serve, served_home: Path, lea
     with serve([failing], quality={"max_risk": 0.05, "audit_rate": 1.0}) as place:
         _, headers = ask(place, "my car 1 is red")
         place.server.wait_for_request()
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 120
         while (audit := open_log(served_home).audit(headers["x-pilotfish-request-id"])) is None:
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
@@ -487,7 +487,7 @@ def test_what_another_process_decides_is_taken_over(serve: Serve, served_home: P
     with serve(colour_of, quality=SERVING) as place:
         assert ask(place, "my car 1 is red")[1]["x-pilotfish-reason"] == "observing"
         adopt(learnt, served_home)
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 120
         while ask(place, "my car 1 is red")[1]["x-pilotfish-reason"] != "certified":
             assert time.monotonic() < deadline_s
             time.sleep(0.02)

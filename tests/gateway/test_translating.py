@@ -26,7 +26,7 @@ CALL = Reply(text="one moment", call=("weather", {"city": "Bern"}))
 def in_front_of_openai(home: Path, script: Script, **large: object) -> Iterator[tuple[Place, anthropic.Anthropic]]:
     with gateway(home, script, large=large) as place:
         url = f"http://127.0.0.1:{place.port}"
-        with anthropic.Anthropic(base_url=url, api_key="client-key", max_retries=0, timeout=20) as client:
+        with anthropic.Anthropic(base_url=url, api_key="client-key", max_retries=0, timeout=120) as client:
             yield place, client
 
 

@@ -46,7 +46,7 @@ def serving(home: Path, url: str, *arguments: str, workers: int = 2, **environme
 
 def get(port: int, path: str, body: dict[str, object] | None = None) -> tuple[dict[str, str], dict[str, object]]:
     """Headers and answer, over a connection of its own."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body))
     reply = connection.getresponse()
     found = json.loads(reply.read())

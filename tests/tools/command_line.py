@@ -50,7 +50,7 @@ def shell(*arguments: object, stdin: bytes = b"", **environment: object) -> Said
         [*PILOTFISH, *map(str, arguments)],
         input=stdin,
         capture_output=True,
-        timeout=30,
+        timeout=120,
         env={**os.environ, **{name: str(value) for name, value in environment.items()}},
         check=False,
     )

@@ -47,12 +47,12 @@ class Place:
     def client(self) -> openai.OpenAI:
         """OpenAI's own; making one takes longer than a gateway."""
         return openai.OpenAI(
-            base_url=f"http://127.0.0.1:{self.port}/v1", api_key="client-key", max_retries=0, timeout=20
+            base_url=f"http://127.0.0.1:{self.port}/v1", api_key="client-key", max_retries=0, timeout=120
         )
 
     def rows(self, n: int) -> list[RequestRow]:
         """The first n rows of the log, once they are there."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while True:
             rows = list(open_log(self.home).rows(LogFilter()))
             if len(rows) >= n:
@@ -110,7 +110,7 @@ def body(text: str = "hi", **fields: object) -> bytes:
 
 def post(port: int, data: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
     """Status, headers (in lower case) and body of a plain request."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("POST", "/v1/chat/completions", data, {"content-type": "application/json", **headers})
     response = connection.getresponse()
     reply = response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()

@@ -54,7 +54,7 @@ def ask(
     """One chat request, or a GET of another path."""
     if key:
         headers["authorization"] = f"Bearer {key}"
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         if path == "/v1/chat/completions":
             connection.request("POST", path, body() if data is None else data, headers)

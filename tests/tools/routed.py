@@ -60,7 +60,7 @@ def content(data: bytes) -> str:
 
 
 def status(place: Place) -> Any:
-    connection = HTTPConnection("127.0.0.1", place.port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", place.port, timeout=120)
     connection.request("GET", "/pilotfish/status")
     said = json.loads(connection.getresponse().read())["routing"]
     connection.close()
@@ -69,7 +69,7 @@ def status(place: Place) -> Any:
 
 def tried_rows(place: Place, n: int = 1) -> list[TriedRow]:
     """The answers that were heard of smaller models beside the replies, once there are `n`."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         rows = [row for row in open_log(place.home).tried() if row.status]
         if len(rows) >= n:

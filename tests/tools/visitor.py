@@ -64,7 +64,7 @@ class Visitor:
         return Tags(got.data)
 
     def _ask(self, method: str, path: str, body: str | None) -> Got:
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=120)) as connection:
             connection.request(method, path, body, {"cookie": self.cookie, "accept": "text/html"})
             response = connection.getresponse()
             return Got(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())

@@ -194,7 +194,7 @@ def test_what_waits_is_taken_together_and_who_left_is_not():
     held, seen = threading.Event(), []
 
     def work(jobs):
-        held.wait(20)
+        held.wait(120)
         seen.append([job.asked for job in jobs])
         for job in jobs:
             job.tell(job.asked)

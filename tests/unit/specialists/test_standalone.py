@@ -128,7 +128,7 @@ def test_it_runs_with_three_packages_in_256_megabytes_without_a_network(place, t
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (256 << 20, 256 << 20)),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     said = [json.loads(line) for line in done.stdout.splitlines()]

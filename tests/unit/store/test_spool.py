@@ -69,7 +69,7 @@ def test_segments_roll_by_size_and_by_age(tmp_path: Path) -> None:
     for folder, limits in (("size", {"segment_bytes": 2000}), ("age", {"segment_s": 0.02})):
         (tmp_path / folder).mkdir()
         spool = Spool(tmp_path / folder, sync_every_s=0.01, **limits)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         n = 0
         while len(segments(tmp_path / folder)) < 3 and time.monotonic() < deadline:
             spool.append(request_row(f"r{n}"))
@@ -144,7 +144,7 @@ def test_a_full_disk_costs_rows_but_no_reply_and_is_written_down(tmp_path: Path,
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=120,
         cwd=TESTS,
     )
     assert done.stderr == ""

@@ -138,7 +138,7 @@ def test_two_importers_at_once_share_the_rows_and_repeat_none(spool: Path) -> No
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    done = [process.communicate(timeout=20) for process in processes]
+    done = [process.communicate(timeout=120) for process in processes]
     assert [error for _, error in done] == ["", ""]
     assert sorted(int(out) for out, _ in done) == [0, 20_000]
     assert sorted(ids(spool)) == sorted(names)
@@ -151,7 +151,7 @@ def test_a_killed_importer_neither_loses_nor_repeats(spool: Path) -> None:
     assert process.stdin is not None
     process.stdin.write("go\n")
     process.stdin.flush()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not ids(spool) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
@@ -194,7 +194,7 @@ def test_the_importer_thread_outlives_a_failure(tmp_path: Path, caplog: pytest.L
     with closing(sqlite3.connect(tmp_path / "log.db")) as connection:
         connection.execute("ALTER TABLE requests RENAME TO away")
         write(tmp_path / "spool", "a")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while not importer.last_error and time.monotonic() < deadline:
             time.sleep(0.01)
         assert "requests" in importer.last_error

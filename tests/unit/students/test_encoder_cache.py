@@ -84,7 +84,7 @@ def test_two_processes_may_build_at_once(tmp_path):
     workers = [context.Process(target=_open, args=(tmp_path / "cache", source, queue)) for _ in range(3)]
     for worker in workers:
         worker.start()
-    vectors = [queue.get(timeout=30) for _ in workers]
+    vectors = [queue.get(timeout=120) for _ in workers]
     for worker in workers:
         worker.join()
     assert np.ptp(np.stack(vectors), axis=0).max() == 0
