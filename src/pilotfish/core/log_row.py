@@ -128,7 +128,9 @@ class TriedRow:
 
     `prompt` is the request as routes read it, `tried` what was answered as a JSON object (`core.outcome.Tried` without
     its score). It is written before the call with status 0, so that no crash makes a budget forget it, and again once
-    the answer is known. `expected_usd` was set aside for the call, and counts where its cost is unknown.
+    the answer is known. `expected_usd` was set aside for the call, and counts where its cost is unknown. `paid_usd` is
+    what of `cost_usd` was paid for this row: less than all where an audit looked again at an answer that the request
+    had paid; None where that is not known.
     """
 
     request_id: str
@@ -145,6 +147,7 @@ class TriedRow:
     cost_usd: float | None = None
     expected_usd: float | None = None
     latency_s: float = 0.0
+    paid_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

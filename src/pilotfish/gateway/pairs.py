@@ -177,7 +177,9 @@ class Pairs:
             # What was heard only in part is no answer that could be graded.
             said = next((one for one in routing.said if one.model == step.model and one.opened is None), None)
             if said is not None:
-                self._writer.append(self._answered(turn, row_, await self._look(turn, step.model, said)))
+                looked = await self._look(turn, step.model, said)
+                paid_usd = total([call.cost_usd for call in looked.further[len(said.further) :]])
+                self._writer.append(self._answered(turn, row_, looked, paid_usd))
             elif step.model in self._routed.models and reference is not None:
                 await self._hear(turn, self._routed.models[step.model], row_)
 
@@ -227,7 +229,7 @@ class Pairs:
             self._counts.note_given_up(said)
             self._pay(said.cost_usd, _most_usd(model, turn))
             said = await self._look(turn, model.card.name, said)
-            row = self._answered(turn, row, said)
+            row = self._answered(turn, row, said, said.cost_usd)
         self._writer.append(row)
         return row, said
 
@@ -257,7 +259,7 @@ class Pairs:
             prompt=turn.privacy.for_log(prompt) if self._rows.keeps_text else None,
         )
 
-    def _answered(self, turn: Turn, row: TriedRow, said: Said) -> TriedRow:
+    def _answered(self, turn: Turn, row: TriedRow, said: Said, paid_usd: float | None) -> TriedRow:
         tried = said.tried
         return dataclasses.replace(
             row,
@@ -266,6 +268,7 @@ class Pairs:
             prompt_tokens=tried.input_tokens,
             completion_tokens=tried.output_tokens,
             cost_usd=said.cost_usd,
+            paid_usd=paid_usd,
             latency_s=tried.latency_s or 0.0,
         )
 

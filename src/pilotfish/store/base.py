@@ -16,7 +16,7 @@ from pilotfish.core.key import KeyRecord, Limits
 from pilotfish.core.log_row import AuditRow, GradeRow, InstructionsRow, LogRow, RepeatRow, RequestRow, TriedRow
 from pilotfish.core.privacy import PrivacyMode
 from pilotfish.core.task import AnswerShape, Mode, Template
-from pilotfish.store.periods import Period, PeriodFilter
+from pilotfish.store.periods import Period, PeriodFilter, RouteSum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +101,9 @@ class Log(Protocol):
 
     def periods(self, where: PeriodFilter) -> list[Period]:
         """What happened, in order; by model without audits and repeated calls."""
+
+    def route_sums(self, since_s: float, until_s: float | None = None) -> list[RouteSum]:
+        """What requests under a route, and finding out about routes, came to, by kind and model; whole hours."""
 
     def differing(self, task_id: str, limit: int) -> list[RequestRow]:
         """The newest audited requests of a task whose local answer differed from the reference's, newest first."""

@@ -1,4 +1,4 @@
-"""What happened in a time, in sums, and which of them are asked for (`Log.periods`)."""
+"""What happened in a time, in sums, and which of them are asked for (`Log.periods`, `Log.route_sums`)."""
 
 from __future__ import annotations
 
@@ -59,3 +59,26 @@ class PeriodFilter:
     model: str | None = None
     after: tuple[float, str] | None = None
     limit: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSum:
+    """What the calls of one kind to one model came to: requests under a route, or calls to find out about routes.
+
+    `kind` is the reason of the requests; or `audit`, the reference's answers to what a route had kept (no model is
+    named), `pair`, smaller models' answers beside audits, `collect`, those that outcomes were made of, or `judge`,
+    grades (no model either). Of `n` calls `n_failed` brought no whole answer. `usd` is what those of known cost have
+    cost, `usd_squared` the sum of squares of that, `n_unpriced` how many answered ones have no known cost. `tried_usd`
+    is what answers cost that were not given to the client, and further looks at the one that was, unknown of
+    `n_tried_unpriced` requests. What a request has paid counts in it alone, not in a pair as well.
+    """
+
+    kind: str
+    model: str
+    n: int
+    n_failed: int
+    n_unpriced: int
+    usd: float
+    usd_squared: float
+    tried_usd: float
+    n_tried_unpriced: int

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pilotfish.core.log_row import AuditRow, GradeRow, InstructionsRow, RepeatRow, RequestRow, TriedRow
-from pilotfish.store import sqlite_periods
+from pilotfish.store import sqlite_periods, sqlite_route_sums
 from pilotfish.store.base import LogFilter, TaskCount
-from pilotfish.store.periods import Period, PeriodFilter
+from pilotfish.store.periods import Period, PeriodFilter, RouteSum
 from pilotfish.store.sqlite_file import connect, migrate, transaction, translated
 
 # Append-only: a change of the schema is a new entry at the end.
@@ -129,6 +129,7 @@ MIGRATIONS = (
     """,
     sqlite_periods.MIGRATION,
     sqlite_periods.BY_MODEL,
+    sqlite_route_sums.MIGRATION,
 )
 
 REQUEST_COLUMNS = tuple(item.name for item in dataclasses.fields(RequestRow))
@@ -225,6 +226,12 @@ class SqliteLog:
         with self._connection() as connection:
             return [sqlite_periods.period(row, where) for row in connection.execute(sql, values)]
 
+    def route_sums(self, since_s: float, until_s: float | None = None) -> list[RouteSum]:
+        """What requests under a route, and finding out about routes, came to, by kind and model; whole hours."""
+        sql, values = sqlite_route_sums.query(since_s, until_s)
+        with self._connection() as connection:
+            return [sqlite_route_sums.route_sum(row) for row in connection.execute(sql, values)]
+
     def differing(self, task_id: str, limit: int) -> list[RequestRow]:
         """The newest audited requests of a task that differed, by the time of their audit."""
         with self._connection() as connection:
@@ -261,6 +268,7 @@ class SqliteLog:
                     (before_s,),
                 )
                 sqlite_periods.forget_before(connection, before_s)
+                sqlite_route_sums.forget_before(connection, before_s)
                 connection.execute("DELETE FROM task_counts")
                 connection.execute(_RECOUNT)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
