@@ -97,7 +97,7 @@ OWNERS = {
     "xllamacpp": ["models/llama_library.py", "models/local_gguf.py"],
     "opentelemetry": ["gateway/spans.py"],
     "graphql": ["gateway/site/graphql_limits.py", "gateway/site/graphql_schema.py"],
-    "strawberry": ["gateway/site/graphql_schema.py"],
+    "strawberry": ["gateway/site/graphql_money.py", "gateway/site/graphql_schema.py"],
 }
 
 NEVER = ("pandas", "httpx", "requests", "pydantic", "starlette", "pickle")

@@ -44,7 +44,7 @@ class Figures:
             if unpriced
             else "every cost known",
             "saved": words.money(totals.saved_usd.value) if totals.saved_usd.value is not None else words.NONE,
-            "saved-note": totals.saved_usd.why_none or "estimated, net of audits and repeated calls",
+            "saved-note": totals.saved_usd.why_none or "by specialists: estimated, net of audits and repeated calls",
             "time": words.duration(totals.saved_s.value) if totals.saved_s.value is not None else words.NONE,
             "time-note": totals.saved_s.why_none or "estimated, of waiting",
             "agreement": words.percent(self.agreement.value, 2),

@@ -48,7 +48,7 @@ PAGE = "first"
 """The argument that says how long a page is."""
 
 READ_COST = 10
-READS = frozenset(("request", "requests", "certificates", "spend"))
+READS = frozenset(("request", "requests", "certificates", "spend", "routed"))
 
 _META = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef, "__typename": TypeNameMetaFieldDef}
 _META_LIST = 5

@@ -1,13 +1,12 @@
 """The GraphQL schema over requests, tasks, certificates and spend: what the pages' data tell, by the same functions.
 
-Only here is Strawberry imported, which takes a quarter of a second, so only with the first query. Nothing can be
-changed through it. A page is read behind its cursor by an index, so that the last one costs what the first does. The
-limits (`graphql_limits`) are looked at once a query is found valid, before any of it runs.
+Strawberry is imported here and in `graphql_money`, which takes a quarter of a second, so only with the first query.
+Nothing can be changed through it. A page is read behind its cursor by an index, so that the last one costs what the
+first does. The limits (`graphql_limits`) are looked at once a query is found valid, before any of it runs.
 """
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,12 +22,12 @@ from strawberry.types.execution import ExecutionContext
 
 from pilotfish.core.errors import RequestError
 from pilotfish.gateway.live_tasks import LiveTask
-from pilotfish.gateway.site import graphql_limits, requests, savings, tasks, words
+from pilotfish.gateway.site import graphql_limits, graphql_money, requests, tasks
 from pilotfish.gateway.site.figures import DEFAULT_DAYS, HOUR_S
+from pilotfish.gateway.site.graphql_money import DAY_S, Routed, Spend, Split, Step
 from pilotfish.gateway.site.page import Seen
-from pilotfish.store.periods import By, Period, PeriodFilter
+from pilotfish.store.periods import PeriodFilter
 
-DAY_S = 24 * HOUR_S
 MOST_DAYS = 367
 """The longest time that spend is told of at once: a year in whole days."""
 
@@ -154,43 +153,6 @@ class Task:
 
 
 @strawberry.type
-class Spend:
-    """What was spent from `start` on. By model, audits and repeated calls are not known: the large model answers them.
-
-    `unpriced` calls of unknown cost are not counted.
-    """
-
-    start: str
-    task: str | None
-    model: str | None
-    n_requests: int
-    n_local: int
-    requests_usd: float
-    audits_usd: float | None
-    repeats_usd: float | None
-    spent_usd: float
-    unpriced: int
-
-
-@strawberry.enum
-class Step(enum.Enum):
-    """How much time one row stands for."""
-
-    HOUR = HOUR_S
-    DAY = DAY_S
-    ALL = 0
-
-
-@strawberry.enum
-class Split(enum.Enum):
-    """Whether there is one row a step, or one for each task or model in it."""
-
-    ALL = "all"
-    TASK = "task"
-    MODEL = "model"
-
-
-@strawberry.type
 class Query:
     """What can be asked."""
 
@@ -244,18 +206,29 @@ class Query:
     ) -> Page[Spend]:
         """Money spent, in whole steps in UTC, oldest first; of the last 30 days where no time is named."""
         seen = info.context.seen
-        since_s = seen.now_s - DEFAULT_DAYS * DAY_S if since is None else _seconds(since)
-        until_s = seen.now_s + HOUR_S if until is None else _seconds(until)
-        since_s -= since_s % (step.value or HOUR_S)
-        if until_s - since_s > MOST_DAYS * DAY_S:
-            raise GraphQLError(f"`since` to `until` is more than {MOST_DAYS} days.")
+        since_s, until_s = _time(seen, since, until, step.value or HOUR_S)
         where = PeriodFilter(
-            since_s=since_s, until_s=until_s, step_s=step.value, by=_by(by), after=_behind(after), limit=first + 1
+            since_s=since_s,
+            until_s=until_s,
+            step_s=step.value,
+            by=graphql_money.by(by),
+            after=_behind(after),
+            limit=first + 1,
         )
         found = seen.running.log.periods(where)
         names = {live.record.task_id: live.record.name for live in seen.running.tasks.all()}
-        rows = [(f"{one.start_s:.0f}:{one.task_id or one.model}", _spend(one, by, names)) for one in found[:first]]
+        rows = [
+            (f"{one.start_s:.0f}:{one.task_id or one.model}", graphql_money.spend(one, by, names))
+            for one in found[:first]
+        ]
         return _page(rows, len(found) > first)
+
+    @strawberry.field
+    def routed(self, info: _Info, since: datetime | None = None, until: datetime | None = None) -> Routed:
+        """What routes saved in whole hours in UTC, net; in the last 30 days where no time is named."""
+        seen = info.context.seen
+        since_s, until_s = _time(seen, since, until, HOUR_S)
+        return graphql_money.routed(seen.running.log.route_sums(since_s, until_s), since_s)
 
 
 class _Limited(SchemaExtension):
@@ -343,26 +316,6 @@ def _verdicts(seen: Seen, task_id: str, first: int, after: str | None) -> Page[V
     return _page(nodes, len(found) > first)
 
 
-def _spend(period: Period, split: Split, names: dict[str, str]) -> Spend:
-    is_by_model = split is Split.MODEL
-    return Spend(
-        start=words.moment(period.start_s),
-        task=(names.get(period.task_id, period.task_id) or None) if split is Split.TASK else None,
-        model=period.model or None,
-        n_requests=period.n_requests,
-        n_local=period.n_local,
-        requests_usd=period.cost_usd,
-        audits_usd=None if is_by_model else period.audit_usd,
-        repeats_usd=None if is_by_model else period.repeat_usd,
-        spent_usd=savings.spent_usd(period),
-        unpriced=savings.n_unpriced(period),
-    )
-
-
-def _by(split: Split) -> By:
-    return "task" if split is Split.TASK else "model" if split is Split.MODEL else "all"
-
-
 def _behind(after: str | None) -> tuple[float, str] | None:
     """Start and key of the row that a cursor names."""
     if after is None:
@@ -375,6 +328,16 @@ def _number(text: str, after: str) -> int:
     if re.fullmatch("[0-9]{1,15}", text) is None:
         raise GraphQLError(f"`after` is {after[:100]!r}, which is no cursor of this list.")
     return int(text)
+
+
+def _time(seen: Seen, since: datetime | None, until: datetime | None, step_s: int) -> tuple[float, float]:
+    """The time asked for, from a whole step on. Raises `GraphQLError` where it is too long."""
+    since_s = seen.now_s - DEFAULT_DAYS * DAY_S if since is None else _seconds(since)
+    until_s = seen.now_s + HOUR_S if until is None else _seconds(until)
+    since_s -= since_s % step_s
+    if until_s - since_s > MOST_DAYS * DAY_S:
+        raise GraphQLError(f"`since` to `until` is more than {MOST_DAYS} days.")
+    return since_s, until_s
 
 
 def _seconds(at: datetime) -> float:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from pilotfish.gateway.site import charts, figures, routed, savings, words
+from pilotfish.gateway.site.net_saving import net_saving
 from pilotfish.gateway.site.page import Page, Seen, task_path
 from pilotfish.gateway.site.tables import Column, Table
 from pilotfish.gateway.site.times import times
@@ -30,7 +31,8 @@ def overview(seen: Seen) -> Page:
     found = figures.gather(running, since_s)
     periods = running.log.periods(PeriodFilter(since_s=since_s, step_s=step_s))
     query = f"?days={days}"
-    by_route = _by_route(seen, found, since_s, query)
+    sums = running.log.route_sums(since_s)
+    balance = routed.balance(sums, query)
     shown = [_tasks(seen, found, query), _waiting(seen), times(periods, name="time", query=query)]
     claim = running.settings.quality.claim
     charted = charts.agreement(periods, since_s, until_s, step_s, claim.max_risk if claim else None)
@@ -45,10 +47,10 @@ def overview(seen: Seen) -> Page:
         charts.traffic(periods, since_s, until_s, step_s),
         element("h2", "Audited answers that differed"),
         charted or element("p", found.agreement.why_none or "No audit has been compared yet.", class_="soft"),
-        [by_route.html("/overview"), routed.not_summed()] if by_route else None,
+        [balance.html("/overview"), routed.net(net_saving(sums))] if balance else None,
         [table.html("/overview") for table in shown],
     ]
-    tables = (*shown, *([by_route] if by_route else []), _alarms(found))
+    tables = (*shown, *([balance] if balance else []), _alarms(found))
     is_live = days == figures.DEFAULT_DAYS
     return Page(path="/overview", title="Overview", parts=tuple(parts), tables=tables, is_live=is_live)
 
@@ -158,20 +160,6 @@ def _tasks(seen: Seen, found: figures.Figures, query: str) -> Table:
 
 def _task_link(name: str) -> Child:
     return name if name.startswith("(") else element("a", name, href=task_path(name))
-
-
-def _by_route(seen: Seen, found: figures.Figures, since_s: float, query: str) -> Table | None:
-    """What smaller models answered, where a route is in force or was audited in this time."""
-    running = seen.running
-    audits = next((period for period in found.tasks if not period.task_id and period.n_audits), None)
-    if running.answerers.routed.live.route is None and audits is None:
-        return None
-    smaller = [
-        period
-        for model in running.settings.routing.models
-        for period in running.log.periods(PeriodFilter(since_s=since_s, by="model", model=model))
-    ]
-    return routed.answered(smaller, audits, query)
 
 
 def _waiting(seen: Seen) -> Table:

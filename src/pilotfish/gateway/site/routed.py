@@ -11,9 +11,10 @@ from pilotfish.core.log_row import RequestRow
 from pilotfish.gateway.live_route import LiveRoute
 from pilotfish.gateway.routed_budget import RoutedBudget
 from pilotfish.gateway.site import words
+from pilotfish.gateway.site.net_saving import NetSaving
 from pilotfish.gateway.site.tables import Column, Table
 from pilotfish.pages.elements import Html, element
-from pilotfish.store.periods import Period
+from pilotfish.store.periods import RouteSum
 
 _objects = msgspec.json.Decoder(dict[str, Any])
 
@@ -25,6 +26,21 @@ _WHYS = {
     "reference": "nothing larger was left",
     "budget": "nothing larger could be paid for today",
 }
+
+
+_KINDS = {
+    "kept": "kept by the route",
+    "same-model": "conversations that went on",
+    "budget": "kept by the day's budget alone",
+    "asked-further": "large model, after a smaller one",
+    "asked-at-once": "large model, at once",
+    "smaller-failed": "large model, a smaller one failed",
+    "audit": "large model, for audits",
+    "pair": "smaller answers, for audits",
+    "collect": "collected answers",
+    "judge": "grades",
+}
+"""What a `RouteSum` is of, in the order shown; other reasons come first."""
 
 
 class Step(NamedTuple):
@@ -77,63 +93,77 @@ def in_force(live: LiveRoute, margin: float | None) -> Html | None:
     )
 
 
-def answered(smaller: Sequence[Period], audits: Period | None, query: str) -> Table | None:
-    """What smaller models answered and cost, None where they answered nothing.
-
-    `smaller` are the sums of a time, one a model of `[routing]`; `audits` those of no task, whose audits are the
-    routes'. What the large model would have cost is measured where it was audited: it answered the same requests there.
-    """
-    found = [period for period in smaller if period.n_requests > period.n_failed]
-    if not found:
+def balance(sums: Sequence[RouteSum], query: str) -> Table | None:
+    """What requests under a route and finding out about routes came to, a row for each kind of call and model; None
+    where there was nothing."""
+    if not sums:
         return None
-    # Of what these models answer, the sums take for a known answer only what a route kept and its coin drew.
+    order = list(_KINDS)
     rows = [
         {
-            "model": period.model,
-            "answered": period.n_requests - period.n_failed,
-            "cost_usd": None if period.n_unpriced else period.cost_usd,
-            "calls_of_unknown_cost": period.n_unpriced,
-            "audited": period.n_reference,
-            "usd_each_audited": _mean(period.reference_usd, period.n_reference_priced, period.n_reference),
+            "what": _KINDS.get(one.kind, one.kind),
+            "kind": one.kind,
+            "model": one.model or None,
+            "calls": one.n,
+            "failed": one.n_failed,
+            "cost_usd": None if one.n_unpriced else one.usd,
+            "usd_each": one.usd / (one.n - one.n_failed) if one.n > one.n_failed and not one.n_unpriced else None,
+            "calls_of_unknown_cost": one.n_unpriced,
+            "tried_usd": None if one.n_tried_unpriced else one.tried_usd,
+            "tries_of_unknown_cost": one.n_tried_unpriced,
         }
-        for period in found
+        for one in sorted(sums, key=lambda one: order.index(one.kind) if one.kind in _KINDS else -1)
     ]
-    if audits is not None and audits.n_audits:
-        rows.append(
-            {
-                "model": "(the large model, for audits)",
-                "answered": None,
-                "cost_usd": audits.audit_usd if audits.n_audits_priced == audits.n_audits else None,
-                "calls_of_unknown_cost": audits.n_audits - audits.n_audits_priced,
-                "audited": audits.n_audits,
-                "usd_each_audited": _mean(audits.audit_usd, audits.n_audits_priced, audits.n_audits),
-            }
-        )
     columns = (
+        Column(key="what", head="What"),
         Column(key="model", head="Model"),
-        Column(key="answered", head="Answered", show=words.count, is_number=True),
+        Column(key="calls", head="Calls", show=words.count, is_number=True),
         Column(key="cost_usd", head="Cost", show=words.money, is_number=True),
-        Column(key="calls_of_unknown_cost", head="Calls of unknown cost", show=words.count, is_number=True),
-        Column(key="audited", head="Audited", show=words.count, is_number=True),
-        Column(key="usd_each_audited", head="Cost of each audited", show=words.money, is_number=True),
+        Column(key="usd_each", head="Cost of each", show=words.money, is_number=True),
+        Column(key="calls_of_unknown_cost", head="Of unknown cost", show=words.count, is_number=True),
+        Column(key="tried_usd", head="Beside it, not given", show=words.money, is_number=True),
+        Column(key="tries_of_unknown_cost", head="Of unknown cost", show=words.count, is_number=True),
     )
     return Table(name="routed", caption="Smaller models", columns=columns, rows=rows, none="", query=query)
 
 
-def not_summed() -> Html:
-    """What stands in no sum of the log, so that nobody takes the table for a saving."""
-    return element(
-        "p",
-        "Net saving: unknown. The log's sums tell models apart, not reasons: requests whose clients named a smaller "
-        "model count above, too. How many a route decided on, what answers cost that were not given, and what judges "
-        "cost, is not summed up; each request's own page has what its route did.",
-        class_="soft",
+def net(found: NetSaving) -> list[Html]:
+    """The net saving in sentences, what it rests on, and what is not in it."""
+    said = [element("p", element("strong", f"Net saving: {_figure(found)}."))]
+    parts = []
+    if found.n_kept and found.would.value is not None:
+        parts.append(
+            f"{found.n_kept:,} kept answers would have cost {words.money(found.would.value)} at the large model, "
+            f"estimated from the {found.would.n:,} of them that were audited; they cost {words.money(found.kept_usd)}."
+        )
+    elif found.n_kept:
+        parts.append(
+            f"{found.n_kept:,} answers were kept, which cost {words.money(found.kept_usd)}. Audits ([routing] "
+            "audit_rate) tell what the large model costs for the same requests."
+        )
+    else:
+        parts.append("No answer was kept in this time.")
+    parts.append(
+        f"Answers not given, and further looks, cost {words.money(found.tried_usd)}; audits, collected pairs and "
+        f"grades {words.money(found.finding_out_usd)}."
     )
+    if found.n_left_out:
+        parts.append(
+            f"Not in it: {found.n_left_out:,} answers in conversations that went on, or kept by the day's budget "
+            f"alone, which cost {words.money(found.left_out_usd)}; no audit tells what they saved."
+        )
+    if found.n_failed:
+        parts.append(f"Nor in it: what {found.n_failed:,} calls that failed may have cost.")
+    return [*said, element("p", " ".join(parts), class_="soft")]
 
 
-def _mean(usd: float, n_priced: int, n: int) -> float | None:
-    """The mean cost, None where there is none or one is unknown."""
-    return usd / n if n and n_priced == n else None
+def _figure(found: NetSaving) -> str:
+    if found.net.value is None:
+        at_most = "" if found.at_most_usd is None else f"; at most {words.money(found.at_most_usd)}"
+        return f"{found.net.why_none}{at_most}"
+    low, high = found.net.low, found.net.high
+    interval = "" if low is None else f" (95 %: {words.money(low)} to {words.money(high)})"
+    return f"{words.money(found.net.value)}{interval}"
 
 
 def budget(found: RoutedBudget | None, threshold: float | None) -> Html | None:

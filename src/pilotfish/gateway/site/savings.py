@@ -2,7 +2,7 @@
 
 What a local answer would have cost is estimated by the mean of its task: of the calls whose cost is known, those that
 the reference answered and those it was audited with. Audits and repeated calls are taken off. Where a cost is unknown
-the saving is, too: never 0.
+the saving is, too: never 0. What has no task was audited for a route, whose saving is `net_saving.py`'s.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pilotfish.store.periods import Period
 _AMOUNTS = tuple(item.name for item in fields(Period) if item.name not in ("start_s", "task_id", "model"))
 _amounts = attrgetter(*_AMOUNTS)
 
-METHOD = "local answers of each task times the mean of its calls of the large model, less audits and repeated calls"
+METHOD = "local answers of each task times the mean of its calls of the large model, less its audits and repeated calls"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +79,12 @@ def agreement(sums: Period) -> Measured:
 
 
 def _saved_usd(tasks: Sequence[Period], sums: Period, *, has_price: bool) -> Measured:
+    own = [task for task in tasks if task.task_id]
     unknown = [t for t in tasks if t.n_local and not t.n_reference_priced + t.n_audits_priced]
+    are_audits_unpriced = any(task.n_audits > task.n_audits_priced for task in own)
     if not sums.n_local:
         return Measured(value=None, unit="USD", why_none="nothing was answered locally")
-    if unknown or sums.n_audits > sums.n_audits_priced or sums.n_repeats > sums.n_repeats_priced:
+    if unknown or are_audits_unpriced or sums.n_repeats > sums.n_repeats_priced:
         reason = "some of its calls have no known cost" if has_price else "no price of the large model is stated"
         return Measured(value=None, unit="USD", why_none=f"unknown: {reason}")
     saved = 0.0
@@ -90,7 +92,8 @@ def _saved_usd(tasks: Sequence[Period], sums: Period, *, has_price: bool) -> Mea
         if task.n_local:
             mean = (task.reference_usd + task.audit_usd) / (task.n_reference_priced + task.n_audits_priced)
             saved += task.n_local * mean
-    return Measured(value=saved - sums.audit_usd - sums.repeat_usd, unit="USD", n=sums.n_local, method=METHOD)
+    audit_usd = sum(task.audit_usd for task in own)
+    return Measured(value=saved - audit_usd - sums.repeat_usd, unit="USD", n=sums.n_local, method=METHOD)
 
 
 def _saved_s(tasks: Sequence[Period], sums: Period) -> Measured:
