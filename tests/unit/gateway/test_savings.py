@@ -24,6 +24,13 @@ def test_the_saving_is_net_of_audits_and_repeats() -> None:
     assert abs(found.spent_usd - 1.13) < 1e-12
 
 
+def test_what_routes_audits_cost_is_no_cost_of_specialists() -> None:
+    of_routes = replace(OTHER, task_id="", n_audits=5, n_audits_priced=4, audit_usd=9.0)
+    alone, beside = (savings.total(tasks, has_price=True) for tasks in ([TASK], [TASK, of_routes]))
+    assert beside.saved_usd == alone.saved_usd
+    assert abs(beside.spent_usd - alone.spent_usd - 10.0) < 1e-12
+
+
 def test_an_unknown_cost_makes_the_saving_unknown() -> None:
     for change in ({"n_audits_priced": 1}, {"n_repeats_priced": 0}, {"n_reference_priced": 0, "n_audits_priced": 0}):
         found = savings.total([replace(TASK, **change)], has_price=True)

@@ -122,24 +122,24 @@ def balance(sums: Sequence[RouteSum], query: str) -> Table | None:
         Column(key="usd_each", head="Cost of each", show=words.money, is_number=True),
         Column(key="calls_of_unknown_cost", head="Of unknown cost", show=words.count, is_number=True),
         Column(key="tried_usd", head="Beside it, not given", show=words.money, is_number=True),
-        Column(key="tries_of_unknown_cost", head="Of unknown cost", show=words.count, is_number=True),
+        Column(key="tries_of_unknown_cost", head="Of that unknown", show=words.count, is_number=True),
     )
     return Table(name="routed", caption="Smaller models", columns=columns, rows=rows, none="", query=query)
 
 
 def net(found: NetSaving) -> list[Html]:
     """The net saving in sentences, what it rests on, and what is not in it."""
-    said = [element("p", element("strong", f"Net saving: {_figure(found)}."))]
+    kept = f"The kept answers ({found.n_kept:,})"
     parts = []
     if found.n_kept and found.would.value is not None:
         parts.append(
-            f"{found.n_kept:,} kept answers would have cost {words.money(found.would.value)} at the large model, "
-            f"estimated from the {found.would.n:,} of them that were audited; they cost {words.money(found.kept_usd)}."
+            f"{kept} would have cost {words.money(found.would.value)} at the large model, estimated from those that "
+            f"were audited ({found.would.n:,}); they cost {words.money(found.kept_usd)}."
         )
     elif found.n_kept:
         parts.append(
-            f"{found.n_kept:,} answers were kept, which cost {words.money(found.kept_usd)}. Audits ([routing] "
-            "audit_rate) tell what the large model costs for the same requests."
+            f"{kept} cost {words.money(found.kept_usd)}. Audits ([routing] audit_rate) tell what the large model costs "
+            "for the same requests."
         )
     else:
         parts.append("No answer was kept in this time.")
@@ -149,12 +149,13 @@ def net(found: NetSaving) -> list[Html]:
     )
     if found.n_left_out:
         parts.append(
-            f"Not in it: {found.n_left_out:,} answers in conversations that went on, or kept by the day's budget "
-            f"alone, which cost {words.money(found.left_out_usd)}; no audit tells what they saved."
+            "Not in it: answers in conversations that went on, and those kept by the day's budget alone "
+            f"({found.n_left_out:,}, which cost {words.money(found.left_out_usd)}); no audit tells what they saved."
         )
     if found.n_failed:
-        parts.append(f"Nor in it: what {found.n_failed:,} calls that failed may have cost.")
-    return [*said, element("p", " ".join(parts), class_="soft")]
+        parts.append(f"Unknown is what calls that failed ({found.n_failed:,}) may have cost.")
+    figure = element("p", element("strong", f"Net saving: {_figure(found)}."))
+    return [figure, element("p", " ".join(parts), class_="soft")]
 
 
 def _figure(found: NetSaving) -> str:
