@@ -174,6 +174,9 @@ class Route:
         """The first model from `place` on that is tried for its answer, or is enough by the prompt alone."""
         need: float | None = None
         for i in range(place, len(self.steps)):
+            if self.steps[i].gain.heads is not None and embedding is None:
+                # Whatever it answered, nothing could be told of it.
+                return Choice(model=self.reference, why="unknown")
             if self.steps[i].reads_answer:
                 return Choice(model=self.steps[i].model, why="kept", need=need)
             need = self.need(i, outcome, None, embedding)

@@ -65,13 +65,13 @@ def in_force(live: LiveRoute, margin: float | None) -> Html | None:
     """What may decide about open requests, None where no margin is stated for them."""
     if margin is None:
         return None
-    certificate = live.certificate
-    if live.route is None or certificate is None:
+    route, certificate = live.route, live.certificate
+    if live.why_none or route is None or certificate is None:
         return element("p", f"Open requests go to the large model: {live.why_none}. {live.status['audits'] or ''}")
     claim = certificate.claim
     return element(
         "p",
-        f"Open requests are decided on by the route {' > '.join(live.route.models)}, which loses at most "
+        f"Open requests are decided on by the route {' > '.join(route.models)}, which loses at most "
         f"{100 * claim.max_risk:g} points against always asking the large model, with {100 * claim.confidence:g} % "
         f"confidence. {live.status['audits'] or 'Nothing of it was audited yet.'}",
     )
