@@ -123,7 +123,9 @@ def test_whatever_fails_goes_to_the_reference(home: Path, reply: Reply, reads_an
         assert headers["x-pilotfish-reason"] == "smaller-failed"
         if reads_answer:
             # Nothing was heard that could have been kept.
-            assert headers["x-pilotfish-route"] == "why=unknown"
+            said = headers["x-pilotfish-route"].split("; ")
+            assert said[0] == "why=unknown"
+            assert [one.startswith("small was given up after ") for one in said[1:]] == [True] * reply.hangs
 
 
 def test_a_server_that_refuses_logprobs_is_asked_without_and_the_reference_answers(home: Path) -> None:

@@ -40,7 +40,12 @@ def steps(row: RequestRow) -> list[Step]:
     if not row.route:
         return []
     said = _objects.decode(row.route)
-    found = []
+    found = [
+        Step(
+            f"{late['model']} was given up", f"after {words.duration(late['waited_s'])} without an answer", is_yes=False
+        )
+        for late in said.get("late", ())
+    ]
     for asked in said["asked"]:
         part = "" if asked.get("is_whole", True) else ", ended before its answer was whole"
         latency_s, usd = asked["latency_s"], asked["cost_usd"]
