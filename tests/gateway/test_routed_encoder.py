@@ -12,15 +12,17 @@ import pytest
 
 from pilotfish.config.settings import NO_ENCODER
 from pilotfish.gateway import live_route
+from pilotfish.guarantees.route_file import RouteFile
 from pilotfish.routing.gain import Gain, Heads
 from pilotfish.routing.route import Route, Step
 from pilotfish.specialists.encoder import Encoder
 from pilotfish.store.build import encoder
 from pilotfish.students.encoder_cache import built_encoder
+from tools.command_line import CommandLine
 from tools.forms import get
 from tools.gateway import Place
 from tools.routed import SURE, ask, content, routed, status
-from tools.routes import THRESHOLD, adopt
+from tools.routes import THRESHOLD, adopt, promise
 from tools.tiny_models import write_tiny_bert
 
 HARD = [{"role": "user", "content": "0 1 2 zebra"}]
@@ -146,3 +148,38 @@ def test_a_loaded_encoder_may_leave_the_home(home: Path, built: Path) -> None:
         assert content(ask(place)[2]) == "from small"
         assert content(ask(place, HARD)[2]) == "from big"
         assert status(place)["why_none"] is None
+
+
+def test_adopting_another_route_deletes_the_encoder_of_the_earlier_and_costs_no_running_gateway_a_reply(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files: list[tuple[Path, Route, Path]] = []
+    for seed in range(3):
+        folder = tmp_path / str(seed)
+        source = built_encoder(folder / "cache", str(write_tiny_bert(folder / "tiny-bert", seed=seed)))
+        found = reading(Encoder.load(source))
+        file = folder / "my-route.json"
+        RouteFile(route=found, verdict=promise(found, attempt=seed + 1)).save(file)
+        shutil.copytree(source, folder / "my-route.encoder")
+        files.append((file, found, encoder(home, found.encoder_sha256)))
+    run = CommandLine(capsys)
+    (home / "encoders" / "mine").mkdir(parents=True)
+    assert run("route", "adopt", files[0][0], "--home", home, "--json").json["encoders_deleted"] == 0
+    with routed(home, [SURE], learning=NO_SHARED) as (place, _):
+        wait_for(place, None)
+        assert content(ask(place)[2]) == "from small"
+        for file, found, kept in files[1:]:
+            said = run("route", "adopt", file, "--home", home)
+            assert (said.code, "The encoder of the earlier route is deleted" in said.out) == (0, True)
+            assert sorted(one.name for one in (home / "encoders").iterdir()) == sorted(("mine", kept.name))
+            deadline = time.monotonic() + 20
+            while status(place)["route"] != found.id:
+                assert ask(place)[0] == 200
+                assert time.monotonic() < deadline
+            wait_for(place, None)
+            assert content(ask(place)[2]) == "from small"
+            assert content(ask(place, HARD)[2]) == "from big"
+    # The same once more changes nothing; one that is refused leaves what the route in force needs, and nothing else.
+    assert run("route", "adopt", files[2][0], "--home", home, "--json").json["encoders_deleted"] == 0
+    assert run("route", "adopt", files[0][0], "--home", home).code != 0
+    assert sorted(one.name for one in (home / "encoders").iterdir()) == sorted(("mine", files[2][2].name))
