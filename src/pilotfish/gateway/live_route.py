@@ -94,8 +94,11 @@ class LiveRoute:
 
     async def run(self) -> None:
         """Notice what other processes changed, and whether the encoder can be loaded; cancel to end."""
+        # Side by side: an encoder may take seconds to load, and a withdrawal must not wait for that.
+        await asyncio.gather(self._keep_up(), self._keep_encoder())
+
+    async def _keep_up(self) -> None:
         while True:
-            await self._look_for_encoder()
             await asyncio.sleep(LOOK_EVERY_S)
             try:
                 self.refresh()
@@ -127,6 +130,11 @@ class LiveRoute:
                 fields = {"event": "withdrawn", "task": certificate.task_name, "certificate": certificate_id}
                 _log.warning("Route %s: %s", certificate.task_name, message, extra={"fields": fields})
         self.refresh()
+
+    async def _keep_encoder(self) -> None:
+        while True:
+            await self._look_for_encoder()
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _look_for_encoder(self) -> None:
         """Load the route's encoder before a request needs it; once, and now and then where it cannot be loaded."""

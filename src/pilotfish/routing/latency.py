@@ -20,11 +20,11 @@ TIMES = 5.0
 """So many times `late` an answer is waited for at most. Who gives up an answer that would have come pays for it and has
 waited for nothing; who gives up late lets the client wait so long for each request while a model hangs.
 
-How many would be given up, for times in proportion to the recorded lengths of answers of 49 models on AlpacaEval, 51 on
-CRUXEval and 45 on GSM8K (22 November 2026; `late` as here, of the last 200): at 3 times .09 to .24 % and 1.6 % of the
-worst model, at 5 times .05 to .15 % and 1.0 %, at 10 times at most .07 % and .9 %. Where a server's own swings come on
-top of that, lognormal with sigma 1 (a hundredfold between the 1st and the 99th of a hundred): 1.3 to 1.8 % at 3, .4 to
-.6 % at 5, .1 % at 10. Five wastes half a percent of the calls at worst, for half the wait of ten.
+Where times go with the recorded lengths of answers (145 models on three workloads, `benchmarks/routing/patience.py`,
+23 November 2026), three times give up .1 to .3 % of the answers and 1.6 % of the worst model's, five times at most .1 %
+and 1.0 %, ten times as good as none and .9 %. Where the server swings by itself too, a hundredfold between the fastest
+and the slowest hundredth (lognormal, sigma 1), it is 1.4 to 1.9 %, .3 to .5 % and .1 %. A hang is then waited for as
+long as 8 to 23 median answers take, with ten times twice as long: five wastes half a percent of the calls at worst.
 """
 
 LEAST_S = 5.0
