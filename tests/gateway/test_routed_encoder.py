@@ -57,7 +57,7 @@ def reading(own: Encoder, *, reads_answer: bool = False) -> Route:
 
 def wait_for(place: Place, why_none: str | None) -> str:
     """What the status says once it names this, or once a route decides (None)."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         said: str | None = status(place)["why_none"]
         if said is None if why_none is None else why_none in (said or ""):
@@ -172,7 +172,7 @@ def test_adopting_another_route_deletes_the_encoder_of_the_earlier_and_costs_no_
             said = run("route", "adopt", file, "--home", home)
             assert (said.code, "The encoder of the earlier route is deleted" in said.out) == (0, True)
             assert sorted(one.name for one in (home / "encoders").iterdir()) == sorted(("mine", kept.name))
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 120
             while status(place)["route"] != found.id:
                 assert ask(place)[0] == 200
                 assert time.monotonic() < deadline

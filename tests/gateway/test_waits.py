@@ -42,7 +42,7 @@ def test_one_that_hangs_is_given_up_and_the_large_model_answers(
         row = place.rows(1)[0]
         assert (row.model, row.reference_answer, row.tried_usd) == ("big", "from big", None)
         assert json.loads(row.route)["late"] == [{"model": "small", "waited_s": least_s}]
-        connection = HTTPConnection("127.0.0.1", place.port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", place.port, timeout=120)
         connection.request("GET", f"/requests/{row.request_id}")
         assert "small was given up" in connection.getresponse().read().decode()
         connection.close()
@@ -60,20 +60,21 @@ def test_what_its_own_answers_took_goes_before_what_the_outcomes_said_and_hangin
         said = [content(ask(place)[2]) for _ in range(3)]
         assert said == ["from small", "from big", "from big"]
         first, second = (json.loads(row.route)["late"][0]["waited_s"] for row in place.rows(3)[1:])
-        assert least_s <= first == second < 20
+        assert least_s <= first == second < 500
 
 
-def test_a_reply_that_has_begun_is_never_given_up(home: Path, least_s: float) -> None:
+def test_a_reply_that_has_begun_is_never_given_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "LEAST_S", 3.0)
     adopt(home, route(reads_answer=False, own_s=0.01))
     gate = threading.Event()
     with routed(home, [Reply(text="from small", gate=gate)]) as (place, _):
-        connection = HTTPConnection("127.0.0.1", place.port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", place.port, timeout=120)
         connection.request(
             "POST", "/v1/chat/completions", json.dumps({"model": "auto", "messages": HI, "stream": True})
         )
         answer = connection.getresponse()
         data = answer.read1()
-        time.sleep(2 * least_s)
+        time.sleep(3.1)
         gate.set()
         assert content(data + answer.read()) == "from small"
         connection.close()
@@ -81,7 +82,10 @@ def test_a_reply_that_has_begun_is_never_given_up(home: Path, least_s: float) ->
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_conversation_that_it_began_goes_on_with_the_large_model(home: Path, least_s: float, stream: bool) -> None:
+def test_a_conversation_that_it_began_goes_on_with_the_large_model(
+    home: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    monkeypatch.setattr(latency, "LEAST_S", 120.0)
     adopt(home, route(own_s=0.01))
 
     def script(asked: Asked) -> Reply:
@@ -89,6 +93,7 @@ def test_a_conversation_that_it_began_goes_on_with_the_large_model(home: Path, l
 
     with routed(home, script) as (place, _):
         rows = [*HI, {"role": "assistant", "content": content(ask(place)[2])}, {"role": "user", "content": "go on"}]
+        monkeypatch.setattr(latency, "LEAST_S", 0.4)
         _, headers, data = ask(place, rows, stream=stream)
         assert (content(data), headers["x-pilotfish-reason"]) == ("from big", "smaller-failed")
         assert json.loads(place.rows(2)[1].route)["late"][0]["model"] == "small"
