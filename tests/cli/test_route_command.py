@@ -196,7 +196,17 @@ def test_our_own_layout_comes_back_as_it_went(tmp_path):
     outcome = Outcome(
         request_id="1",
         prompt="Why?",
-        tried={"m": Tried(score=0.5, text="So.", logprobs=(-0.5,), tokens=("So.",), samples=("No.",), verifier=0.9)},
+        tried={
+            "m": Tried(
+                score=0.5,
+                text="So.",
+                logprobs=(-0.5,),
+                tokens=("So.",),
+                samples=("No.",),
+                verifier=0.9,
+                verified_by="v",
+            )
+        },
         task="t",
         split="train",
         probability=0.25,

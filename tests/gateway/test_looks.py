@@ -59,6 +59,7 @@ def test_pairs_hold_samples_and_a_verdict_with_all_they_cost(home: Path, stream:
         tried = json.loads(row.tried or "")
         assert (tried["text"], tried["samples"]) == ("It is 7", ["It is 8"] * 3)
         assert tried["verifier"] == pytest.approx(1 / (1 + 2.718281828**-2))
+        assert tried["verified_by"] == "judge"
         # One answer, three samples and the verifier, which say 11 tokens and 3 of the same price each.
         assert row.cost_usd == tried["cost_usd"] == pytest.approx(5 * SMALL_USD)
         assert row.expected_usd is not None
@@ -314,6 +315,7 @@ def test_neither_the_log_nor_the_verifier_gets_what_must_not_leave(home: Path) -
         ("verifier", {"samples": 3}, "the route reads 'verifier', and [routing] verifier names no model"),
         ("samples spread", {"verifier": "judge"}, "the route reads 'samples spread', and [routing] samples is 0"),
         ("samples spread of 5", LOOKS, "the route reads 'samples spread' of 5, and [routing] samples is 3"),
+        ("verifier by small", LOOKS, "the route reads 'verifier' of 'small', and [routing] verifier is 'judge'"),
         ("fails tests", LOOKS, "the route reads 'fails tests', which no live request shows"),
         ("verifier, soon", LOOKS, "the route reads 'verifier', which the first tokens of an answer do not show"),
     ],
@@ -323,8 +325,9 @@ def test_a_route_that_reads_what_is_not_provided_decides_nothing_and_says_so(
 ) -> None:
     name, _, soon = signal.partition(", ")
     name, _, samples = name.partition(" of ")
+    name, _, verifier = name.partition(" by ")
     found = route(signal=name, prefix=4 if soon else 0)
-    found = replace(found, steps=(replace(found.steps[0], samples=int(samples or 0)),))
+    found = replace(found, steps=(replace(found.steps[0], samples=int(samples or 0), verifier=verifier),))
     file, config = tmp_path / "route.json", tmp_path / "pilotfish.toml"
     RouteFile(route=found, verdict=promise(found)).save(file)
     wanted = {"models": ["small"], "margin": 0.05, "audit_rate": 0.0} | routing
@@ -380,11 +383,13 @@ def test_from_collected_looks_to_a_route_that_draws_them(home: Path, tmp_path: P
         assert run("route", "outcomes", "--config", config, "--out", out, "--judge", "--json").json["outcomes"]
     outcomes = read_outcomes([out])
     assert all(len(one.tried["small"].samples) == 3 and one.tried["small"].verifier for one in outcomes)
+    assert {one.tried["small"].verified_by for one in outcomes} == {"judge"}
     assert outcomes[0].tried["small"].cost_usd == pytest.approx(5 * SMALL_USD)
     said = run("route", "train", out, "--out", file, "--models", "small>big", "--margin", "0.15")
     assert said.code == 0, said.out
     step = RouteFile.load(file).route.steps[0]
     assert {"samples disagree", "verifier"} & set(step.gain.signals)
+    assert step.verifier == ("judge" if "verifier" in step.gain.signals else "")
     assert step.samples == (3 if SAMPLED & set(step.gain.signals) else 0)
     assert run("route", "adopt", file, "--config", config, "--json").json["why_none"] is None
     with routed(home, script, routing=LOOKS | {"margin": 0.15}) as (place, _):

@@ -103,6 +103,8 @@ def _route(row: RequestRow) -> list[str]:
         lines.append(f"signals: {', '.join(used)}; not used: {', '.join(said['not_used'])}")
     if said.get("prefix"):
         lines.append(f"decided on the first {said['prefix']} tokens")
+    for late in said.get("late", ()):
+        lines.append(f"gave up {late['model']} after {late['waited_s']:.3g} s: nothing had come of its answer")
     for asked in said["asked"]:
         cost = "unknown" if asked["cost_usd"] is None else f"${asked['cost_usd']:.6f}"
         ended = "" if asked.get("is_whole", True) else ", ended before its answer was whole"

@@ -254,13 +254,20 @@ def _named(found: Sequence[Outcome], flags: dict[str, Any]) -> list[str]:
 
 def _unseen(kept: RouteFile, found: Sequence[Outcome]) -> tuple[list[Outcome], list[str]]:
     """The outcomes that did not teach the route, and what is to be said of that."""
-    unseen = kept.unseen(found)
+    from pilotfish.core.errors import DataError
+
+    unseen, notes = kept.unseen(found), []
     if not kept.taught:
-        return unseen, [
-            "The file does not say what taught the route; of outcomes that did, these figures say too much."
-        ]
-    n = len(found) - len(unseen)
-    return unseen, [f"{n:,} outcomes taught the route and are left out."] if n else []
+        notes.append("The file does not say what taught the route; of outcomes that did, these figures say too much.")
+    elif n := len(found) - len(unseen):
+        notes.append(f"{n:,} outcomes taught the route and are left out.")
+    suited = [outcome for outcome in unseen if kept.route.suits(outcome)]
+    if n := len(unseen) - len(suited):
+        names = " and ".join(sorted({step.verifier for step in kept.route.steps if step.verifier}))
+        notes.append(f"{n:,} outcomes were verified by another model than {names}, and are left out.")
+        if not suited:
+            raise DataError(f"The route reads what {names} says, and another model has verified all these outcomes.")
+    return suited, notes
 
 
 def _answered(route: Route, found: Sequence[Outcome]) -> list[Outcome]:

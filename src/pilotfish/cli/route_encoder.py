@@ -1,13 +1,15 @@
 """The encoder that reads prompts for `pilotfish route`: the one that is named, or the route's own beside its file.
 
 `train --finetune` writes the route's own encoder into a folder named after the route's file; who reads the route later
-finds it there, and `adopt` takes it into the home. What fine-tuning has done so far stands in a hidden folder beside
-the route until it is finished, so that the same command goes on after an interruption.
+finds it there, and `adopt` takes it into the home, from which that of an earlier route goes. What fine-tuning has done
+so far stands in a hidden folder beside the route until it is finished, so that the same command goes on after an
+interruption.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from pilotfish.config.settings import Settings
     from pilotfish.guarantees.route_attempt import Encoded, Finetuning
     from pilotfish.routing.route import Route
+    from pilotfish.store.base import RouteRecord
+
+_OURS = re.compile(r"[0-9a-f]{16}")
+"""The folder of an encoder in a home is named by its hash; what is named otherwise is not ours to delete."""
 
 
 def folder_of(route_path: Path) -> Path:
@@ -79,6 +85,29 @@ def of_route(route: Route, route_path: Path | None, source: str | None) -> Encod
         if own.sha256 == route.encoder_sha256:
             return Encoded(embed=own.encode, sha256=own.sha256)
     return named(source)
+
+
+def drop_unused(home: Path, newest: RouteRecord | None) -> int:
+    """Delete the encoders that the route adopted last does not read from a home; how many went.
+
+    An earlier route never comes back, and a gateway that still decides with one holds its encoder in memory. Where the
+    newest cannot be read nothing goes.
+    """
+    from pilotfish.core.errors import SpecialistError
+    from pilotfish.routing.route import Route
+    from pilotfish.store.build import encoder, encoders
+
+    if newest is None or not encoders(home).is_dir():
+        return 0
+    try:
+        used, gone = encoder(home, Route.from_json(newest.route).encoder_sha256), 0
+    except SpecialistError:
+        return 0
+    for folder in list(encoders(home).iterdir()):
+        if folder != used and _OURS.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder, ignore_errors=True)
+            gone += not folder.exists()
+    return gone
 
 
 def take(route: Route, route_path: Path, home: Path, settings: Settings) -> None:

@@ -36,7 +36,7 @@ def adopt(route_path: Path, config_path: Path | None, home: Path | None, as_json
     from pilotfish.gateway.live_route import LiveRoute
     from pilotfish.guarantees.loss import threshold_of
     from pilotfish.guarantees.route_file import RouteFile
-    from pilotfish.store.build import open_routes
+    from pilotfish.store.build import adopting, open_routes
 
     settings = options.settings_from(config_path, home)
     kept = RouteFile.load(route_path)
@@ -50,8 +50,13 @@ def adopt(route_path: Path, config_path: Path | None, home: Path | None, as_json
     home_folder = load.home(settings)
     routes = open_routes(home_folder)
     try:
-        route_encoder.take(route, route_path, home_folder, settings)
-        routes.adopt(certificate, route.to_json())
+        with adopting(home_folder):
+            try:
+                route_encoder.take(route, route_path, home_folder, settings)
+                routes.adopt(certificate, route.to_json())
+            finally:
+                # That of a route that was refused goes as well.
+                n_dropped = route_encoder.drop_unused(home_folder, routes.newest())
         why_none = LiveRoute(routes, settings.routing, reference=settings.large.model, models=settings.models).why_none
     finally:
         routes.close()
@@ -62,11 +67,14 @@ def adopt(route_path: Path, config_path: Path | None, home: Path | None, as_json
         "models": models,
         "reference": route.reference,
         "why_none": why_none or None,
+        "encoders_deleted": n_dropped,
     }
     if as_json:
         output.print_json(said)
         return 0
     click.echo(f"Adopted: {' > '.join([*models, route.reference])} under certificate {certificate.id}.")
+    if n_dropped:
+        click.echo("The encoder of the earlier route is deleted from the home: that route never comes back.")
     if why_none:
         click.echo(f"It decides nothing with these settings: {why_none}.")
     return 0

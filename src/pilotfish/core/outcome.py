@@ -16,7 +16,7 @@ class Tried:
 
     `score` is in [0, 1]. `logprobs` are those of the `tokens` in order, `margins` by how much each lay above the next
     best one; `samples` are further answers of the model to the same request, `verifier` another model's
-    probability that the answer is right.
+    probability that the answer is right, and `verified_by` that model's name.
     """
 
     score: float
@@ -31,6 +31,7 @@ class Tried:
     margins: tuple[float, ...] = ()
     samples: tuple[str, ...] = ()
     verifier: float | None = None
+    verified_by: str = ""
 
     def begun(self, n_tokens: int) -> Tried:
         """The answer as it stands once so many tokens have come: their log-probabilities, and nothing that only the
@@ -45,6 +46,7 @@ class Tried:
             margins=self.margins[:n_tokens],
             samples=(),
             verifier=None,
+            verified_by="",
         )
 
 

@@ -96,6 +96,7 @@ ANSWER_FIELDS: dict[str, Callable[[object, str], Any]] = {
     "margins": _list_of(int | float, "numbers"),
     "samples": _list_of(str, "texts"),
     "verifier": chance,
+    "verified_by": string,
 }
 """How each field of an answer but its score is read."""
 

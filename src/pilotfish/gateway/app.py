@@ -310,8 +310,10 @@ def _open_routed(
         budget = RoutedBudget(settings.routing, tally, price_of=prices.get, log=home.log)
         stack.callback(asyncio.ensure_future(budget.run()).cancel)
     smaller = {name: model for name, model in models.items() if name in settings.models}
+    find, reference = embedder.fault, settings.large.model
+    live = LiveRoute(routes, settings.routing, reference=reference, models=smaller, find_encoder=find)
     return Routed(
-        live=LiveRoute(routes, settings.routing, reference=settings.large.model, models=smaller),
+        live=live,
         settings=settings.routing,
         models=smaller,
         looks=Looks(settings.routing, models.get(settings.routing.verifier)),

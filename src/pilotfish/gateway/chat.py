@@ -256,7 +256,6 @@ class Chat:
         try:
             outcome = await relay.relay(turn, receive, send)
         except PilotfishError:
-            turn.visit.end()
             self._routed.back(turn, self._names.own.target)
         else:
             return dataclasses.replace(outcome, reference_answer=None)

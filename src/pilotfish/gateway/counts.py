@@ -114,7 +114,9 @@ class Counts:
             self.decision.see(row.local_s)
         for said in turn.routing.given_up if turn.routing is not None else ():
             self.note_given_up(said)
-        self.note_further(turn.routing.kept_further if turn.routing is not None else ())
+        if turn.routing is not None:
+            late = [Call(model=model) for model, _ in turn.routing.late]
+            self.note_further([*turn.routing.kept_further, *late])
         if turn.begun_s is not None:
             self.first_byte.see(turn.begun_s - turn.started_s)
         if row.error:

@@ -1,15 +1,16 @@
 """The route in force, kept up with the registry: what it needs to decide, its audits, and its withdrawal.
 
 It decides only where the user has stated a margin, the route's certificate promises at least that, every model it asks
-is configured, every signal it reads is provided, and somebody grades its audits. Short of that everything goes to the
-reference, and the status says why.
+is configured, every signal it reads is provided, its encoder can be loaded, and somebody grades its audits. Short of
+that everything goes to the reference, and the status says why.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+import time
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,11 @@ from pilotfish.routing.route import Route
 from pilotfish.store.base import RouteRecord, Routes
 
 LOOK_EVERY_S = 0.25
+LOOK_AGAIN_S = 5.0
+"""Between two looks whether an encoder that could not be loaded is there again: each may read 22 MB."""
+
+Find = Callable[[str], Awaitable[SpecialistError | None]]
+"""Loads the encoder of a hash; why it cannot be loaded, None where it is there."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,8 +36,16 @@ _log = logging.getLogger(__name__)
 class LiveRoute:
     """The route of one gateway. `route` is None where none may decide."""
 
-    def __init__(self, routes: Routes, settings: RoutingSettings, *, reference: str, models: Collection[str]) -> None:
-        """`models` are the names of the configured ones beside the reference."""
+    def __init__(
+        self,
+        routes: Routes,
+        settings: RoutingSettings,
+        *,
+        reference: str,
+        models: Collection[str],
+        find_encoder: Find | None = None,
+    ) -> None:
+        """`models` are the names of the configured ones beside the reference; without `find_encoder` none is loaded."""
         self._routes = routes
         self._settings = settings
         self._reference = reference
@@ -41,13 +55,28 @@ class LiveRoute:
         self.route: Route | None = None
         self.certificate: Certificate | None = None
         self.coin = 0.0
-        self.why_none = ""
+        self._why_none = ""
+        self._find_encoder = find_encoder
+        self._found = ""
+        self._look_again_s = 0.0
+        self.fault: SpecialistError | None = None
         self.refresh()
 
     @property
     def name(self) -> str:
         """What counts and logs call it."""
         return "" if self.certificate is None else self.certificate.task_name
+
+    @property
+    def why_none(self) -> str:
+        """Why no route decides, and what to do; empty where one does.
+
+        One whose encoder cannot be loaded (`fault`) stays in force and decides again once it can be.
+        """
+        if self._why_none or self.fault is None or self.route is None:
+            return self._why_none
+        wanted, said = self.route.encoder_sha256[:12], str(self.fault).rstrip(".")
+        return f"the encoder {wanted}, with which the route reads prompts, cannot be loaded: {said}"
 
     @property
     def status(self) -> dict[str, Any]:
@@ -64,7 +93,11 @@ class LiveRoute:
         }
 
     async def run(self) -> None:
-        """Notice what other processes changed; cancel to end."""
+        """Notice what other processes changed, and whether the encoder can be loaded; cancel to end."""
+        # Side by side: an encoder may take seconds to load, and a withdrawal must not wait for that.
+        await asyncio.gather(self._keep_up(), self._keep_encoder())
+
+    async def _keep_up(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
@@ -82,7 +115,8 @@ class LiveRoute:
         self._version = version
         if known is None or self._record is None or _standing(known) != _standing(self._record):
             self.route, self.certificate, self.coin = None, None, 0.0
-            self.why_none = self._take_up(self._record)
+            self._found, self.fault = "", None
+            self._why_none = self._take_up(self._record)
 
     def observe(self, certificate_id: str, *, loss: float, is_local: bool) -> None:
         """The next audited request, in the one sequence of all workers. Withdraws the route where it is too much."""
@@ -96,6 +130,32 @@ class LiveRoute:
                 fields = {"event": "withdrawn", "task": certificate.task_name, "certificate": certificate_id}
                 _log.warning("Route %s: %s", certificate.task_name, message, extra={"fields": fields})
         self.refresh()
+
+    async def _keep_encoder(self) -> None:
+        while True:
+            await self._look_for_encoder()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _look_for_encoder(self) -> None:
+        """Load the route's encoder before a request needs it; once, and now and then where it cannot be loaded."""
+        route = self.route
+        if route is None or self._find_encoder is None or self._found == route.encoder_sha256:
+            return
+        if self.fault is not None and time.monotonic() < self._look_again_s:
+            return
+        fault = await self._find_encoder(route.encoder_sha256)
+        if self.route is not route:
+            return
+        known, self.fault = self.fault, fault
+        self._look_again_s = time.monotonic() + LOOK_AGAIN_S
+        fields = {"event": "encoder", "task": self.name, "encoder": route.encoder_sha256}
+        if fault is None:
+            self._found = route.encoder_sha256
+            if known is not None:
+                _log.info("Route %s: its encoder is loaded; it decides again.", self.name, extra={"fields": fields})
+        elif str(known) != str(fault):
+            message = "Route %s decides nothing, the large model answers: %s."
+            _log.warning(message, self.name, self.why_none, extra={"fields": fields})
 
     def _take_up(self, record: RouteRecord | None) -> str:
         """Let the route of a record decide; why not, where it may not."""

@@ -30,7 +30,7 @@ from pilotfish.models.wire.chat import CHAT
 from pilotfish.models.wire.format import NOTHING_BOUGHT, ClientRequest, encode
 from pilotfish.routing.gain import UNUSUAL_ENDING
 from pilotfish.routing.route import Route, Step
-from pilotfish.routing.signals import SAMPLED
+from pilotfish.routing.signals import SAMPLED, VERIFIER
 
 PROMPT = """\
 [Request]
@@ -41,7 +41,6 @@ PROMPT = """\
 
 Is this answer right? Reply with Yes or No."""
 
-VERIFIER = "verifier"
 FURTHER = SAMPLED | {VERIFIER}
 """The signals that take further calls."""
 
@@ -90,10 +89,11 @@ class Looks:
         heard = await asyncio.gather(*calls)
         texts = [None if answer is None else answer.text for answer, _ in heard[:n]]
         verdict = next((answer for answer, _ in heard[n:]), None)
+        if verdict is not None and (sure := probability(verdict)) is not None and self._verifier is not None:
+            tried = replace(tried, verifier=sure, verified_by=self._verifier.card.name)
         tried = replace(
             tried,
             samples=tried.samples or (() if None in texts else tuple(text for text in texts if text is not None)),
-            verifier=tried.verifier if verdict is None else probability(verdict),
             latency_s=(tried.latency_s or 0.0) + time.perf_counter() - started_s,
         )
         return replace(said, tried=tried, further=(*said.further, *(call for _, call in heard)))
@@ -136,12 +136,21 @@ def not_provided(route: Route, settings: RoutingSettings) -> str:
                 return f"the route reads {name!r}, which no live request shows"
             if step.prefix:
                 return f"the route reads {name!r}, which the first tokens of an answer do not show"
-            if name == VERIFIER and not settings.verifier:
-                return f"the route reads {name!r}, and [routing] verifier names no model"
-            if name in SAMPLED and not settings.samples:
-                return f"the route reads {name!r}, and [routing] samples is 0"
-            if name in SAMPLED and step.samples and settings.samples != step.samples:
-                return f"the route reads {name!r} of {step.samples}, and [routing] samples is {settings.samples}"
+            if why := _other_look(step, name, settings):
+                return f"the route reads {name!r}{why}"
+    return ""
+
+
+def _other_look(step: Step, name: str, settings: RoutingSettings) -> str:
+    """What a signal that takes further calls would be without, or be another signal than the one that was learnt."""
+    if name == VERIFIER and not settings.verifier:
+        return ", and [routing] verifier names no model"
+    if name == VERIFIER and step.verifier not in ("", settings.verifier):
+        return f" of {step.verifier!r}, and [routing] verifier is {settings.verifier!r}"
+    if name in SAMPLED and not settings.samples:
+        return ", and [routing] samples is 0"
+    if name in SAMPLED and step.samples not in (0, settings.samples):
+        return f" of {step.samples}, and [routing] samples is {settings.samples}"
     return ""
 
 

@@ -5,10 +5,12 @@ A client that leaves cancels the work upstream at once. Nothing here decides who
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 
-from pilotfish.core.errors import ModelFormatError, PilotfishError
+from pilotfish.core.errors import ModelFormatError, ModelTimeoutError, PilotfishError
+from pilotfish.core.messages import Answer
 from pilotfish.gateway import asgi, error_bodies, receipts
 from pilotfish.gateway.rows import Outcome, Turn
 from pilotfish.gateway.tried import MOST_BYTES, Said
@@ -40,7 +42,9 @@ async def _whole(turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
     failure: PilotfishError | None = None
     with asgi.Departure(receive) as departure:
         try:
-            answer = await turn.target.answer(turn.request)
+            answer = await (
+                turn.target.answer(turn.request) if turn.wait_s is None else _answer_in_time(turn, turn.wait_s)
+            )
         except PilotfishError as error:
             failure = error
     if departure.is_gone:
@@ -53,7 +57,39 @@ async def _whole(turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
 
 
 async def _stream(turn: Turn, receive: asgi.Receive, send: asgi.Send) -> Outcome:
-    return await _relayed(turn, turn.target.stream(turn.request), None, receive, send)
+    pieces = turn.target.stream(turn.request)
+    pieces = pieces if turn.wait_s is None else _begun_in_time(turn, pieces, turn.wait_s)
+    return await _relayed(turn, pieces, None, receive, send)
+
+
+async def _answer_in_time(turn: Turn, wait_s: float) -> Answer:
+    try:
+        async with asyncio.timeout(wait_s):
+            return await turn.target.answer(turn.request)
+    except TimeoutError as error:
+        raise _given_up(turn, wait_s) from error
+
+
+async def _begun_in_time(turn: Turn, pieces: AsyncGenerator[bytes, None], wait_s: float) -> AsyncGenerator[bytes, None]:
+    """The same pieces, where the first comes in time; the others may take as long as the model may."""
+    try:
+        try:
+            async with asyncio.timeout(wait_s):
+                first = await anext(pieces, b"")
+        except TimeoutError as error:
+            raise _given_up(turn, wait_s) from error
+        if first:
+            yield first
+        async for piece in pieces:
+            yield piece
+    finally:
+        await pieces.aclose()
+
+
+def _given_up(turn: Turn, wait_s: float) -> ModelTimeoutError:
+    if turn.routing is not None:
+        turn.routing.late.append((turn.model, wait_s))
+    return ModelTimeoutError(f"{turn.model} was given up after {wait_s:.3g} s.", model=turn.model)
 
 
 async def _relayed(

@@ -33,12 +33,12 @@ from pilotfish.gateway.routed_budget import Paid, RoutedBudget, spent
 from pilotfish.gateway.rows import Turn
 from pilotfish.gateway.tried import Asker, Call, Routing, Said, prompt_of
 from pilotfish.gateway.visit import most_usd
+from pilotfish.gateway.waits import Waits, part_of
 from pilotfish.models.base import Model
 from pilotfish.models.wire.chat import CHAT
 from pilotfish.routing.budget import Seen
 from pilotfish.routing.cascade import Decision
-from pilotfish.routing.latency import Latencies
-from pilotfish.routing.route import Choice, Route, Step
+from pilotfish.routing.route import Choice, Route
 
 MAX_BEGUN = 10_000
 """Conversations remembered with the model that began them; beyond, the oldest go on with the reference."""
@@ -74,11 +74,9 @@ class Routed:
         self.asker = Asker()
         self.looks = looks
         self.models = {name: models[name] for name in settings.models if name in models}
-        self._deadline_s = settings.deadline_s
-        self._timeout_s = settings.deadline_s or timeout_s
+        self._waits = Waits(settings.deadline_s, timeout_s)
         self._embedder = embedder
         self._begun: OrderedDict[str, str] = OrderedDict()
-        self._latencies = Latencies()
 
     @property
     def status(self) -> dict[str, Any]:
@@ -117,6 +115,7 @@ class Routed:
         if self.budget is not None:
             turn.visit = self.budget.visit(turn.visit)
         if routing.stays:
+            routing.decided_s = time.perf_counter()
             self._hand_over(turn, routing.stays, "same-model")
             return None
         turn.coin = self.live.coin
@@ -154,9 +153,12 @@ class Routed:
         return "".join(missing)
 
     def back(self, turn: Turn, reference: Model) -> None:
-        """Let the reference answer after all: a smaller model that was to answer has failed."""
+        """Let the reference answer after all: a smaller model that was to answer has failed, or was given up."""
         assert turn.routing is not None
-        turn.routing.kept = ""
+        if turn.routing.late:
+            turn.visit.settle(None, answer=None, is_answered=False)
+        turn.visit.end()
+        turn.routing.kept, turn.wait_s = "", None
         turn.decision = Decision(reason="smaller-failed")
         turn.target, turn.model, turn.price = reference, reference.card.name, reference.card.price
 
@@ -173,10 +175,11 @@ class Routed:
         if self.budget is not None and turn.decision.reason == "budget":
             self.budget.n_unpromised += 1
         if routing is not None and routing.decided_s and turn.decision.reason in _BY_REFERENCE:
-            took_s = time.perf_counter() - routing.decided_s
-            self._latencies.note((routing.route.reference, False), took_s, time.monotonic())
+            self._waits.note_reference(routing.route.reference, time.perf_counter() - routing.decided_s)
         if routing is None or not routing.kept or answer is None:
             return
+        if turn.wait_s is not None:
+            self._waits.note_relay(turn, routing.kept, routing.decided_s)
         said = [*turn.request.messages, Message(role="assistant", content=answer)]
         self._begun[_conversation(said)] = routing.kept
         while len(self._begun) > MAX_BEGUN:
@@ -199,10 +202,10 @@ class Routed:
 
     async def _cascade(self, turn: Turn, routing: Routing, ask: Ask) -> Said | None:
         route = self._affordable(turn, routing)
-        ends_s = time.perf_counter() + self._timeout_s
+        ends_s = time.perf_counter() + self._waits.most_s
         embedding = await self._embedding(route, routing.request.prompt)
-        latency_s = self._latency_s(turn, route) if self._deadline_s is not None else None
-        choice = route.first(routing.request, embedding, deadline_s=self._deadline_s, latency_s=latency_s)
+        latency_s = self._waits.cascade_s(turn, route)
+        choice = route.first(routing.request, embedding, deadline_s=self._waits.deadline_s, latency_s=latency_s)
         reason: Reason = "asked-at-once"
         said: Said | None = None
         while True:
@@ -300,19 +303,16 @@ class Routed:
     async def _ask(self, turn: Turn, place: int, ends_s: float) -> Said | None:
         """The step's answer; None where it fails, where there is no time for it, or the key may not pay for it."""
         assert turn.routing is not None
-        route, visit = turn.routing.route, turn.visit
-        step = route.steps[place]
-        left_s = ends_s - time.perf_counter()
-        # What the next model will need is kept back for it.
-        further_s = self._late_s(turn, route, place + 1)
-        limit_s = left_s / 2 if further_s is None else left_s - further_s
+        routing, visit = turn.routing, turn.visit
+        step = routing.route.steps[place]
+        limit_s = self._waits.for_step(turn, place, ends_s)
         if limit_s <= 0:
             return None
         model, said = self.models[step.model], None
         try:
             visit.reserve(step.model, turn.request.raw)
             async with asyncio.timeout(limit_s):
-                if _is_begun(turn, step):
+                if part_of(turn, step) == "beginning":
                     said = await self.asker.begin(model, turn.request, step.prefix)
                 else:
                     said = await self.asker.ask(model, turn.request)
@@ -320,29 +320,15 @@ class Routed:
                     said = await self.looks.fill(turn, model, said, reads=read_by(step), visit=visit)
         except (RequestError, PilotfishError, TimeoutError) as error:
             if isinstance(error, TimeoutError):
-                self._latencies.note((step.model, _is_begun(turn, step)), limit_s, time.monotonic())
+                self._waits.note_late(turn, step, limit_s)
+            if isinstance(error, TimeoutError) and said is None:
+                routing.late.append((step.model, limit_s))
+                visit.settle(None, answer=None, is_answered=False)
             visit.end()
             # An answer of which the further looks came too late is not known enough; what they cost is not known.
             return said and dataclasses.replace(said, further=(Call(model=said.model),))
-        self._latencies.note((step.model, _is_begun(turn, step)), said.tried.latency_s or 0.0, time.monotonic())
+        self._waits.note_step(turn, step, said)
         return said
-
-    def _late_s(self, turn: Turn, route: Route, place: int) -> float | None:
-        """The time that nine in ten of a step's answers stay within, as much of them as is read; the reference's whole
-        ones after the last step. None where neither was measured lately nor known from the outcomes."""
-        if place < len(route.steps):
-            step = route.steps[place]
-            what, stated_s = (step.model, _is_begun(turn, step)), step.cost.latency_s
-        else:
-            what, stated_s = (route.reference, False), route.steps[-1].further.latency_s
-        measured_s = self._latencies.late(what, time.monotonic())
-        return stated_s if measured_s is None else measured_s
-
-    def _latency_s(self, turn: Turn, route: Route) -> float:
-        """Until the reference has answered where every reading step was tried; inf where that is not known."""
-        places = [i for i, step in enumerate(route.steps) if step.reads_answer]
-        times = [self._late_s(turn, route, place) for place in (*places, len(route.steps))]
-        return math.fsum(math.inf if time_s is None else time_s for time_s in times)
 
     async def _leave(self, turn: Turn, said: Said) -> None:
         """Cancel a stream that is not given to the client; what has come of it was used."""
@@ -351,12 +337,14 @@ class Routed:
             turn.visit.settle(None, answer="".join(said.tried.tokens), is_answered=True)
 
     def _hand_over(self, turn: Turn, name: str, reason: Reason) -> None:
-        """Let a smaller model answer."""
+        """Let a smaller model answer; one that only the day's budget has kept is waited for: no other is paid."""
         assert turn.routing is not None
         model = self.models[name]
         turn.routing.kept = name
         turn.target, turn.model, turn.price = model, name, model.card.price
         turn.decision = Decision(reason=reason)
+        is_said = any(said.model == name for said in turn.routing.said)
+        turn.wait_s = None if is_said or reason == "budget" else self._waits.for_relay(turn, name)
 
     async def _embedding(self, route: Route, prompt: str) -> Sequence[float] | None:
         return await self._embedder.vector(prompt, route.encoder_sha256) if route.encoder_sha256 else None
@@ -373,11 +361,6 @@ def _after(route: Route, routing: Routing, said: Said, embedding: Sequence[float
         choice = Choice(model=route.reference, why="unknown")
     routing.first = routing.first or choice
     return choice
-
-
-def _is_begun(turn: Turn, step: Step) -> bool:
-    """Whether only the beginning of the step's answer is waited for."""
-    return turn.request.stream and step.prefix > 0
 
 
 def _place(route: Route, choice: Choice) -> int:

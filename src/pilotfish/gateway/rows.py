@@ -42,7 +42,8 @@ class Turn:
     else was decided. `target` is the model that answers where no specialist does, `price` what its tokens cost.
     `privacy` says what of it may leave and be written down. `named` is the model as the client named it, `begun_s` when
     a stream's reply began, on the clock of `started_s`. `routing` is what a route did, None where none was asked; then
-    `is_audited` is the route's coin, and `coin` its probability.
+    `is_audited` is the route's coin, and `coin` its probability. `wait_s` is how long the reply of a smaller model is
+    waited for that is relayed as it comes, None for as long as a model may take.
     """
 
     request_id: str
@@ -62,6 +63,7 @@ class Turn:
     begun_s: float | None = None
     routing: Routing | None = None
     coin: float = 0.0
+    wait_s: float | None = None
     time_s: float = field(default_factory=time.time)
     started_s: float = field(default_factory=time.perf_counter)
 

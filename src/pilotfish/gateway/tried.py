@@ -145,7 +145,8 @@ class Routing:
 
     `stays` names the model that goes on with a conversation; then nothing is decided. `kept` is the smaller model that
     answers, empty where the reference does. `first` is what its first look at the request said, `expected` what that
-    foretells of its cost; `raised` is the threshold that the day's budget has put in the certified one's place.
+    foretells of its cost; `late` are the models that were given up before anything of an answer came, with the seconds
+    that each was waited for; `raised` is the threshold that the day's budget has put in the certified one's place.
     `decided_s` is when it was known who answers, on the clock of `Turn.started_s`.
     """
 
@@ -158,6 +159,7 @@ class Routing:
     first: Choice | None = None
     expected: Seen | None = None
     raised: float | None = None
+    late: list[tuple[str, float]] = field(default_factory=list)
     place: int = 0
     said: list[Said] = field(default_factory=list)
     signals: dict[str, float | None] = field(default_factory=dict)
@@ -172,7 +174,9 @@ class Routing:
     @property
     def tried_usd(self) -> float | None:
         """What the answers that were not given, and the further calls about the one that was, have cost; None where
-        one cost is not known."""
+        one cost is not known, as of a model that was given up."""
+        if self.late:
+            return None
         return total([*(said.cost_usd for said in self.given_up), *(call.cost_usd for call in self.kept_further)])
 
     @property
@@ -215,6 +219,7 @@ class Routing:
             "raised": None if self.raised is None else min(self.raised, _HIGHEST),
             "expected": None if self.expected is None else _finite(self.expected),
             "prefix": self.prefix,
+            "late": [{"model": model, "waited_s": waited_s} for model, waited_s in self.late],
             "signals": used,
             "not_used": sorted(LIVE - used.keys()) if self.said else [],
             "asked": [
@@ -237,6 +242,7 @@ class Routing:
         if self.choice is None:
             return ""
         parts = [f"why={self.choice.why}"]
+        parts += [f"{model} was given up after {waited_s:.3g} s" for model, waited_s in self.late]
         if self.choice.need is not None and self.route.threshold is not None:
             sign = "<=" if self.choice.need <= self.route.threshold else ">"
             parts.append(f"need {self.choice.need:.4g} {sign} {self.route.threshold:.4g}")

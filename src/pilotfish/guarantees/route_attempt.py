@@ -30,7 +30,7 @@ from pilotfish.routing.prefix import learn_reading
 from pilotfish.routing.reader import Frozen
 from pilotfish.routing.replay import Trail, recorded, trail
 from pilotfish.routing.route import Cost, Route, Step
-from pilotfish.routing.signals import SAMPLED
+from pilotfish.routing.signals import SAMPLED, VERIFIER
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,16 +121,18 @@ def attempt_route(
 ) -> RouteAttempt:
     """The wanted route, certified or refused.
 
-    Outcomes that lack one of the models are left out. An `encoder` reads the prompts where there are enough outcomes
-    for that, as it is or after it has learnt from them. Raises `DataError` where fewer than two are left to learn from.
+    Outcomes that lack one of the models are left out, and of the proof, where the route reads a verifier, those that
+    another one has verified. An `encoder` reads the prompts where there are enough outcomes for that, as it is or after
+    it has learnt from them. Raises `DataError` where fewer than two are left to learn from.
     """
     models = wanted.models
     usable = [outcome for outcome in outcomes if all(model in outcome.tried for model in models)]
-    fit, rows = split(usable)
-    if len(fit) < 2 or not rows:
+    taught, rows = split(usable)
+    if len(taught) < 2 or not rows:
         raise DataError(
             f"{len(usable):,} outcomes have answers of all of {', '.join(models)}; that is too few to learn."
         )
+    fit = _of_one_verifier(taught, models[:-1])
     reader = _reader(fit, models, encoder, progress)
     found = [
         learn_reading(
@@ -140,6 +142,9 @@ def attempt_route(
     ]
     learnt = [one for _, one in found]
     route = _route(fit, models, found)
+    rows = [row for row in rows if route.suits(row)]
+    if not rows:
+        raise DataError("Of the outcomes that are to prove the route another verifier has verified all.")
     workload = Workload(
         id=fingerprint("route", wanted.name, *models),
         name=wanted.name or " > ".join(models),
@@ -166,7 +171,7 @@ def attempt_route(
         route=route,
         verdict=verdict,
         learnt=tuple(learnt),
-        taught=tuple(fit),
+        taught=tuple(taught),
         calibration=tuple(rows),
         encoder=files,
     )
@@ -269,6 +274,7 @@ def _route(fit: Sequence[Outcome], models: Sequence[str], learnt: Sequence[tuple
                 reads_answer=bool(gain.signals),
                 prefix=prefix if gain.signals else 0,
                 samples=_samples(fit, model) if SAMPLED.intersection(gain.signals) else 0,
+                verifier=_verifier(fit, model) if VERIFIER in gain.signals else "",
                 cost=_cost(fit, model),
                 further=_cost(fit, models[place + 1]),
             )
@@ -286,6 +292,25 @@ def _samples(outcomes: Sequence[Outcome], model: str) -> int:
     """As many further samples as most of the model's answers have."""
     counts = Counter(len(samples) for outcome in outcomes if (samples := outcome.tried[model].samples))
     return counts.most_common(1)[0][0]
+
+
+def _verifier(outcomes: Sequence[Outcome], model: str) -> str:
+    """Who has verified most of the model's answers, of those that name it; empty where none does."""
+    counts = Counter(name for outcome in outcomes if (name := outcome.tried[model].verified_by))
+    return counts.most_common(1)[0][0] if counts else ""
+
+
+def _of_one_verifier(outcomes: Sequence[Outcome], models: Sequence[str]) -> list[Outcome]:
+    """The same without what others say than the verifier of most: a signal is one model's word, or none."""
+    found = list(outcomes)
+    for model in models:
+        name = _verifier(found, model)
+        for i, outcome in enumerate(found):
+            tried = outcome.tried[model]
+            if tried.verified_by not in ("", name):
+                own = replace(tried, verifier=None, verified_by="")
+                found[i] = replace(outcome, tried={**outcome.tried, model: own})
+    return found
 
 
 def _cost(outcomes: Sequence[Outcome], model: str) -> Cost:

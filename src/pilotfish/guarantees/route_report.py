@@ -43,6 +43,8 @@ def tables(made: RouteAttempt) -> list[Table]:
         if step.reads_answer:
             read = f"The first {step.prefix} tokens of an answer decide" if step.prefix else "The whole answer decides"
             note += f" {read}."
+        if step.verifier:
+            note += f" The verifier is {step.verifier}; what another one has verified proves nothing here."
         found.append(
             Table(
                 title=f"{step.model}: signals on {len(made.taught):,} outcomes",

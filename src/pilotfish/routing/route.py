@@ -52,7 +52,8 @@ class Step:
 
     `cost` is that of its own call, `further` that of the next model's. With a `prefix` the first so many tokens of the
     answer decide, so that a stream need not be held back longer; 0 is the whole answer. `samples` are as many as the
-    gain was learnt with, 0 where it reads none.
+    gain was learnt with, 0 where it reads none; `verifier` is who said it to be right, empty where the gain reads none
+    or the outcomes do not name it.
     """
 
     model: str
@@ -60,12 +61,19 @@ class Step:
     reads_answer: bool
     prefix: int = 0
     samples: int = 0
+    verifier: str = ""
     cost: Cost = field(default_factory=Cost)
     further: Cost = field(default_factory=Cost)
 
     def seen(self, tried: Tried) -> Tried:
         """What of an answer decides, however much of it is known."""
-        return tried.begun(self.prefix) if self.prefix else tried
+        if self.prefix:
+            return tried.begun(self.prefix)
+        return tried if self.suits(tried) else dataclasses.replace(tried, verifier=None, verified_by="")
+
+    def suits(self, tried: Tried) -> bool:
+        """Whether nobody but the step's verifier was asked about an answer; one that is not named may be it."""
+        return not self.verifier or tried.verified_by in ("", self.verifier)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +119,11 @@ class Route:
     def encoder_sha256(self) -> str:
         """The encoder whose embeddings the route reads, by its hash; empty where it reads none."""
         return next((step.gain.heads.encoder_sha256 for step in self.steps if step.gain.heads is not None), "")
+
+    def suits(self, outcome: Outcome) -> bool:
+        """Whether the answers of an outcome were verified by whom the route reads, so that it says something of it."""
+        tried = [(step, outcome.tried.get(step.model)) for step in self.steps]
+        return all(one is None or step.suits(one) for step, one in tried)
 
     def need(
         self, place: int, outcome: Outcome, tried: Tried | None = None, embedding: Sequence[float] | None = None
@@ -174,6 +187,9 @@ class Route:
         """The first model from `place` on that is tried for its answer, or is enough by the prompt alone."""
         need: float | None = None
         for i in range(place, len(self.steps)):
+            if self.steps[i].gain.heads is not None and embedding is None:
+                # Whatever it answered, nothing could be told of it.
+                return Choice(model=self.reference, why="unknown")
             if self.steps[i].reads_answer:
                 return Choice(model=self.steps[i].model, why="kept", need=need)
             need = self.need(i, outcome, None, embedding)
@@ -192,6 +208,7 @@ class Route:
                 # Left out where there is none, so that routes from before keep their ids, and with them certificates.
                 **({"prefix": step.prefix} if step.prefix else {}),
                 **({"samples": step.samples} if step.samples else {}),
+                **({"verifier": step.verifier} if step.verifier else {}),
                 "cost": dataclasses.asdict(step.cost),
                 "further": dataclasses.asdict(step.further),
                 "gain": step.gain.to_json(),
@@ -219,6 +236,7 @@ class Route:
                     reads_answer=step["reads_answer"],
                     prefix=step.get("prefix", 0),
                     samples=step.get("samples", 0),
+                    verifier=step.get("verifier", ""),
                     cost=Cost(**step["cost"]),
                     further=Cost(**step["further"]),
                     gain=Gain.from_json(step["gain"]),

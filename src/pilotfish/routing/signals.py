@@ -213,6 +213,9 @@ def verifier(_: Outcome, tried: Tried) -> float | None:
     return None if tried.verifier is None else 1.0 - tried.verifier
 
 
+VERIFIER = "verifier"
+"""The signal that reads what a verifier says: that depends on which model it is."""
+
 SIGNALS: tuple[Signal, ...] = (
     Signal("mean logprob", "free", mean_logprob),
     Signal("least logprob", "free", least_logprob),
@@ -233,7 +236,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("fails tests", "process", fails_tests),
     Signal("samples disagree", "model", disagreement),
     Signal("samples spread", "model", spread),
-    Signal("verifier", "model", verifier),
+    Signal(VERIFIER, "model", verifier),
 )
 """Every signal, the cheapest first."""
 

@@ -1,7 +1,7 @@
 """From a home folder to the objects of the store: the only place that knows the names of its files.
 
     HOME/log.db  HOME/spool/  HOME/registry.db  HOME/usage/  HOME/embeddings.safetensors
-    HOME/specialists/.tuning/  HOME/answers/ (`answer_sources.py`)  HOME/encoders/
+    HOME/specialists/.tuning/  HOME/answers/ (`answer_sources.py`)  HOME/encoders/  HOME/adopting.lock
 
 The folder is created readable by its owner only, since the log holds what people wrote. Each function raises
 `StoreError` where the folder cannot be used or was written by a newer version.
@@ -10,11 +10,13 @@ The folder is created readable by its owner only, since the log holds what peopl
 from __future__ import annotations
 
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from pilotfish.core.errors import StoreError
 from pilotfish.store.spool import Spool
 from pilotfish.store.sqlite_by_hand import SqliteByHand
+from pilotfish.store.sqlite_file import file_lock
 from pilotfish.store.sqlite_import import Importer, import_spool
 from pilotfish.store.sqlite_keys import SqliteKeys
 from pilotfish.store.sqlite_log import SqliteLog
@@ -50,7 +52,17 @@ def tuning(specialists: Path) -> Path:
 
 def encoder(home: Path, sha256: str) -> Path:
     """Where the own encoder of an adopted route stands, by its hash."""
-    return home / "encoders" / sha256[:16]
+    return encoders(home) / sha256[:16]
+
+
+def encoders(home: Path) -> Path:
+    """The folder of all of these."""
+    return home / "encoders"
+
+
+def adopting(home: Path) -> AbstractContextManager[None]:
+    """Held while a route is adopted: else the encoder of one could go as unused before that route is known."""
+    return file_lock(home / "adopting.lock")
 
 
 def open_writer(home: Path) -> Spool:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pilotfish.routing.latency import FEWEST, KEEP_S, Latencies, late
+from pilotfish.routing.latency import FEWEST, KEEP_S, LEAST_S, TIMES, UNKNOWN_S, Latencies, late, patience_s
 
 
 def test_nine_in_ten_stay_within() -> None:
@@ -20,3 +20,9 @@ def test_only_what_was_measured_lately_counts_and_only_where_it_is_enough() -> N
     assert found.late("big", float(FEWEST)) is None
     # A model that was too slow is not asked any more, and would be thought slow for ever.
     assert found.late("small", KEEP_S + FEWEST) is None
+
+
+def test_patience_is_so_many_times_what_answers_take_within_bounds() -> None:
+    assert patience_s(None) == UNKNOWN_S
+    assert patience_s(0.01) == LEAST_S
+    assert patience_s(30.0) == TIMES * 30.0

@@ -109,9 +109,7 @@ def alarms(running: Running, since_s: float, n_gaps: int) -> list[str]:
         n_open = sum(bool(server["is_open"]) for server in servers)
         if n_open:
             found.append(f"{model}: {n_open} of {len(servers)} servers are left alone after failures")
-    for name, error in running.tasks.not_loaded().items():
-        said = f"{name}: its specialist cannot be loaded, so the large model answers everything. {error}"
-        found.append(f"{said} Once that is mended, demote and promote the task, or start the gateway again")
+    found += _not_loaded(running)
     names = {}
     for live in running.tasks.all():
         names[live.record.task_id] = live.record.name
@@ -124,4 +122,15 @@ def alarms(running: Running, since_s: float, n_gaps: int) -> list[str]:
             found.append(f"{names.get(event.task_id, event.task_id)}, {words.moment(event.time_s)}: {event.message}")
     if running.learner.status["last_error"]:
         found.append(f"Learning failed: {running.learner.status['last_error']}")
+    return found
+
+
+def _not_loaded(running: Running) -> list[str]:
+    found = []
+    for name, error in running.tasks.not_loaded().items():
+        said = f"{name}: its specialist cannot be loaded, so the large model answers everything. {error}"
+        found.append(f"{said} Once that is mended, demote and promote the task, or start the gateway again")
+    route = running.answerers.routed.live
+    if route.fault is not None:
+        found.append(f"Open requests: the large model answers them all, since {route.why_none}")
     return found

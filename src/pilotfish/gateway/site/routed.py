@@ -56,7 +56,12 @@ def steps(row: RequestRow) -> list[Step]:
     if not row.route:
         return []
     said = _objects.decode(row.route)
-    found = []
+    found = [
+        Step(
+            f"{late['model']} was given up", f"after {words.duration(late['waited_s'])} without an answer", is_yes=False
+        )
+        for late in said.get("late", ())
+    ]
     for asked in said["asked"]:
         part = "" if asked.get("is_whole", True) else ", ended before its answer was whole"
         latency_s, usd = asked["latency_s"], asked["cost_usd"]
@@ -81,13 +86,13 @@ def in_force(live: LiveRoute, margin: float | None) -> Html | None:
     """What may decide about open requests, None where no margin is stated for them."""
     if margin is None:
         return None
-    certificate = live.certificate
-    if live.route is None or certificate is None:
+    route, certificate = live.route, live.certificate
+    if live.why_none or route is None or certificate is None:
         return element("p", f"Open requests go to the large model: {live.why_none}. {live.status['audits'] or ''}")
     claim = certificate.claim
     return element(
         "p",
-        f"Open requests are decided on by the route {' > '.join(live.route.models)}, which loses at most "
+        f"Open requests are decided on by the route {' > '.join(route.models)}, which loses at most "
         f"{100 * claim.max_risk:g} points against always asking the large model, with {100 * claim.confidence:g} % "
         f"confidence. {live.status['audits'] or 'Nothing of it was audited yet.'}",
     )
