@@ -53,9 +53,9 @@ def latency_line() -> str:
 
 def export_lines() -> list[str]:
     """The table rows and the sentence of the page on exported specialists."""
-    found = newest("export")
+    found, page = newest("export"), newest("export_web")
     first, full = found["starts"]
-    alike, page = found["alike"], found["browser"]
+    alike = found["alike"]
 
     def start(row: dict[str, Any]) -> str:
         return f"{row['first_answer_s']:.2f} s ({row['fastest_s']:.2f} the fastest; {row['cpu_s']:.2f} CPU-s)"
@@ -66,8 +66,9 @@ def export_lines() -> list[str]:
         f"| first answer, by the n-grams | {start(first)} | 0.5 s |",
         f"| first answer, with the encoder | {start(full)} | 0.5 s |",
         f"| alike to the last bit | {alike['alike_to_the_last_bit']:,} of {alike['texts']:,} texts | all |",
-        f"Of {page['texts']} texts, {page['same_answer']} got the same answer in Chromium and {page['same_decision']} "
-        f"the same decision; certainty differed by {page['largest_difference_of_certainty']:.3f} at most, scope by "
+        f"Of {page['texts']:,} texts, all read by the encoder, {page['same_answer']:,} got the same answer in "
+        f"Chromium, {page['same_decision']:,} the same decision and {page['same_scores']:,} the same scores; certainty "
+        f"differed by {page['largest_difference_of_certainty']:.3f} at most, scope by "
         f"{page['largest_difference_of_scope']:.3f}.",
     ]
 

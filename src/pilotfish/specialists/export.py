@@ -61,8 +61,8 @@ the promise. Nothing here audits it: where the texts may change with time, let a
 
 _WEB_README = """
 In a browser: serve this folder (`python -m http.server --bind 127.0.0.1`) and open it. The page loads nothing from
-elsewhere. Its scores differ a little from those of `{runner}`, since WebAssembly rounds int8 products otherwise; near a
-threshold the decision may differ. What was certified is what `{runner}` computes.
+elsewhere. Its scores differ a little from those of `{runner}` on some texts, since WebAssembly rounds floating-point
+numbers otherwise; near a threshold the decision may differ. What was certified is what `{runner}` computes.
 """
 
 

@@ -4,7 +4,8 @@
 //     const answer = await open();           // loads the files beside this one
 //     await answer("where is my parcel?");   // {decision: "serve", answer: ...} or {decision: "defer", guess: ...}
 //
-// Scores are those of answer.py to within about 0.02: processors round int8 products in other ways than WebAssembly does.
+// Scores are those of answer.py to within about 0.02. Integers are multiplied exactly everywhere, but WebAssembly rounds the
+// last bits of floating-point numbers otherwise, and now and then one falls to the next of int8's 255 steps.
 
 const SPLIT = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/u; // Python's str.split
 const WORD = /[\p{L}\p{N}_]+/gu; // Python's \w+
