@@ -15,6 +15,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A suite that was started in the background ignores Ctrl-C, and so would every command that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    # As the Makefile and the command line have it: the threads of two workers would wait for each other.
+    os.environ.setdefault(name, "1")
+
 MEMORY = Path("/dev/shm")
 if "PYTEST_DEBUG_TEMPROOT" not in os.environ and os.access(MEMORY, os.W_OK):
     # Homes of tests lie in memory where a system has it: each commit waits for its disk otherwise, some 4 ms.
