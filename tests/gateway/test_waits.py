@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from pilotfish.models.breaker import N_FAILURES
 from pilotfish.routing import latency
 from tools.command_line import CommandLine
 from tools.keyed import make_key, used
-from tools.routed import HI, SURE, ask, content, routed
+from tools.routed import HI, SURE, ask, content, routed, status
 from tools.routes import adopt, route
 from tools.upstream import Asked, Reply
 
@@ -116,3 +117,52 @@ def test_what_only_the_budget_has_kept_is_waited_for(home: Path, least_s: float)
     with routed(home, [Reply(text="from small", delay_s=2 * least_s)], routing={"usd_per_day": 1e-9}) as (place, _):
         _, headers, data = ask(place)
         assert (content(data), headers["x-pilotfish-reason"]) == ("from small", "budget")
+
+
+@pytest.mark.parametrize("reads_answer", [True, False])
+def test_one_that_hangs_again_and_again_is_left_alone_until_it_answers(
+    home: Path, monkeypatch: pytest.MonkeyPatch, reads_answer: bool, capsys: Any
+) -> None:
+    monkeypatch.setattr(latency, "LEAST_S", 0.1)
+    adopt(home, route(reads_answer=reads_answer, own_s=0.01))
+    is_mended = threading.Event()
+    with routed(home, lambda _: SURE if is_mended.is_set() else HANGS) as (place, server):
+        said = [ask(place)[1]["x-pilotfish-route"] for _ in range(N_FAILURES)]
+        assert all("small was given up" in one for one in said)
+        assert status(place)["left_alone"] == ["small"]
+        n, route_said = N_FAILURES, ""
+        while "small is left alone" not in route_said:  # in the first second, unless the machine is slow
+            n_asked, n = len(server.asked), n + 1
+            _, headers, data = ask(place)
+            route_said = headers["x-pilotfish-route"]
+            assert (content(data), headers["x-pilotfish-reason"]) == ("from big", "smaller-failed")
+        assert len(server.asked) == n_asked
+        row = place.rows(n)[-1]
+        assert row.tried_usd == 0.0
+        is_mended.set()
+        monkeypatch.setattr(latency, "LEAST_S", 60.0)
+        connection = HTTPConnection("127.0.0.1", place.port, timeout=120)
+        connection.request("GET", f"/requests/{row.request_id}")
+        assert "small was left alone" in connection.getresponse().read().decode()
+        connection.close()
+        while content(ask(place)[2]) != "from small":
+            time.sleep(0.05)
+        assert status(place)["left_alone"] == []
+    assert "did not ask small" in CommandLine(capsys)("explain", row.request_id, "--home", home).out
+
+
+def test_a_conversation_does_not_wait_for_one_that_is_left_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adopt(home, route(own_s=0.01))
+
+    def script(asked: Asked) -> Reply:
+        return SURE if asked.json["messages"][0]["content"] == "first" else HANGS
+
+    with routed(home, script) as (place, server):
+        first = [{"role": "user", "content": "first"}]
+        rows = [*first, {"role": "assistant", "content": content(ask(place, first)[2])}, *HI]
+        monkeypatch.setattr(latency, "LEAST_S", 0.1)
+        for _ in range(N_FAILURES):
+            ask(place)
+        n_asked = len(server.asked)
+        assert content(ask(place, rows)[2]) == "from big"
+        assert len(server.asked) == n_asked

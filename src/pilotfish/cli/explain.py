@@ -105,6 +105,8 @@ def _route(row: RequestRow) -> list[str]:
         lines.append(f"decided on the first {said['prefix']} tokens")
     for late in said.get("late", ()):
         lines.append(f"gave up {late['model']} after {late['waited_s']:.3g} s: nothing had come of its answer")
+    if said.get("left_alone"):
+        lines.append(f"did not ask {said['left_alone']}: it had been given up several times in a row")
     for asked in said["asked"]:
         cost = "unknown" if asked["cost_usd"] is None else f"${asked['cost_usd']:.6f}"
         ended = "" if asked.get("is_whole", True) else ", ended before its answer was whole"

@@ -80,8 +80,9 @@ class Routed:
 
     @property
     def status(self) -> dict[str, Any]:
-        """What is in force, or why nothing is; and the day's budget, None where there is none."""
-        return {**self.live.status, "budget": None if self.budget is None else self.budget.status(self.certified)}
+        """What is in force, or why nothing is; models left alone; and the day's budget, None where there is none."""
+        budget = None if self.budget is None else self.budget.status(self.certified)
+        return {**self.live.status, "left_alone": self._waits.left_alone, "budget": budget}
 
     @property
     def certified(self) -> float | None:
@@ -109,7 +110,7 @@ class Routed:
             return None
         if turn.request.has_begun:
             routing.stays = self._begun.get(_conversation(turn.request.messages), "")
-            if routing.stays not in self.models:
+            if routing.stays not in self.models or not self._waits.admits(routing.stays):
                 return None
         turn.routing = routing
         if self.budget is not None:
@@ -121,7 +122,7 @@ class Routed:
         turn.coin = self.live.coin
         turn.is_audited = random.random() < self.live.coin and self._can_audit(turn)
         with asgi.Departure(receive) as departure:
-            said = await self._cascade(turn, routing, self._ask)
+            said = await self._cascade(turn, routing, self._ask, self._waits.admits)
         self._foretell(turn, routing)
         routing.decided_s = time.perf_counter()
         routing.is_left = departure.is_gone
@@ -149,13 +150,14 @@ class Routed:
 
         if routing is not None:
             turn.routing = routing
-            await self._cascade(turn, routing, known)
+            await self._cascade(turn, routing, known, lambda _model: True)
         return "".join(missing)
 
     def back(self, turn: Turn, reference: Model) -> None:
         """Let the reference answer after all: a smaller model that was to answer has failed, or was given up."""
         assert turn.routing is not None
         if turn.routing.late:
+            self._waits.given_up(turn.model)
             turn.visit.settle(None, answer=None, is_answered=False)
         turn.visit.end()
         turn.routing.kept, turn.wait_s = "", None
@@ -200,7 +202,7 @@ class Routed:
             request=Outcome(request_id=turn.request_id, prompt=prompt, tried={}),
         )
 
-    async def _cascade(self, turn: Turn, routing: Routing, ask: Ask) -> Said | None:
+    async def _cascade(self, turn: Turn, routing: Routing, ask: Ask, admits: Callable[[str], bool]) -> Said | None:
         route = self._affordable(turn, routing)
         ends_s = time.perf_counter() + self._waits.most_s
         embedding = await self._embedding(route, routing.request.prompt)
@@ -217,11 +219,13 @@ class Routed:
                 break
             routing.choice, routing.place = choice, _place(route, choice)
             step = route.steps[routing.place]
-            if not step.reads_answer:
+            is_admitted = admits(step.model)
+            if is_admitted and not step.reads_answer:
                 self._hand_over(turn, step.model, routing.reason)
                 return None
-            said = await ask(turn, routing.place, ends_s)
+            said = await ask(turn, routing.place, ends_s) if is_admitted else None
             if said is None:
+                routing.left_alone = "" if is_admitted else step.model
                 routing.choice = Choice(model=route.reference, why="unknown")
                 turn.decision = Decision(reason="smaller-failed")
                 return None
@@ -323,6 +327,7 @@ class Routed:
                 self._waits.note_late(turn, step, limit_s)
             if isinstance(error, TimeoutError) and said is None:
                 routing.late.append((step.model, limit_s))
+                self._waits.given_up(step.model)
                 visit.settle(None, answer=None, is_answered=False)
             visit.end()
             # An answer of which the further looks came too late is not known enough; what they cost is not known.

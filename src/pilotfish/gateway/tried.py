@@ -146,8 +146,9 @@ class Routing:
     `stays` names the model that goes on with a conversation; then nothing is decided. `kept` is the smaller model that
     answers, empty where the reference does. `first` is what its first look at the request said, `expected` what that
     foretells of its cost; `late` are the models that were given up before anything of an answer came, with the seconds
-    that each was waited for; `raised` is the threshold that the day's budget has put in the certified one's place.
-    `decided_s` is when it was known who answers, on the clock of `Turn.started_s`.
+    that each was waited for, and `left_alone` one that was not asked since that had happened too often; `raised` is the
+    threshold that the day's budget has put in the certified one's place. `decided_s` is when it was known who answers,
+    on the clock of `Turn.started_s`.
     """
 
     route: Route
@@ -160,6 +161,7 @@ class Routing:
     expected: Seen | None = None
     raised: float | None = None
     late: list[tuple[str, float]] = field(default_factory=list)
+    left_alone: str = ""
     place: int = 0
     said: list[Said] = field(default_factory=list)
     signals: dict[str, float | None] = field(default_factory=dict)
@@ -220,6 +222,7 @@ class Routing:
             "expected": None if self.expected is None else _finite(self.expected),
             "prefix": self.prefix,
             "late": [{"model": model, "waited_s": waited_s} for model, waited_s in self.late],
+            "left_alone": self.left_alone,
             "signals": used,
             "not_used": sorted(LIVE - used.keys()) if self.said else [],
             "asked": [
@@ -243,6 +246,8 @@ class Routing:
             return ""
         parts = [f"why={self.choice.why}"]
         parts += [f"{model} was given up after {waited_s:.3g} s" for model, waited_s in self.late]
+        if self.left_alone:
+            parts.append(f"{self.left_alone} is left alone for a moment: it was given up several times in a row")
         if self.choice.need is not None and self.route.threshold is not None:
             sign = "<=" if self.choice.need <= self.route.threshold else ">"
             parts.append(f"need {self.choice.need:.4g} {sign} {self.route.threshold:.4g}")

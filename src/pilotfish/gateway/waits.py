@@ -2,19 +2,25 @@
 
 With a deadline it gets what leaves the reference its own time. Without one it is given up after so many times what its
 own answers take (`routing/latency.py`), so that one that hangs does not hold a request for as long as a model may.
-Either way only until something was sent to the client; then the reference answers.
+Either way only until something was sent to the client; then the reference answers. One that was given up several times
+in a row is left alone for a moment: each request would be held up by it.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
+from collections import defaultdict
 from typing import Literal
 
 from pilotfish.gateway.rows import Turn
 from pilotfish.gateway.tried import Said
+from pilotfish.models.breaker import Breaker
 from pilotfish.routing.latency import Latencies, patience_s
 from pilotfish.routing.route import Route, Step
+
+_log = logging.getLogger(__name__)
 
 Part = Literal["whole", "beginning", "first byte"]
 """How much of an answer is waited for: all of it, the tokens that decide, or what is relayed at once."""
@@ -29,6 +35,25 @@ class Waits:
         self.most_s = deadline_s or timeout_s
         self._taken = Latencies()
         self._answered = Latencies()
+        self._breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
+
+    @property
+    def left_alone(self) -> list[str]:
+        """The smaller models that are not waited for now."""
+        return sorted(model for model, breaker in self._breakers.items() if breaker.is_open)
+
+    def admits(self, model: str) -> bool:
+        """Whether a smaller model is waited for. Of one that is left alone True stands for one probe."""
+        return self._breakers[model].admits()
+
+    def given_up(self, model: str) -> None:
+        """A smaller model was given up before anything of its answer came."""
+        breaker = self._breakers[model]
+        was_open = breaker.is_open
+        breaker.failed()
+        if breaker.is_open and not was_open:
+            fields = {"event": "left-alone", "model": model}
+            _log.warning("%s was given up several times in a row and is left alone.", model, extra={"fields": fields})
 
     def for_step(self, turn: Turn, place: int, ends_s: float) -> float:
         """Seconds that a step is waited for, so that what comes after it can end at a moment of `time.perf_counter`."""
@@ -59,6 +84,7 @@ class Waits:
 
     def note_step(self, turn: Turn, step: Step, said: Said) -> None:
         """A step has answered."""
+        self._came(step.model)
         took_s, what, now_s = said.tried.latency_s or 0.0, (step.model, part_of(turn, step)), time.monotonic()
         self._taken.note(what, took_s, now_s)
         self._answered.note(what, took_s, now_s)
@@ -70,12 +96,19 @@ class Waits:
 
     def note_relay(self, turn: Turn, model: str, began_s: float) -> None:
         """A smaller model's reply was relayed, of which nothing had been heard at a moment of `time.perf_counter`."""
+        self._came(model)
         until_s = time.perf_counter() if turn.begun_s is None else turn.begun_s
         self._answered.note((model, _relayed(turn)), until_s - began_s, time.monotonic())
 
     def note_reference(self, model: str, took_s: float) -> None:
         """The reference has answered."""
         self._taken.note((model, "whole"), took_s, time.monotonic())
+
+    def _came(self, model: str) -> None:
+        breaker = self._breakers[model]
+        if breaker.is_open:
+            _log.info("%s answers again.", model, extra={"fields": {"event": "back", "model": model}})
+        breaker.succeeded()
 
     def _left_s(self, ends_s: float, further_s: float | None) -> float:
         """What the next model will need is kept back for it; half of the time where that is not known."""

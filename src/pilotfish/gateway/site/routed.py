@@ -62,6 +62,8 @@ def steps(row: RequestRow) -> list[Step]:
         )
         for late in said.get("late", ())
     ]
+    if said.get("left_alone"):
+        found.append(Step(f"{said['left_alone']} was left alone", "given up several times in a row", is_yes=False))
     for asked in said["asked"]:
         part = "" if asked.get("is_whole", True) else ", ended before its answer was whole"
         latency_s, usd = asked["latency_s"], asked["cost_usd"]
