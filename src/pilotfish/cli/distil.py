@@ -99,7 +99,7 @@ def command(
     elif as_json:
         output.print_json(_rows(outcomes))
     else:
-        _print(outcomes)
+        _print(outcomes, is_due=due)
     return 0 if due or any(isinstance(outcome.verdict, Certificate) for outcome in outcomes) else 1
 
 
@@ -250,14 +250,16 @@ def _suspects(settings: Settings, name: str | None, as_json: bool) -> int:
     return 0
 
 
-def _print(outcomes: Sequence[Outcome]) -> None:
+def _print(outcomes: Sequence[Outcome], *, is_due: bool) -> None:
     for outcome in outcomes:
         verdict = outcome.verdict
         said = output.promise(verdict) if isinstance(verdict, Certificate) else f"not certified. {verdict.message}"
         kept = "" if outcome.is_adopted or not isinstance(verdict, Certificate) else " The one in force stays."
         click.echo(f"{outcome.task.name}: {said}{kept} ({outcome.n_known:,} answers, {outcome.seconds:.1f} s)")
-    if not outcomes:
+    if not outcomes and is_due:
         click.echo("No task is due.")
+    elif not outcomes:
+        click.echo("Nothing was attempted: its specialist serves. One that answers more is proven on later requests.")
 
 
 def _json_line(stage: str, done: int, total: int) -> None:

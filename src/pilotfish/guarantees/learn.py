@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from pilotfish.config.settings import ConsistencySettings
 from pilotfish.core.certificate import Certificate, Claim, Refusal
+from pilotfish.core.errors import SpecialistError
 from pilotfish.core.example import Example
 from pilotfish.core.task import Task
 from pilotfish.guarantees.advance import Workshop, advance, n_drawn, replaces
 from pilotfish.guarantees.known import known_examples, own_examples
 from pilotfish.guarantees.new_answers import NewAnswers, Serving, answerable, new_since, untaught
 from pilotfish.guarantees.pace import Pace
+from pilotfish.specialists import load
 from pilotfish.specialists.card import read_folder
 from pilotfish.store.base import Event, TaskRecord
 from pilotfish.store.home import Home
@@ -187,12 +189,22 @@ def _write_beside(certificate: Certificate, specialist: Path) -> None:
 
 
 def _serving(home: Home, workshop: Workshop, due: _Due) -> Serving | None:
-    """What serves; nothing does where a stricter promise, or another standard, is asked for than the one in force."""
+    """What serves; nothing does where a stricter promise, or another standard, is asked for than the one in force, or
+    where its specialist cannot be loaded."""
     record = due.record
     certificate = home.registry.certificate(record.certificate_id) if record.mode == "serve" else None
     if certificate is None or not certificate.keeps(workshop.claim, workshop.n_votes):
         return None
-    return Serving(certificate=certificate, new=due.new)
+    return Serving(certificate=certificate, new=due.new) if _is_loadable(workshop, certificate) else None
+
+
+def _is_loadable(workshop: Workshop, certificate: Certificate) -> bool:
+    """Whether a certified specialist can be loaded: not one that is missing, damaged, or learnt on another encoder."""
+    try:
+        load.of(read_folder(workshop.folder / certificate.artefact_sha256[:16]), workshop.encoder)
+    except SpecialistError:
+        return False
+    return True
 
 
 def _tell(home: Home, record: TaskRecord, kind: str, message: str, details: dict[str, Any]) -> None:

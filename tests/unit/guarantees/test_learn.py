@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -168,6 +169,24 @@ def test_a_stricter_promise_replaces_the_one_in_force(place, encoder):
     assert isinstance(strict.verdict, Certificate)
     assert strict.is_adopted
     assert place.registry.task(TASK_ID).certificate_id == strict.verdict.id
+
+
+@pytest.mark.parametrize("is_missing", [True, False])
+def test_one_that_cannot_be_loaded_serves_nothing_and_is_learnt_anew_when_asked_for(place, encoder, is_missing):
+    """Else nothing could answer more than the certificate says that it does: a task whose encoder was built anew would
+    stay with the large model."""
+    place = _log(place, sentences(400))
+    (first,) = _learn(place, encoder)
+    assert first.is_adopted
+    if is_missing:
+        shutil.rmtree(place.specialists / first.verdict.artefact_sha256[:16])
+    else:
+        # The settings name none any more, so the one that it was learnt on is another.
+        encoder = None
+    (again,) = _learn(place, encoder, only=TASK_ID)
+    assert isinstance(again.verdict, Certificate)
+    assert (again.is_adopted, again.verdict.attempt) == (True, 2)
+    assert place.registry.task(TASK_ID).certificate_id == again.verdict.id
 
 
 def test_while_serving_a_better_specialist_is_proven_on_later_rows(place, encoder):
