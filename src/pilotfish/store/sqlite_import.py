@@ -23,7 +23,7 @@ import msgspec
 
 from pilotfish.core.errors import StoreError
 from pilotfish.core.log_row import AuditRow, GradeRow, InstructionsRow, RepeatRow, RequestRow, TriedRow
-from pilotfish.store import sqlite_periods, sqlite_route_sums
+from pilotfish.store import sqlite_periods
 from pilotfish.store.spool import GapRow, finished_lines, is_being_written, segments
 from pilotfish.store.sqlite_file import connect, file_lock, transaction, translated
 from pilotfish.store.sqlite_log import (
@@ -157,7 +157,6 @@ def _store(connection: sqlite3.Connection, lines: Sequence[bytes]) -> int:
     known = sqlite_periods.last_rows(connection)
     n = {kind: _put(connection, kind, rows) for kind, rows in batches.items()}
     sqlite_periods.add_since(connection, known)
-    sqlite_route_sums.add_since(connection, known)
     return sum(n.values()) - n[GapRow]
 
 

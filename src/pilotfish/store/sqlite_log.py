@@ -130,6 +130,7 @@ MIGRATIONS = (
     sqlite_periods.MIGRATION,
     sqlite_periods.BY_MODEL,
     sqlite_route_sums.MIGRATION,
+    sqlite_route_sums.BY_TRIGGER,
 )
 
 REQUEST_COLUMNS = tuple(item.name for item in dataclasses.fields(RequestRow))

@@ -1,8 +1,8 @@
 """What happened in each hour under a route, and what finding out about routes cost: by kind of call and model.
 
-Kept beside the sums of `sqlite_periods.py`, which tell models apart and not reasons. Requests and audits are added by
-the importer in its own transaction; smaller models' further answers and judges' grades, which may be written twice, by
-triggers. It holds numbers only: what a route has saved is estimated by who reads it.
+Kept beside the sums of `sqlite_periods.py`, which tell models apart and not reasons. Triggers add all of it, so that
+none is missing where a gateway of an earlier version still imports into the log. It holds numbers only: what a route
+has saved is estimated by who reads it.
 """
 
 from __future__ import annotations
@@ -76,12 +76,11 @@ _TRIED = _Source(
     kind="CASE @purpose WHEN 'audit' THEN 'pair' ELSE @purpose END",
     model="@model",
     counted="@status != 0",
-    usd="@paid_usd",
+    # What was collected is paid for itself; an earlier version writes no more of it than its cost.
+    usd="CASE @purpose WHEN 'collect' THEN @cost_usd ELSE @paid_usd END",
 )
 _GRADES = _Source(table="grades", kind="'judge'", model="''", counted="@source = 'judge'", is_whole="true")
 _SOURCES = (_REQUESTS, _AUDITS, _TRIED, _GRADES)
-
-_SINCE = (_REQUESTS.add("rowid > ?"), _AUDITS.add("rowid > ?"))
 
 _KEPT = "time_s >= (SELECT min(time_s) FROM requests)"
 """Pruning leaves what was tried and graded, without texts; the sums of its hours went with the requests."""
@@ -94,7 +93,8 @@ _HEARD = """
             ELSE max(0.0, tried.cost_usd - json_extract(heard.value, '$.cost_usd'))
         END
         FROM requests LEFT JOIN json_each(iif(json_valid(route), route, '{}'), '$.asked') AS heard
-            ON json_extract(heard.value, '$.model') = tried.model AND json_extract(heard.value, '$.is_whole')
+            ON json_extract(heard.value, '$.model') = tried.model
+            AND coalesce(json_extract(heard.value, '$.is_whole'), true)
         WHERE requests.request_id = tried.request_id
     ) WHERE purpose = 'audit'
 """
@@ -121,10 +121,17 @@ MIGRATION = ";\n".join(
 )
 
 
-def add_since(connection: sqlite3.Connection, rows: tuple[int, int]) -> None:
-    """Add the requests and audits that were inserted after these row numbers, in the same transaction."""
-    for sql, row in zip(_SINCE, rows, strict=True):
-        connection.execute(sql, (row,))
+BY_TRIGGER = ";\n".join(
+    (
+        "DROP TRIGGER sum_tried",
+        "DROP TRIGGER sum_tried_answer",
+        _TRIED.trigger("sum_tried", "INSERT"),
+        _TRIED.trigger("sum_tried_answer", "UPDATE", "old.status = 0"),
+        _REQUESTS.trigger("sum_request", "INSERT"),
+        _AUDITS.trigger("sum_audit", "INSERT"),
+    )
+)
+"""Until then the importer added requests and audits: one of an earlier version did not."""
 
 
 def forget_before(connection: sqlite3.Connection, before_s: float) -> None:

@@ -25,9 +25,12 @@ TABLES = {RequestRow: "requests", AuditRow: "audits", TriedRow: "tried", GradeRo
 HOUR_S = 3600.0
 
 
-def asked(*heard: tuple[str, float | None, bool]) -> str:
-    """What a row holds of a route, as far as sums look at it."""
-    said = [{"model": model, "cost_usd": usd, "is_whole": is_whole} for model, usd, is_whole in heard]
+def asked(*heard: tuple[str, float | None, bool | None]) -> str:
+    """What a row holds of a route, as far as sums look at it; the first versions wrote of whole answers alone."""
+    said = [
+        {"model": model, "cost_usd": usd} | ({} if is_whole is None else {"is_whole": is_whole})
+        for model, usd, is_whole in heard
+    ]
     return json.dumps({"route": "abc", "asked": said})
 
 
@@ -69,7 +72,8 @@ def some_rows(n: int) -> list[LogRow]:
             rows.append(tried_row(name, purpose="audit", paid_usd=source.choice(costs), **later))
         if source.random() < 0.4:
             pending = tried_row(name, model="middle", time_s=time_s, status=0, cost_usd=None)
-            rows += [pending, dataclasses.replace(pending, status=200, paid_usd=source.choice(costs))]
+            paid_usd = source.choice(costs)
+            rows += [pending, dataclasses.replace(pending, status=200, cost_usd=paid_usd, paid_usd=paid_usd)]
             rows.append(grade_row(name, source="judge", time_s=time_s + 9, cost_usd=source.choice(costs)))
             rows.append(grade_row(name, source="feedback", time_s=time_s + 9))
     return [*rows, local_row("local"), audit_row("local", task_id="t", cost_usd=1.0), repeat_row("local")]
@@ -134,20 +138,39 @@ def test_a_grade_that_is_given_again_was_paid_again(tmp_path: Path) -> None:
     assert (by_kind(log)["judge"].n, by_kind(log)["judge"].usd) == (2, 0.5)
 
 
-def test_a_line_from_before_it_was_known_what_a_row_had_paid_is_of_unknown_cost(tmp_path: Path) -> None:
-    log = log_of(tmp_path / "home", request_row(), tried_row(cost_usd=0.25))
-    assert (by_kind(log)["collect"].n_unpriced, by_kind(log)["collect"].usd) == (1, 0.0)
+def test_of_a_line_from_before_it_was_known_what_a_row_had_paid_an_audits_cost_is_unknown(tmp_path: Path) -> None:
+    audit = tried_row("r1", purpose="audit", cost_usd=0.25)
+    found = by_kind(log_of(tmp_path / "home", request_row(), tried_row(cost_usd=0.25), audit))
+    assert (found["pair"].n_unpriced, found["pair"].usd) == (1, 0.0)
+    # What was collected pays for nothing else.
+    assert (found["collect"].n_unpriced, found["collect"].usd) == (0, 0.25)
 
 
-def old_log(path: Path, *rows: LogRow) -> SqliteLog:
-    """A log as it was before there were these sums, opened now."""
-    migrate(path, MIGRATIONS[: MIGRATIONS.index(sqlite_route_sums.MIGRATION)])
+def test_what_a_gateway_of_an_earlier_version_imports_is_counted_too(tmp_path: Path) -> None:
+    rows = [routed_row("r0", "kept", cost_usd=0.5, tried_usd=0.25), audit_row("r0", cost_usd=4.0)]
+    others = [request_row("r1"), local_row("r2"), audit_row("r2", task_id="t", cost_usd=1.0)]
+    log = SqliteLog(tmp_path / "log.db")
+    # It knows the tables of rows, and nothing of their sums.
+    insert(tmp_path / "log.db", *rows, *others)
+    found = by_kind(log)
+    assert (found["kept"].n, found["kept"].usd, found["kept"].tried_usd) == (1, 0.5, 0.25)
+    assert (found["audit"].n, found["audit"].usd) == (1, 4.0)
+    assert found.keys() == {"kept", "audit"}
+
+
+def insert(path: Path, *rows: LogRow) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         for row in rows:
             values = dataclasses.asdict(row)  # type: ignore[call-overload]
             values.pop("paid_usd", None)
             sql = f"INSERT INTO {TABLES[type(row)]} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"
             connection.execute(sql, list(values.values()))
+
+
+def old_log(path: Path, *rows: LogRow) -> SqliteLog:
+    """A log as it was before there were these sums, opened now."""
+    migrate(path, MIGRATIONS[: MIGRATIONS.index(sqlite_route_sums.MIGRATION)])
+    insert(path, *rows)
     return SqliteLog(path)
 
 
@@ -156,13 +179,14 @@ def old_log(path: Path, *rows: LogRow) -> SqliteLog:
     [
         ((), 1.0),  # the route had asked nobody: the audit heard the model anew
         ((("small", 0.25, True),), 0.75),  # looked at again
+        ((("small", 0.25, None),), 0.75),
         ((("small", 0.25, False),), 1.0),  # heard in part, so heard anew
         ((("middle", 0.25, True),), 1.0),
         ((("small", None, True),), None),
     ],
 )
 def test_of_an_old_pair_what_its_request_had_paid_is_no_cost(
-    tmp_path: Path, heard: tuple[tuple[str, float | None, bool], ...], paid_usd: float | None
+    tmp_path: Path, heard: tuple[tuple[str, float | None, bool | None], ...], paid_usd: float | None
 ) -> None:
     rows = [routed_row("r0", "kept", route=asked(*heard)), tried_row("r0", purpose="audit", cost_usd=1.0)]
     log = old_log(tmp_path / "log.db", *rows)
