@@ -97,7 +97,23 @@ def test_a_conversation_that_it_began_goes_on_with_the_large_model(
         monkeypatch.setattr(latency, "LEAST_S", 0.4)
         _, headers, data = ask(place, rows, stream=stream)
         assert (content(data), headers["x-pilotfish-reason"]) == ("from big", "smaller-failed")
+        assert headers["x-pilotfish-route"] == "small was given up after 0.4 s"
         assert json.loads(place.rows(2)[1].route)["late"][0]["model"] == "small"
+
+
+def test_where_the_large_model_would_miss_the_deadline_too_a_conversation_is_not_taken_from_its_model(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "FEWEST", 1)
+    adopt(home, route(own_s=0.01, further_s=0.01))
+    script = [SURE, Reply(text="from small", logprob=-2.0), SURE]
+    with routed(home, script, [Reply(text="from big", delay_s=2.0)], routing={"deadline_s": 1.5}) as (place, server):
+        rows = [*HI, {"role": "assistant", "content": content(ask(place)[2])}, {"role": "user", "content": "go on"}]
+        assert content(ask(place)[2]) == "from big"
+        _, headers, data = ask(place, rows)
+        # To be given up after no time at all would cost its call, and make the answer later.
+        assert (content(data), headers["x-pilotfish-reason"]) == ("from small", "same-model")
+        assert len(server.asked) == 3
 
 
 def test_a_key_pays_for_the_request_that_was_given_up(home: Path, least_s: float) -> None:

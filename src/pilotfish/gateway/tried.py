@@ -242,10 +242,10 @@ class Routing:
     @property
     def note(self) -> str:
         """The same in one line, for a header."""
+        late = [f"{model} was given up after {waited_s:.3g} s" for model, waited_s in self.late]
         if self.choice is None:
-            return ""
-        parts = [f"why={self.choice.why}"]
-        parts += [f"{model} was given up after {waited_s:.3g} s" for model, waited_s in self.late]
+            return "; ".join(late)
+        parts = [f"why={self.choice.why}", *late]
         if self.left_alone:
             parts.append(f"{self.left_alone} is left alone for a moment: it was given up several times in a row")
         if self.choice.need is not None and self.route.threshold is not None:

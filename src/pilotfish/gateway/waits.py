@@ -71,7 +71,10 @@ class Waits:
         left_s = self._left_s(turn.started_s + self.most_s, self._late_s(turn, route, len(route.steps)))
         known_s = self._answered.late((model, _relayed(turn)), time.monotonic())
         stated_s = next((step.cost.latency_s for step in route.steps if step.model == model), None)
-        return max(0.0, left_s if self.deadline_s is not None else min(left_s, patience_s(known_s or stated_s)))
+        if left_s <= 0.0:
+            # The reference would be late too: who is waited for at all gets the time that its answers take.
+            return patience_s(known_s or stated_s)
+        return left_s if self.deadline_s is not None else min(left_s, patience_s(known_s or stated_s))
 
     def cascade_s(self, turn: Turn, route: Route) -> float | None:
         """Until the reference has answered where every reading step was tried, inf where that is not known; None where

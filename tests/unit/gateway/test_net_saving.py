@@ -77,6 +77,12 @@ def test_what_no_audit_speaks_for_and_what_failed_is_left_out_and_told() -> None
     assert (found.n_left_out, found.left_out_usd, found.n_failed) == (8, 4.0, 4)
 
 
+def test_who_left_while_a_route_decided_had_a_model_asked_whose_cost_nobody_knows() -> None:
+    # The reason is the one from before; an audit's, and the large model's own failures, are no smaller model's.
+    left = [calls("observing", 3, 0.0, n_failed=3), calls("asked-further", 2, 0.0, n_failed=2)]
+    assert net_saving([*ALL, *left]).n_failed == 3
+
+
 def test_nothing_kept_saves_nothing_and_costs_its_tries() -> None:
     assert net_saving([FURTHER]).net.value == -0.5
     assert net_saving([]).net.value == 0.0

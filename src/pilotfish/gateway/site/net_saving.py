@@ -25,6 +25,8 @@ METHOD = "kept answers times the mean cost of the large model's answers to those
 FINDING_OUT = ("audit", "pair", "collect", "judge")
 _KEPT = ("kept",)
 _UNAUDITED = ("same-model", "budget")
+_BY_REFERENCE = ("asked-at-once", "asked-further", "degraded")
+_FAILED = ("smaller-failed",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +63,10 @@ def net_saving(sums: Sequence[RouteSum]) -> NetSaving:
     n_unpriced = sum(one.n_unpriced for one in (*kept, *finding_out)) + sum(one.n_tried_unpriced for one in requests)
     would = _would(n_kept, _of(sums, ("audit",)))
     at_most_usd = None if would.value is None else would.value - kept_usd - tried_usd - finding_out_usd
+    # Their clients left while a route still decided, so the reason is that from before; who was asked was cancelled.
+    undecided = [one for one in requests if one.kind not in (*_KEPT, *_UNAUDITED, *_BY_REFERENCE, *_FAILED)]
     # The step that failed has no answer whose cost could stand with the request.
-    n_failed = sum(one.n_failed for one in (*kept, *finding_out)) + sum(one.n for one in _of(sums, ("smaller-failed",)))
+    n_failed = sum(one.n_failed for one in (*kept, *finding_out, *undecided)) + sum(one.n for one in _of(sums, _FAILED))
     return NetSaving(
         would=would,
         net=_net(would, at_most_usd, n_unpriced),
