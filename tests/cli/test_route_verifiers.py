@@ -64,6 +64,16 @@ def test_where_outcomes_name_several_the_word_of_the_most_is_read_and_proves(pil
     assert kept.verdict.n == len(proving) - n_other
 
 
+def test_a_first_look_reads_no_two_verifiers_as_one(pilotfish, tmp_path):
+    found = outcomes(400)
+    for n, is_read in ((396, True), (300, False)):
+        mixed = verified(found[:n], "judge") + verified(found[n:], "another")
+        said = pilotfish("route", "evaluate", "--on", write(tmp_path / "o.jsonl", mixed), "--json")
+        names = [one["name"] for one in said.json["rankings"]]
+        # A signal is used where it is known of 95 % of the outcomes.
+        assert any(name.startswith("learnt from the answer") for name in names) == is_read, names
+
+
 def test_outcomes_that_name_no_verifier_are_read_as_before(pilotfish, tmp_path):
     file, route = write(tmp_path / "o.jsonl", verified(outcomes(400), "")), tmp_path / "route.json"
     said = pilotfish("route", "train", file, "--out", route, "--margin", "0.1")

@@ -315,15 +315,17 @@ def _cross_validated(pair: Pair, flags: dict[str, Any]) -> tuple[list[Ranking], 
     """What a route learnt from these very outcomes would be worth, out of fold; none, and why, where there are too few
     of them."""
     from pilotfish.evals.routed import Ranking
+    from pilotfish.guarantees.route_attempt import of_one_verifier
     from pilotfish.routing.learn import Material, learn
     from pilotfish.routing.reader import Frozen
 
+    found = of_one_verifier(pair.outcomes, [pair.small])
     encoded = route_encoder.named(flags["encoder"])
     reader = None
     if encoded is not None:
-        embeddings = encoded.embed([outcome.prompt for outcome in pair.outcomes])
-        reader = Frozen(pair.outcomes, embeddings, encoded.sha256)
-    material = Material(outcomes=pair.outcomes, smaller=pair.small, larger=pair.reference, reader=reader)
+        embeddings = encoded.embed([outcome.prompt for outcome in found])
+        reader = Frozen(found, embeddings, encoded.sha256)
+    material = Material(outcomes=found, smaller=pair.small, larger=pair.reference, reader=reader)
     with output.Progress() as progress:
         learnt = learn(material, progress=progress)
     if not learnt.needs:

@@ -132,7 +132,7 @@ def attempt_route(
         raise DataError(
             f"{len(usable):,} outcomes have answers of all of {', '.join(models)}; that is too few to learn."
         )
-    fit = _of_one_verifier(taught, models[:-1])
+    fit = of_one_verifier(taught, models[:-1])
     reader = _reader(fit, models, encoder, progress)
     found = [
         learn_reading(
@@ -300,8 +300,9 @@ def _verifier(outcomes: Sequence[Outcome], model: str) -> str:
     return counts.most_common(1)[0][0] if counts else ""
 
 
-def _of_one_verifier(outcomes: Sequence[Outcome], models: Sequence[str]) -> list[Outcome]:
-    """The same without what others say than the verifier of most: a signal is one model's word, or none."""
+def of_one_verifier(outcomes: Sequence[Outcome], models: Sequence[str]) -> list[Outcome]:
+    """The same without what others say of these models' answers than the verifier of most: a signal is one model's
+    word, or none."""
     found = list(outcomes)
     for model in models:
         name = _verifier(found, model)

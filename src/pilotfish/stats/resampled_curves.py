@@ -66,8 +66,9 @@ def better_than_chance(
 def _drawn_apgr(needs: Floats, gains: Floats, repeats: int, seed: int) -> list[Floats]:
     n = len(needs)
     order = np.argsort(-needs, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(needs[order]) != 0.0])
-    values = gains[order]
+    falling, values = needs[order], gains[order]
+    # Compared, not subtracted: what cannot be told is infinite, and all of that is one tie.
+    starts = np.flatnonzero(np.r_[True, falling[1:] != falling[:-1]])
     rng = np.random.default_rng(seed)
     step, parts = max(1, _CELLS_AT_ONCE // n), []
     for start in range(0, repeats, step):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import math
 import random
 from pathlib import Path
 from statistics import fmean
@@ -70,6 +71,18 @@ def test_the_published_figures_of_recorded_outcomes_come_out():
     assert routing.apgr(routing.oracle(gains), gains) == pytest.approx(known["apgr_oracle"])
     assert routing.cpt(gains, gains, 0.5) == pytest.approx(known["cpt50_oracle"])
     assert routing.cpt(gains, gains, 0.8) == pytest.approx(known["cpt80_oracle"])
+
+
+def test_needs_that_cannot_be_told_are_one_tie_whatever_their_order():
+    gains = [1.0, 0.0] * 40
+    needs = [math.inf] * 60 + [float(i % 7) for i in range(20)]
+    same = [*reversed(gains[:60]), *gains[60:]]
+    finite = [9.0 if math.isinf(need) else need for need in needs]
+    tied = resampled_curves.apgr_interval(finite, gains, repeats=50)
+    assert resampled_curves.apgr_interval(needs, gains, repeats=50) == tied
+    assert resampled_curves.apgr_interval(needs, same, repeats=50) == resampled_curves.apgr_interval(
+        finite, same, repeats=50
+    )
 
 
 def test_intervals_hold_the_figure_and_shrink():
