@@ -57,7 +57,8 @@ def test_an_unknown_cost_leaves_a_bound(change: RouteSum, n: int) -> None:
     assert (found.net.value, found.n_unpriced) == (None, n)
     assert found.at_most_usd is not None
     assert found.at_most_usd >= 42.375
-    assert f"unknown: {n} costs are not known; at most $" in text(sums)
+    said = "1 cost is" if n == 1 else f"{n} costs are"
+    assert f"unknown: {said} not known; at most $" in text(sums)
 
 
 def test_audits_of_unknown_cost_and_none_are_told_apart() -> None:

@@ -107,7 +107,8 @@ def _net(would: Measured, at_most_usd: float | None, n_unpriced: int) -> Measure
     if would.value is None or at_most_usd is None:
         return Measured(value=None, unit="USD", why_none=would.why_none)
     if n_unpriced:
-        return Measured(value=None, unit="USD", why_none=f"unknown: {n_unpriced:,} costs are not known")
+        said = "1 cost is" if n_unpriced == 1 else f"{n_unpriced:,} costs are"
+        return Measured(value=None, unit="USD", why_none=f"unknown: {said} not known")
     paid_usd = would.value - at_most_usd
     low, high = (None if bound is None else bound - paid_usd for bound in (would.low, would.high))
     return Measured(value=at_most_usd, unit="USD", low=low, high=high, n=would.n, method=METHOD)
