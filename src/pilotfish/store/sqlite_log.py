@@ -130,7 +130,6 @@ MIGRATIONS = (
     sqlite_periods.MIGRATION,
     sqlite_periods.BY_MODEL,
     sqlite_route_sums.MIGRATION,
-    sqlite_route_sums.BY_TRIGGER,
 )
 
 REQUEST_COLUMNS = tuple(item.name for item in dataclasses.fields(RequestRow))

@@ -113,25 +113,14 @@ MIGRATION = ";\n".join(
         _GRADES.trigger("sum_grade", "INSERT"),
         # Graded once more is paid once more.
         _GRADES.trigger("sum_later_grade", "UPDATE", "new.time_s != old.time_s"),
+        _REQUESTS.trigger("sum_request", "INSERT"),
+        _AUDITS.trigger("sum_audit", "INSERT"),
         _REQUESTS.add("true"),
         _AUDITS.add("request_id IN (SELECT request_id FROM requests WHERE route != '')"),
         _TRIED.add(_KEPT),
         _GRADES.add(_KEPT),
     )
 )
-
-
-BY_TRIGGER = ";\n".join(
-    (
-        "DROP TRIGGER sum_tried",
-        "DROP TRIGGER sum_tried_answer",
-        _TRIED.trigger("sum_tried", "INSERT"),
-        _TRIED.trigger("sum_tried_answer", "UPDATE", "old.status = 0"),
-        _REQUESTS.trigger("sum_request", "INSERT"),
-        _AUDITS.trigger("sum_audit", "INSERT"),
-    )
-)
-"""Until then the importer added requests and audits: one of an earlier version did not."""
 
 
 def forget_before(connection: sqlite3.Connection, before_s: float) -> None:
