@@ -64,10 +64,10 @@ def test_what_was_observed_is_learnt_and_then_served(
 
 
 def test_a_new_answer_starts_learning_before_the_log_has_grown(
-    home: Path, learnt: Learnt, learning: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    served_home: Path, learnt: Learnt, learning: dict[str, object]
 ) -> None:
     """Twenty answers, deferred ones here, of one value that the specialist does not know."""
-    monkeypatch.setenv("PILOTFISH_CACHE", str(learnt.folder / "cache"))
+    home = served_home
     adopt(learnt, home)
     pace = Pace(first_after=100_000)
     pace.adopted(time.time())
