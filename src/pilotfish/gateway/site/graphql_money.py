@@ -127,7 +127,7 @@ def by(split: Split) -> By:
 def routed(sums: Sequence[periods.RouteSum], since_s: float) -> Routed:
     """The net saving of the time that these sums are of."""
     found = net_saving(sums)
-    same = ("at_most_usd", "n_kept", "kept_usd", "tried_usd", "finding_out_usd", "n_unpriced", "n_left_out")
+    same = [item.name for item in dataclasses.fields(found) if item.name not in ("would", "net")]
     shown = [item.name for item in dataclasses.fields(RouteSum) if item.name != "model"]
     return Routed(
         start=words.moment(since_s),
@@ -138,8 +138,6 @@ def routed(sums: Sequence[periods.RouteSum], since_s: float) -> Routed:
         method=found.net.method or None,
         n_audited=found.would.n,
         would_usd=found.would.value,
-        left_out_usd=found.left_out_usd,
-        n_failed=found.n_failed,
         sums=[RouteSum(model=one.model or None, **{name: getattr(one, name) for name in shown}) for one in sums],
         **{name: getattr(found, name) for name in same},
     )
